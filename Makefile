@@ -1,0 +1,216 @@
+# Builds, checks and tests nontax. `make` alone lists what there is; `make test` is what CI runs.
+PYTHON ?= python3
+CC ?= cc
+PKG_CONFIG ?= pkg-config
+VENV := .venv
+BIN := $(VENV)/bin
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CORE_C := $(wildcard csrc/core/*.c)
+CORE_H := $(wildcard csrc/core/*.h csrc/core/*.def)
+CTEST_C := $(wildcard tests/core/test_*.c)
+CTEST_SHARED_C := $(filter-out $(CTEST_C),$(wildcard tests/core/*.c))
+CTEST_H := $(wildcard tests/core/*.h)
+EXAMPLE_C := $(wildcard examples/*.c)
+EXTENSION := $(CORE_C) $(CORE_H) $(wildcard csrc/python/*.[ch] csrc/python/*.def)
+ALL_C := $(CORE_C) $(EXAMPLE_C) $(wildcard csrc/*/*.h csrc/python/*.c tests/core/*.[ch])
+ALL_PY := setup.py $(foreach dir,nontax tests tools examples benchmarks,\
+	$(if $(wildcard $(dir)/*.py $(dir)/*/*.py),$(dir)))
+
+C_FLAGS = -std=c11 -D_DEFAULT_SOURCE -g -fvisibility=hidden -Wall -Wextra -Werror \
+	-DNONTAX_VERSION='"$(VERSION)"' -Icsrc/core $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
+C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson)
+SANITIZE := address,undefined
+
+# --- for everyone -------------------------------------------------------------------------------
+
+.PHONY: help
+help: ## list the targets
+	@echo "nontax $(VERSION)"
+	@sed -n 's/^\([a-z.-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+
+.PHONY: deps
+deps: ## install the system packages (Debian, Ubuntu)
+	@PYTHON="$(PYTHON)" sh tools/deps.sh
+
+.PHONY: .venv
+.venv: $(VENV)/installed ## make .venv with the locked tools
+
+# The stamp is a copy of the lock: a checkout that changes only its date makes no new venv.
+$(VENV)/installed: requirements/dev.txt
+	@cmp -s $< $@ && touch $@ || $(MAKE) new-venv
+
+.PHONY: new-venv
+new-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "nontax needs Python 3.11 or newer; name one with: make PYTHON=..." >&2; exit 1; }
+	@echo "venv    $(VENV)"
+	@$(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "No venv could be made. Run: make deps" >&2; exit 1; }
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes \
+		-r requirements/dev.txt
+	@cp requirements/dev.txt $(VENV)/installed
+
+.PHONY: build
+build: build/editable.stamp ## build the extension into .venv
+
+build/editable.stamp: $(EXTENSION) setup.py pyproject.toml $(VENV)/installed
+	@echo "build   nontax._core"
+	@mkdir -p build
+	@NONTAX_WERROR=1 $(BIN)/pip install -qq --disable-pip-version-check --no-build-isolation \
+		--no-deps -e .
+	@touch $@
+
+.PHONY: core
+core: build/libnontax.a $(EXAMPLE_C:examples/%.c=build/examples/%) ## build the C library and examples
+
+build/libnontax.a: build/gcc/libnontax.a
+	@cp $< $@
+
+build/examples/%: examples/%.c build/libnontax.a $(CORE_H)
+	@mkdir -p $(@D)
+	@echo "cc      $@"
+	@$(CC) $(C_FLAGS) -O2 $< build/libnontax.a $(C_LIBS) -o $@
+
+.PHONY: demo
+demo: build ## try nontax against the sandbox
+	@$(BIN)/python examples/demo.py
+
+# --- checks -------------------------------------------------------------------------------------
+
+.PHONY: test
+test: ## everything that CI runs
+	@$(MAKE) deps
+	@$(MAKE) -s build core
+	@$(MAKE) lint
+	@$(MAKE) -j2 -Otarget ctest
+	@$(MAKE) pytest-asan
+	@$(MAKE) pytest-poll
+	@$(MAKE) pytest
+
+.PHONY: format
+format: $(VENV)/installed ## lay out all C and Python
+	@$(BIN)/clang-format -i $(ALL_C)
+	@$(BIN)/ruff check -q --fix $(ALL_PY) || true
+	@$(BIN)/ruff format -q $(ALL_PY)
+
+.PHONY: lint
+lint: build ## layout, ruff, mypy, stubtest
+	@echo "lint    clang-format"
+	@$(BIN)/clang-format --dry-run -Werror $(ALL_C)
+	@echo "lint    ruff"
+	@$(BIN)/ruff check -q $(ALL_PY)
+	@$(BIN)/ruff format -q --check $(ALL_PY)
+	@echo "lint    mypy"
+	@$(BIN)/mypy --no-error-summary $(ALL_PY)
+	@echo "lint    stubtest"
+	@$(BIN)/stubtest nontax._core >build/stubtest.log 2>&1 || { cat build/stubtest.log; exit 1; }
+
+.PHONY: pytest
+pytest: build ## the Python tests
+	@echo "pytest"
+	@$(BIN)/pytest -q
+
+# --- the C tests: each tests/core/test_*.c is one cmocka program, built in four variants -----------
+
+.PHONY: ctest
+ctest: ctest-gcc ctest-asan ctest-valgrind ctest-poll ctest-clang ## the C unit tests, in every variant
+
+# $(1) variant, $(2) compiler, $(3) its flags
+define variant
+build/$(1)/core/%.o: csrc/core/%.c $$(CORE_H) Makefile pyproject.toml
+	@mkdir -p $$(@D)
+	@$(2) $$(C_FLAGS) $(3) -c $$< -o $$@
+
+build/$(1)/libnontax.a: $$(CORE_C:csrc/core/%.c=build/$(1)/core/%.o)
+	@echo "cc      $$@"
+	@rm -f $$@
+	@ar rcs $$@ $$^
+
+build/$(1)/tests/%: tests/core/%.c $$(CTEST_SHARED_C) $$(CTEST_H) build/$(1)/libnontax.a
+	@mkdir -p $$(@D)
+	@$(2) $$(C_FLAGS) $(3) -Itests/core $$< $$(CTEST_SHARED_C) build/$(1)/libnontax.a \
+		$$(C_LIBS) $$(CTEST_LIBS) -o $$@
+
+.PHONY: ctest-$(1)
+ctest-$(1): $$(CTEST_C:tests/core/%.c=build/$(1)/tests/%)
+	@sh tools/run_ctests.sh "$(1)" "" $$^
+endef
+
+CTEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka) -lpthread
+
+$(eval $(call variant,gcc,$(CC),-O2))
+$(eval $(call variant,asan,$(CC),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all))
+$(eval $(call variant,poll,$(CC),-O2 -DNONTAX_PORTABLE_POLL))
+$(eval $(call variant,clang,clang,-O2))
+
+.PHONY: ctest-valgrind
+ctest-valgrind: $(CTEST_C:tests/core/%.c=build/gcc/tests/%)
+	@sh tools/run_ctests.sh valgrind "valgrind -q --error-exitcode=99 --leak-check=full \
+		--errors-for-leak-kinds=definite,indirect" $^
+
+# --- the Python tests again, with another build of the extension --------------------------------
+
+# The variant's package lies in build/NAME/lib. PYTHONPATH puts it before the editable one, and
+# safe-path mode keeps the source tree from coming first in the processes that tests start.
+VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
+
+# A test may hide the report of a process it started: reports go to files, and any file is a failure.
+# With --capture=sys the last words of pytest's own process are shown too.
+REPORT = $(CURDIR)/build/$*/report
+
+.PHONY: pytest-asan pytest-poll
+pytest-asan: SWITCH = NONTAX_SANITIZE=$(SANITIZE)
+pytest-asan: RUN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORT) \
+	UBSAN_OPTIONS=print_stacktrace=1
+pytest-poll: SWITCH = NONTAX_POLL=1
+pytest-asan pytest-poll: pytest-%: $(VENV)/installed ## run with the sanitized or the portable build
+	@echo "build   nontax._core ($*)"
+	@mkdir -p build
+	@$(SWITCH) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib \
+		>build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
+	@$(VARIANT_ENV) $(BIN)/python -c \
+		'import sys, nontax._core as core; sys.exit("/build/$*/lib/" not in core.__file__)'
+	@echo "pytest  $*"
+	@rm -f $(REPORT)*
+	@$(VARIANT_ENV) $(BIN)/pytest -q -m "not build" -p no:cacheprovider --durations=5 \
+		--capture=sys; status=$$?; for report in $(REPORT)*; do \
+			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
+		done; exit $$status
+
+# --- releases and the rest ----------------------------------------------------------------------
+
+.PHONY: sdist
+sdist: $(VENV)/installed ## the source distribution, into dist/
+	@$(BIN)/python -m build --sdist --no-isolation --outdir dist .
+
+.PHONY: wheel-check
+wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install
+	@$(BIN)/pytest -q -m build
+
+.PHONY: bench
+bench: build $(VENV)/bench-installed ## the benchmarks
+	@$(BIN)/python benchmarks/run.py
+
+$(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: lock
+lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
+	@for name in dev bench; do \
+		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
+			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
+	done
+
+.PHONY: clean
+clean: ## remove all that was built, but not .venv
+	@rm -rf build dist *.egg-info nontax/_core*.so
+	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find nontax tests tools examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,142 @@
+"""The extension nontax._core: its sources, its libraries and its build switches.
+
+Environment variables, all optional:
+
+NONTAX_PKG_CONFIG         the pkg-config program to ask for libcurl and cJSON
+NONTAX_CFLAGS NONTAX_LIBS used in place of pkg-config's answer; with both set it is not asked
+NONTAX_LIMITED_API=0      build for this Python version alone, not for the stable ABI
+NONTAX_WERROR=1           -Wall -Wextra -Werror
+NONTAX_SANITIZE=LIST      sanitizers, as in "address,undefined"
+NONTAX_COVERAGE=1         count executed lines (gcov)
+NONTAX_POLL=1             the portable driver (curl_multi_poll) on every system
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from glob import glob
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CURL_MINIMUM = "7.85.0"
+
+MISSING = """\
+nontax cannot be built. Missing: {missing}.
+
+Install what it needs, then try again:
+    Debian, Ubuntu  apt install gcc pkg-config python3-dev libcurl4-openssl-dev libcjson-dev
+    Fedora, RHEL    dnf install gcc pkgconf-pkg-config python3-devel libcurl-devel cjson-devel
+    Alpine          apk add gcc musl-dev pkgconf python3-dev curl-dev cjson-dev
+    macOS           brew install pkgconf curl cjson
+
+Libraries in an unusual place: set NONTAX_CFLAGS and NONTAX_LIBS to the compiler and linker
+options for libcurl and cJSON, or NONTAX_PKG_CONFIG to another pkg-config program."""
+
+
+def switched_on(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+def ask(*command: str) -> str | None:
+    """Return what a pkg-config command printed, or None if it failed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def find_libraries() -> tuple[list[str], list[str], list[str]]:
+    """Return compiler options, linker options and the names of what is missing."""
+    cflags = os.environ.get("NONTAX_CFLAGS")
+    libs = os.environ.get("NONTAX_LIBS")
+    if cflags is None or libs is None:
+        program = os.environ.get("NONTAX_PKG_CONFIG", "pkg-config")
+        if shutil.which(program) is None:
+            return [], [], [f"the program {program}, to find libcurl and cJSON"]
+        missing = []
+        curl_version = ask(program, "--modversion", "libcurl")
+        if curl_version is None:
+            missing.append(f"libcurl {CURL_MINIMUM} or newer")
+        elif ask(program, f"--atleast-version={CURL_MINIMUM}", "libcurl") is None:
+            missing.append(f"libcurl {CURL_MINIMUM} or newer (found {curl_version})")
+        if ask(program, "--modversion", "libcjson") is None:
+            missing.append("cJSON (libcjson)")
+        if missing:
+            return [], [], missing
+        if cflags is None:
+            cflags = ask(program, "--cflags", "libcurl", "libcjson")
+        if libs is None:
+            libs = ask(program, "--libs", "libcurl", "libcjson")
+        if cflags is None or libs is None:
+            return [], [], [f"what {program} --cflags --libs libcurl libcjson asks for"]
+    return shlex.split(cflags), shlex.split(libs), []
+
+
+class BuildExt(build_ext):
+    """Looks for the libraries only when something is compiled: metadata and sdist need none."""
+
+    def build_extension(self, ext: Extension) -> None:
+        cflags, libs, missing = find_libraries()
+        compiler = self.compiler.compiler_so[0]
+        if shutil.which(compiler) is None:
+            missing.append(f"a C compiler ({compiler})")
+        if not any(Path(folder, "Python.h").is_file() for folder in self.compiler.include_dirs):
+            missing.append(f"the C headers of Python {sysconfig.get_python_version()} (Python.h)")
+        if missing:
+            raise SystemExit(MISSING.format(missing="; ".join(missing)))
+        version = self.distribution.get_version()
+        ext.define_macros.append(("NONTAX_VERSION", f'"{version}"'))
+        ext.extra_compile_args += cflags
+        ext.extra_link_args += libs
+        super().build_extension(ext)
+
+
+compile_args = ["-std=c11", "-fvisibility=hidden", "-O2"]
+link_args = []
+# Strict C11 hides POSIX (clocks, pipes) in the system's headers; this shows it again.
+macros: list[tuple[str, str | None]] = [("_DEFAULT_SOURCE", None)]
+
+if switched_on("NONTAX_WERROR"):
+    compile_args += ["-Wall", "-Wextra", "-Werror"]
+if sanitizers := os.environ.get("NONTAX_SANITIZE"):
+    flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all"]
+    compile_args += [*flags, "-g", "-O1", "-fno-omit-frame-pointer"]
+    link_args += flags
+if switched_on("NONTAX_COVERAGE"):
+    compile_args.append("--coverage")
+    link_args.append("--coverage")
+if switched_on("NONTAX_POLL"):
+    macros.append(("NONTAX_PORTABLE_POLL", None))
+
+# Libraries linked statically must not show through: PyInit__core is the only exported symbol.
+if sys.platform == "darwin":
+    link_args.append("-Wl,-exported_symbol,_PyInit__core")
+else:
+    link_args.append("-Wl,--exclude-libs,ALL")
+
+# The macro, the extension's flag and the wheel's tag must agree; free threading has no stable ABI.
+limited_api = os.environ.get("NONTAX_LIMITED_API") != "0" and not sysconfig.get_config_var(
+    "Py_GIL_DISABLED"
+)
+if limited_api:
+    macros.append(("Py_LIMITED_API", "0x030B0000"))
+
+setup(
+    ext_modules=[
+        Extension(
+            "nontax._core",
+            sources=sorted(glob("csrc/core/*.c") + glob("csrc/python/*.c")),
+            depends=[*glob("csrc/*/*.h"), *glob("csrc/*/*.def"), "setup.py", "pyproject.toml"],
+            include_dirs=["csrc/core"],
+            define_macros=macros,
+            extra_compile_args=compile_args,
+            extra_link_args=link_args,
+            py_limited_api=limited_api,
+        )
+    ],
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if limited_api else {},
+)

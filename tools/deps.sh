@@ -1,0 +1,48 @@
+#!/bin/sh
+# Installs the Debian packages that building and testing need; does nothing where all are present.
+set -eu
+
+packages="binutils ca-certificates clang gcc libc6-dbg libc6-dev libcjson-dev libcmocka-dev
+libcurl4-openssl-dev make openssl pkg-config valgrind"
+
+# The headers and venv must be those of the python3 in use: a system one takes them from packages,
+# one that was built elsewhere (pyenv, a tarball) brings its own.
+case "$("${PYTHON:-python3}" -c 'import sys; print(sys.base_prefix)')" in
+/usr) packages="$packages python3-dev python3-venv" ;;
+esac
+
+if ! command -v dpkg-query >/dev/null; then
+    echo "make deps knows Debian and Ubuntu only. Elsewhere install: a C compiler, clang," \
+        "pkg-config, libcurl >= 7.85, cJSON, cmocka, valgrind, openssl, the headers of Python." >&2
+    exit 1
+fi
+
+missing=""
+for package in $packages; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
+    case "$status" in
+    installed*) ;; # once for each architecture
+    *) missing="$missing $package" ;;
+    esac
+done
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+    echo "System packages are missing. Install them with:" >&2
+    echo "    sudo apt-get install$missing" >&2
+    exit 1
+fi
+
+echo "apt    $missing"
+export DEBIAN_FRONTEND=noninteractive
+install() {
+    # shellcheck disable=SC2086
+    apt-get install -y -qq --no-install-recommends $missing
+}
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The package lists of a machine may be absent or old: fetch them only if the first try fails.
+install >"$log" 2>&1 || { apt-get update -qq && install; } >"$log" 2>&1 || {
+    cat "$log" >&2
+    exit 1
+}
