@@ -1,0 +1,47 @@
+/* call.h: one bill's way through the core, and its state between the steps. */
+#ifndef NONTAX_CALL_H
+#define NONTAX_CALL_H
+
+#include "http.h"
+
+typedef enum nx_call_state {
+    NX_CALL_NEEDS_PAYLOAD,
+    NX_CALL_NEEDS_TOKEN,
+    NX_CALL_READY,
+    NX_CALL_RUNNING, /* a transfer is under way */
+    NX_CALL_PAUSING, /* waits on the lane for its next attempt */
+    NX_CALL_FINISHED
+} nx_call_state;
+
+struct nontax_call {
+    nontax_client *client;
+    const nontax_interface *interface;
+    unsigned generation; /* of the process that made it */
+    nx_call_state state;
+    nontax_problems problems;
+    char *body;
+    nx_buffer token;
+    bool token_refused; /* `token` is stale */
+    bool token_renewed; /* `token` is the second one */
+    int repeats;
+    int64_t deadline;
+    nontax_result result;
+    cJSON *fields; /* owns what result.fields shows */
+
+    /* While it is on a lane. */
+    nx_transfer *transfer;
+    int64_t due; /* of the next attempt */
+    nontax_call *next;
+    nontax_call *previous;
+};
+
+/* Whether this process made the call; if not, its parent goes on with it. */
+bool nx_call_is_ours(const nontax_call *call);
+
+/* Before an attempt: forgets the last one's result. */
+void nx_call_clear_result(nontax_call *call);
+
+/* Ends it before anything was sent in this attempt. */
+void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *reason);
+
+#endif

@@ -1,0 +1,37 @@
+/* engine.h: what drives a multi handle: waits for its sockets and timers and lets libcurl work.
+ * engine_epoll.c on Linux, with a descriptor for event loops; engine_poll.c everywhere else, and
+ * where NONTAX_PORTABLE_POLL is defined. */
+#ifndef NONTAX_ENGINE_H
+#define NONTAX_ENGINE_H
+
+#include <curl/curl.h>
+
+#include "nontax.h"
+
+#if defined(__linux__) && !defined(NONTAX_PORTABLE_POLL)
+#define NX_ENGINE_EPOLL 1
+#else
+#define NX_ENGINE_EPOLL 0
+#endif
+
+/* "Never", as a time. */
+#define NX_NEVER INT64_MAX
+
+typedef struct nx_engine nx_engine;
+
+/* Takes over the multi handle's socket and timer functions. */
+nontax_status nx_engine_new(CURLM *multi, nx_engine **engine);
+/* To be called after curl_multi_cleanup(). NULL is allowed. */
+void nx_engine_free(nx_engine *engine);
+
+/* Waits at most until the time `until` (see nx_now_ms()) and does what can be done. *happened says
+ * whether anything came up. A code other than CURLM_OK means that the multi handle is beyond use.
+ */
+CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened);
+
+/* Readable when nx_engine_turn() has something to do, or when the time `due` given to
+ * nx_engine_arm() has come; -1 where there is none. */
+int nx_engine_descriptor(nx_engine *engine);
+void nx_engine_arm(nx_engine *engine, int64_t due);
+
+#endif

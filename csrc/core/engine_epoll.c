@@ -1,0 +1,171 @@
+/* engine_epoll.c: drives a multi handle with epoll and a timerfd. */
+#include "engine.h"
+
+#if NX_ENGINE_EPOLL
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "memory.h"
+
+enum { EVENTS_AT_ONCE = 64 };
+
+struct nx_engine {
+    CURLM *multi;
+    int epoll;
+    int timer;         /* -1 until somebody asks for the descriptor */
+    int64_t curl_due;  /* when libcurl wants to be called for time's sake */
+    int64_t timer_due; /* what the timerfd is set to */
+};
+
+static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *context, void *known)
+{
+    nx_engine *engine = context;
+    struct epoll_event event = {.data.fd = socket};
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        /* It may be gone already, with its last descriptor. */
+        (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, socket, NULL);
+        return 0;
+    }
+    event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+    int operation = known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int failed = epoll_ctl(engine->epoll, operation, socket, &event);
+    if (failed && (errno == EEXIST || errno == ENOENT)) {
+        operation = errno == EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+        failed = epoll_ctl(engine->epoll, operation, socket, &event);
+    }
+    if (failed || curl_multi_assign(engine->multi, socket, engine) != CURLM_OK) {
+        return -1;
+    }
+    return 0;
+}
+
+static int set_due(CURLM *multi, long timeout_ms, void *context)
+{
+    nx_engine *engine = context;
+    (void)multi;
+    engine->curl_due = timeout_ms < 0 ? NX_NEVER : nx_now_ms() + timeout_ms;
+    return 0;
+}
+
+nontax_status nx_engine_new(CURLM *multi, nx_engine **result)
+{
+    nx_engine *engine = nx_calloc(1, sizeof *engine);
+    *result = engine;
+    if (!engine) {
+        return NONTAX_NO_MEMORY;
+    }
+    engine->multi = multi;
+    engine->timer = -1;
+    engine->curl_due = engine->timer_due = NX_NEVER;
+    engine->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (engine->epoll < 0 ||
+        curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, watch_socket) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_due) != CURLM_OK ||
+        curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine) != CURLM_OK) {
+        nx_engine_free(engine);
+        *result = NULL;
+        return NONTAX_NO_MEMORY; /* no descriptor is left, which has no better name */
+    }
+    return NONTAX_OK;
+}
+
+void nx_engine_free(nx_engine *engine)
+{
+    if (engine) {
+        if (engine->epoll >= 0) {
+            close(engine->epoll);
+        }
+        if (engine->timer >= 0) {
+            close(engine->timer);
+        }
+        nx_free(engine);
+    }
+}
+
+static int wait_ms(int64_t until)
+{
+    int64_t left = until == NX_NEVER ? INT_MAX : until - nx_now_ms();
+    return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+static CURLMcode handle_event(nx_engine *engine, const struct epoll_event *event)
+{
+    int running = 0;
+    if (event->data.fd == engine->timer) {
+        uint64_t expirations;
+        if (read(engine->timer, &expirations, sizeof expirations) == sizeof expirations) {
+            engine->timer_due = NX_NEVER;
+        }
+        return CURLM_OK;
+    }
+    int mask = (event->events & EPOLLIN ? CURL_CSELECT_IN : 0) |
+               (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
+               (event->events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
+    return curl_multi_socket_action(engine->multi, event->data.fd, mask, &running);
+}
+
+CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+    int64_t next = engine->curl_due < until ? engine->curl_due : until;
+    int count = epoll_wait(engine->epoll, events, EVENTS_AT_ONCE, wait_ms(next));
+    *happened = count > 0;
+    for (int i = 0; i < count; i++) {
+        CURLMcode code = handle_event(engine, &events[i]);
+        if (code != CURLM_OK) {
+            return code;
+        }
+    }
+    if (engine->curl_due <= nx_now_ms()) {
+        int running = 0;
+        *happened = true;
+        engine->curl_due = NX_NEVER; /* libcurl sets the next one in this call */
+        return curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    }
+    return CURLM_OK;
+}
+
+int nx_engine_descriptor(nx_engine *engine)
+{
+    if (engine->timer < 0) {
+        int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = timer};
+        if (timer < 0) {
+            return -1;
+        }
+        if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, timer, &event) != 0) {
+            close(timer);
+            return -1;
+        }
+        engine->timer = timer;
+    }
+    return engine->epoll;
+}
+
+void nx_engine_arm(nx_engine *engine, int64_t due)
+{
+    due = engine->curl_due < due ? engine->curl_due : due;
+    if (engine->timer < 0 || due == engine->timer_due) {
+        return;
+    }
+    struct itimerspec when = {0}; /* all zero: off */
+    if (due != NX_NEVER) {
+        due = due < 1 ? 1 : due;
+        when.it_value.tv_sec = (time_t)(due / 1000);
+        when.it_value.tv_nsec = (long)(due % 1000) * 1000000L;
+    }
+    if (timerfd_settime(engine->timer, TFD_TIMER_ABSTIME, &when, NULL) == 0) {
+        engine->timer_due = due;
+    }
+}
+
+#else
+typedef int nx_engine_epoll_is_not_built; /* ISO C wants something in every file */
+#endif

@@ -1,0 +1,315 @@
+/* http.c: one transfer: libcurl options, what was sent, what came back. */
+#include "http.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "reply.h"
+#include "text.h"
+
+enum {
+    MAX_REPLY = 1024 * 1024, /* WeChat's replies have a few hundred bytes */
+    KEEP_BUFFER = 16 * 1024, /* of a reply, for the next one */
+    IDLE_SECONDS = 30        /* a connection idle for longer may be dead without our knowing, and
+                                a bill sent on it would end in doubt: a new one costs less */
+};
+
+/* ---- callbacks --------------------------------------------------------------------------- */
+
+/* The body goes out through here, and there is no seek callback beside it. So libcurl cannot send
+ * it a second time by itself when a kept-alive connection dies before the reply (which it does,
+ * silently, with CURLOPT_POSTFIELDS), and we know whether any of it left. */
+static size_t send_body(char *target, size_t size, size_t count, void *context)
+{
+    nx_transfer *transfer = context;
+    size_t left = transfer->body_size - transfer->body_sent;
+    size_t now = size * count < left ? size * count : left;
+    memcpy(target, transfer->body + transfer->body_sent, now);
+    transfer->body_sent += now;
+    return now;
+}
+
+/* Called when a connection is there and a request is about to begin on it: the second guard
+ * against a request that begins again after its body went out. */
+static int before_request(void *context, char *remote, char *local, int remote_port, int local_port)
+{
+    const nx_transfer *transfer = context;
+    (void)remote, (void)local, (void)remote_port, (void)local_port;
+    return transfer->body_sent > 0 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+static size_t receive_reply(char *data, size_t size, size_t count, void *context)
+{
+    nx_transfer *transfer = context;
+    if (transfer->reply.size + size * count > MAX_REPLY) {
+        transfer->reply_too_large = true;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    if (nx_buffer_append(&transfer->reply, data, size * count) != NONTAX_OK) {
+        transfer->no_memory = true;
+        return CURL_WRITEFUNC_ERROR;
+    }
+    return size * count;
+}
+
+/* ---- options ----------------------------------------------------------------------------- */
+
+nontax_status nx_refuse_option(nontax_text *why, const char *option, CURLcode code)
+{
+    nx_text_format(why, "libcurl %s refuses %s: %s", curl_version_info(CURLVERSION_NOW)->version,
+                   option, curl_easy_strerror(code));
+    return code == CURLE_OUT_OF_MEMORY ? NONTAX_NO_MEMORY : NONTAX_BAD_SETTING;
+}
+
+#define SET(option, value)                                                                         \
+    do {                                                                                           \
+        CURLcode set_code = curl_easy_setopt(transfer->easy, option, value);                       \
+        if (set_code != CURLE_OK) {                                                                \
+            return nx_refuse_option(why, #option, set_code);                                       \
+        }                                                                                          \
+    } while (0)
+
+static nontax_status set_options(nx_transfer *transfer, const nontax_client *client, bool http2,
+                                 nontax_text *why)
+{
+    SET(CURLOPT_ERRORBUFFER, transfer->error);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_SHARE, client->share);
+
+    /* Where to, and nowhere else. */
+    SET(CURLOPT_PROTOCOLS_STR, client->loopback ? "http,https" : "https");
+    SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    if (client->loopback) {
+        SET(CURLOPT_PROXY, "");
+    } else if (client->proxy) {
+        SET(CURLOPT_PROXY, client->proxy);
+        SET(CURLOPT_NOPROXY, ""); /* the caller named a proxy: the environment has no say */
+    }
+
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    SET(CURLOPT_PROXY_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_PROXY_SSL_VERIFYHOST, 2L);
+    if (client->ca_file) {
+        SET(CURLOPT_CAINFO, client->ca_file);
+        SET(CURLOPT_CAPATH, NULL);
+    }
+
+    SET(CURLOPT_HTTP_VERSION, (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+    SET(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
+    SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
+    SET(CURLOPT_TCP_KEEPALIVE, 1L);
+
+    SET(CURLOPT_POST, 1L);
+    SET(CURLOPT_HTTPHEADER, client->headers);
+    char agent[64];
+    snprintf(agent, sizeof agent, "nontax/%s", nontax_version());
+    SET(CURLOPT_USERAGENT, agent);
+    SET(CURLOPT_READFUNCTION, send_body);
+    SET(CURLOPT_READDATA, transfer);
+    SET(CURLOPT_PREREQFUNCTION, before_request);
+    SET(CURLOPT_PREREQDATA, transfer);
+    SET(CURLOPT_WRITEFUNCTION, receive_reply);
+    SET(CURLOPT_WRITEDATA, transfer);
+    SET(CURLOPT_UPLOAD_BUFFERSIZE, 16L * 1024);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* A name look-up that hangs must not hold up whoever ends the call. */
+    CURLcode code = curl_easy_setopt(transfer->easy, CURLOPT_QUICK_EXIT, 1L);
+    if (code != CURLE_OK && code != CURLE_UNKNOWN_OPTION) {
+        return nx_refuse_option(why, "CURLOPT_QUICK_EXIT", code);
+    }
+#endif
+    return NONTAX_OK;
+}
+
+nontax_status nx_transfer_new(nontax_client *client, bool http2, nx_transfer **result,
+                              nontax_text *why)
+{
+    nontax_status status = NONTAX_NO_MEMORY;
+    nx_transfer *transfer = nx_calloc(1, sizeof *transfer);
+    *result = NULL;
+    if (!transfer) {
+        return status;
+    }
+    transfer->easy = curl_easy_init();
+    if (transfer->easy) {
+        status = set_options(transfer, client, http2, why);
+    }
+    if (status != NONTAX_OK) {
+        nx_transfer_free(transfer);
+        return status;
+    }
+    *result = transfer;
+    return NONTAX_OK;
+}
+
+void nx_transfer_free(nx_transfer *transfer)
+{
+    if (transfer) {
+        curl_easy_cleanup(transfer->easy);
+        nx_buffer_free(&transfer->url);
+        nx_buffer_free(&transfer->reply);
+        nx_free(transfer);
+    }
+}
+
+/* ---- a transfer's life ------------------------------------------------------------------- */
+
+static nontax_status append_encoded(nx_buffer *url, const char *text)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                "0123456789-._~";
+    while (*text) {
+        size_t run = strspn(text, plain);
+        nontax_status status = nx_buffer_append(url, text, run);
+        text += run;
+        if (status == NONTAX_OK && *text) {
+            char encoded[4];
+            snprintf(encoded, sizeof encoded, "%%%02X", (unsigned)(unsigned char)*text++);
+            status = nx_buffer_append(url, encoded, 3);
+        }
+        if (status != NONTAX_OK) {
+            return status;
+        }
+    }
+    return NONTAX_OK;
+}
+
+static nontax_status build_url(nx_buffer *url, const char *base, const char *path,
+                               const char *token)
+{
+    static const char query[] = "?access_token=";
+    if (nx_buffer_append(url, base, strlen(base)) != NONTAX_OK ||
+        nx_buffer_append(url, path, strlen(path)) != NONTAX_OK ||
+        nx_buffer_append(url, query, strlen(query)) != NONTAX_OK) {
+        return NONTAX_NO_MEMORY;
+    }
+    return append_encoded(url, token);
+}
+
+/* Leaves no trace of the token: neither here nor in libcurl's copy of the URL. */
+static void forget_url(nx_transfer *transfer)
+{
+    nx_buffer_clear(&transfer->url, KEEP_BUFFER);
+    /* Taking a string away needs no memory and cannot fail. */
+    (void)curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL);
+}
+
+nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
+                                  const nontax_interface *interface, const char *token,
+                                  const char *body, void *owner, int64_t timeout_ms)
+{
+    transfer->body = body;
+    transfer->body_size = strlen(body);
+    transfer->body_sent = 0;
+    transfer->reply_too_large = false;
+    transfer->no_memory = false;
+    transfer->error[0] = '\0';
+    nx_buffer_clear(&transfer->reply, KEEP_BUFFER);
+    if (build_url(&transfer->url, client->base_url, interface->path, token) != NONTAX_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url.data) != CURLE_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, owner) != CURLE_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                         (curl_off_t)transfer->body_size) != CURLE_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) != CURLE_OK) {
+        forget_url(transfer);
+        return NONTAX_NO_MEMORY;
+    }
+    return NONTAX_OK;
+}
+
+static bool is_tls_failure(CURLcode code)
+{
+    switch (code) {
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CRL_BADFILE:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_SSL_ENGINE_INITFAILED:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+    case CURLE_SSL_ENGINE_SETFAILED:
+    case CURLE_SSL_SHUTDOWN_FAILED:
+    case CURLE_USE_SSL_FAILED:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void write_reason(nontax_result *result, const char *what, const char *detail)
+{
+    nontax_text text;
+    nx_text_format(&text, "%s%s%s", what, *what && *detail ? ": " : "", detail);
+    memcpy(result->reason, text.text, sizeof result->reason);
+}
+
+/* libcurl has ended the transfer with an error: was anything sent? */
+static void read_failure(nx_transfer *transfer, CURLcode code, const char *token,
+                         nontax_result *result)
+{
+    nx_text_mask(transfer->error, token);
+    const char *detail = *transfer->error ? transfer->error : curl_easy_strerror(code);
+    bool sent = transfer->body_sent > 0;
+    result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
+    result->cause = NONTAX_CAUSE_CONNECTION;
+    result->timed_out = code == CURLE_OPERATION_TIMEDOUT;
+    if (transfer->no_memory || code == CURLE_OUT_OF_MEMORY) {
+        result->cause = NONTAX_CAUSE_MEMORY;
+        write_reason(result, "out of memory", sent ? "the answer was lost" : "");
+    } else if (transfer->reply_too_large) {
+        result->cause = NONTAX_CAUSE_REPLY;
+        write_reason(result, "the reply is larger than 1 MiB", "");
+    } else if (!sent) {
+        result->cause = is_tls_failure(code) ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
+        write_reason(result, "", detail);
+    } else if (result->timed_out) {
+        write_reason(result, "no complete answer came in time", detail);
+    } else if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK) {
+        write_reason(result, "the connection ended before an answer came", "");
+    } else {
+        write_reason(result, "no complete answer came", detail);
+    }
+}
+
+void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,
+                        const char *token, nontax_result *result, cJSON **fields)
+{
+    long http_status = 0;
+    *fields = NULL;
+    result->curl_code = (int)code;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status) != CURLE_OK) {
+        http_status = 0;
+    }
+    forget_url(transfer);
+    if (code != CURLE_OK) {
+        result->http_status = http_status;
+        read_failure(transfer, code, token, result);
+        return;
+    }
+    const char *body = transfer->reply.data ? transfer->reply.data : "";
+    nx_reply_read(interface, body, transfer->reply.size, http_status, token, result, fields);
+    if (result->cause == NONTAX_CAUSE_REPLY && transfer->body_sent == 0) {
+        result->outcome = NONTAX_NOT_SENT; /* something on the way has answered to the head alone */
+    }
+}
+
+void nx_transfer_cancel(nx_transfer *transfer, nontax_result *result)
+{
+    result->outcome = transfer->body_sent > 0 ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
+    result->cause = NONTAX_CAUSE_CANCELLED;
+    write_reason(result,
+                 transfer->body_sent > 0 ? "it was ended while waiting for the answer"
+                                         : "it was ended before it was sent",
+                 "");
+    forget_url(transfer);
+}

@@ -1,0 +1,293 @@
+/* nontax.h: the core's whole public API: fiscal e-bills (财政电子票据) to WeChat, from C.
+ *
+ * The core knows WeChat's interfaces as data, checks a payload against them, sends it over HTTPS
+ * with libcurl and says honestly what became of it. It knows nothing of Python.
+ *
+ * The shortest way (see examples/insert_bill.c):
+ *
+ *     nontax_client *client;
+ *     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
+ *     nontax_text why;
+ *     if (nontax_client_new(&settings, &client, &why) != NONTAX_OK) ... why.text says what is wrong
+ *     nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
+ *     nontax_call_set_payload(call, bill);              // a cJSON tree; takes it over
+ *     nontax_call_set_token(call, token, strlen(token));
+ *     nontax_client_run(client, call, NULL);
+ *     const nontax_result *result = nontax_call_result(call);
+ *
+ * Conventions: functions that can fail return a nontax_status, or NULL for "no memory". Text is
+ * UTF-8. Times are milliseconds on the monotonic clock unless a name says otherwise. A client may
+ * be used by several threads at once; a call and a lane by one thread at a time.
+ */
+#ifndef NONTAX_H
+#define NONTAX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cjson/cJSON.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum nontax_status {
+    NONTAX_OK = 0,
+    NONTAX_NO_MEMORY,   /* nothing was changed */
+    NONTAX_BAD_SETTING, /* a setting, or libcurl itself, cannot be used; the nontax_text says why */
+    NONTAX_BAD_TOKEN,   /* an access token with characters that none can have; nothing is echoed */
+    NONTAX_BAD_PAYLOAD, /* the payload breaks its interface's rules; see nontax_call_problems() */
+    NONTAX_WRONG_PROCESS /* this lane was made before a fork, in the parent; it is not touched */
+} nontax_status;
+
+/* A short message with a fixed place, so that reporting a failure can never fail. */
+typedef struct nontax_text {
+    char text[512];
+} nontax_text;
+
+/* ---- the library ------------------------------------------------------------------------- */
+
+/* "0.1.0" */
+const char *nontax_version(void);
+
+/* Prepares libcurl, once per process, and checks that it is new enough (7.85), has TLS and may be
+ * used by threads. nontax_client_new() calls it. Thread-safe. */
+nontax_status nontax_start(nontax_text *why);
+
+/* The allocator of the core, of libcurl and of cJSON, for programs (and tests) that bring their
+ * own. Must be called before anything else, and before anybody else starts libcurl. All five are
+ * required. */
+typedef struct nontax_allocator {
+    void *(*malloc_fn)(size_t size);
+    void *(*calloc_fn)(size_t count, size_t size);
+    void *(*realloc_fn)(void *old, size_t size);
+    char *(*strdup_fn)(const char *text);
+    void (*free_fn)(void *memory);
+} nontax_allocator;
+void nontax_set_allocator(const nontax_allocator *allocator);
+
+/* ---- error codes ------------------------------------------------------------------------- */
+
+typedef enum nontax_category {
+    NONTAX_CATEGORY_SUCCESS,
+    NONTAX_CATEGORY_ACCESS_TOKEN,
+    NONTAX_CATEGORY_ACCOUNT,
+    NONTAX_CATEGORY_QUOTA,
+    NONTAX_CATEGORY_PARAMETER,
+    NONTAX_CATEGORY_NOT_AUTHORIZED,
+    NONTAX_CATEGORY_DUPLICATE,
+    NONTAX_CATEGORY_STATE,
+    NONTAX_CATEGORY_BUSY,
+    NONTAX_CATEGORY_UNKNOWN
+} nontax_category;
+
+typedef enum nontax_retry {
+    NONTAX_RETRY_NO,
+    NONTAX_RETRY_YES,
+    NONTAX_RETRY_LATER,
+    NONTAX_RETRY_AFTER_TOKEN_REFRESH
+} nontax_retry;
+
+typedef struct nontax_errcode {
+    int code;
+    const char *name; /* "INVALID_CREDENTIAL" */
+    nontax_category category;
+    nontax_retry retry;
+    const char *advice; /* one sentence: what to do */
+} nontax_errcode;
+
+/* Never NULL: a code that is not in the table gives an entry with the category UNKNOWN, whose
+ * `code` is not the one that was asked for. */
+const nontax_errcode *nontax_errcode_find(int code);
+
+/* All codes of the table in rising order; *count is set. */
+const nontax_errcode *nontax_errcodes(size_t *count);
+
+const char *nontax_category_name(nontax_category category); /* "access_token" */
+const char *nontax_retry_name(nontax_retry retry);          /* "after_token_refresh" */
+
+/* ---- interfaces and payloads ------------------------------------------------------------- */
+
+typedef struct nontax_interface nontax_interface;
+
+/* By the last part of its path, such as "insertbill"; NULL when there is no such interface. */
+const nontax_interface *nontax_interface_find(const char *name);
+
+/* Payloads are cJSON trees. Four kinds of leaf need more than cJSON's own constructors, because a
+ * cJSON number is a double; NULL means no memory.
+ *
+ * A number as it is written, exact to the last digit ("9007199254740993", "12.50"). */
+cJSON *nontax_json_number(const char *literal);
+/* A moment, in Unix seconds: printed as an integer, accepted only where a time is expected. */
+cJSON *nontax_json_time(int64_t unix_seconds);
+/* A value that could not be converted, which the caller has reported with nontax_problems_add():
+ * it is skipped by the check, so that one mistake is one problem. */
+cJSON *nontax_json_invalid(void);
+
+/* Everything that is wrong with a payload. */
+typedef struct nontax_problem {
+    char *path;    /* "card_ext.user_card.invoice_user_data.fee" */
+    char *message; /* "is missing" */
+} nontax_problem;
+
+typedef struct nontax_problems {
+    nontax_problem *list;
+    size_t count;
+    size_t capacity;
+} nontax_problems;
+
+/* Adds one; both texts are copied. */
+nontax_status nontax_problems_add(nontax_problems *problems, const char *path, const char *message);
+
+/* ---- client ------------------------------------------------------------------------------ */
+
+typedef struct nontax_settings {
+    const char *base_url;       /* https://…; http://… only to this machine itself */
+    const char *ca_file;        /* PEM file of a private CA; NULL: libcurl's own */
+    const char *proxy;          /* NULL: the environment's proxy; "": none */
+    int64_t connect_timeout_ms; /* for one connection, TLS included */
+    int64_t timeout_ms;         /* for a whole call, repeats included */
+    int retries;                /* how often a call is repeated that was certainly not taken */
+    bool allow_extra;           /* send fields that the interface does not have */
+} nontax_settings;
+
+#define NONTAX_SETTINGS_DEFAULT                                                                    \
+    {.base_url = "https://api.weixin.qq.com",                                                      \
+     .connect_timeout_ms = 5000,                                                                   \
+     .timeout_ms = 30000,                                                                          \
+     .retries = 2}
+
+typedef struct nontax_client nontax_client;
+
+/* The settings are copied. On failure *client is NULL and *why says what to change. */
+nontax_status nontax_client_new(const nontax_settings *settings, nontax_client **client,
+                                nontax_text *why);
+/* No call may be running on it any more. NULL is allowed. */
+void nontax_client_free(nontax_client *client);
+/* Closes the connections that are idle now; the client stays usable. */
+void nontax_client_close_idle(nontax_client *client);
+
+/* ---- calls ------------------------------------------------------------------------------- */
+
+/* What became of a call. For an interface other than insertbill, "inserted" means: carried out. */
+typedef enum nontax_outcome {
+    NONTAX_INSERTED, /* WeChat took it, and its reply has every field that it should have */
+    NONTAX_REJECTED, /* WeChat answered with an errcode */
+    NONTAX_NOT_SENT, /* the payload is invalid, or no byte of the body left this process */
+    NONTAX_IN_DOUBT  /* the body went out, at least partly, and no usable answer came */
+} nontax_outcome;
+
+const char *nontax_outcome_name(nontax_outcome outcome); /* "in_doubt" */
+
+/* Why it is so, as far as a caller would react differently. */
+typedef enum nontax_cause {
+    NONTAX_CAUSE_NONE,       /* there was an answer */
+    NONTAX_CAUSE_PAYLOAD,    /* the payload was refused here */
+    NONTAX_CAUSE_TOKEN,      /* there is no access token to send it with */
+    NONTAX_CAUSE_CONNECTION, /* the network */
+    NONTAX_CAUSE_TLS,        /* certificate or handshake: repeating does not help */
+    NONTAX_CAUSE_REPLY,      /* an answer came, but not one that WeChat gives */
+    NONTAX_CAUSE_CANCELLED,  /* the caller ended it */
+    NONTAX_CAUSE_MEMORY
+} nontax_cause;
+
+/* Everything in it lives as long as the call. No text in it ever contains the access token. */
+typedef struct nontax_result {
+    nontax_outcome outcome;
+    nontax_cause cause;
+    bool timed_out;
+    bool has_errcode;
+    int errcode;         /* meaningful with has_errcode */
+    long http_status;    /* 0: no reply */
+    int curl_code;       /* a CURLcode; 0 when the transfer itself went well */
+    int attempts;        /* how many times a transfer was begun */
+    char rid[32];        /* WeChat's request id, or "" */
+    char errmsg[1024];   /* WeChat's own words, shortened if need be */
+    char reason[512];    /* what happened, in English, where there is no errcode */
+    const cJSON *fields; /* the reply's members except errcode and errmsg; NULL: none */
+} nontax_result;
+
+typedef struct nontax_call nontax_call;
+
+/* The clock of the client's timeout starts here. NULL: no memory. */
+nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *interface);
+/* Wipes and frees it. It must not be on a lane. NULL is allowed. */
+void nontax_call_free(nontax_call *call);
+
+/* Where the converter may report what it could not convert, before nontax_call_set_payload(). */
+nontax_problems *nontax_call_problems(nontax_call *call);
+
+/* Checks the payload and prints it. The tree is taken over in any case. */
+nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload);
+
+/* Whether an access token can have these characters: visible ASCII, at least one. */
+bool nontax_token_is_valid(const char *token, size_t size);
+
+/* True while it cannot be sent for want of a token: in the beginning, and once more when WeChat
+ * has refused the first one. */
+bool nontax_call_needs_token(const nontax_call *call);
+/* The token that WeChat has refused, or NULL in the beginning. */
+const char *nontax_call_stale_token(const nontax_call *call);
+/* Copies the token. A token equal to the stale one ends the call with the refusal it already has.
+ */
+nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size);
+/* Ends a call that needs a token but will not get one. */
+void nontax_call_give_up(nontax_call *call);
+
+bool nontax_call_finished(const nontax_call *call);
+const nontax_result *nontax_call_result(const nontax_call *call);
+
+/* ---- one blocking call ------------------------------------------------------------------- */
+
+/* What a host language adds to a blocking call. Every member may be NULL. */
+typedef struct nontax_hooks {
+    void *context;
+    /* Asked at least every 100 ms and after every signal: true ends the call at once. */
+    bool (*interrupted)(void *context);
+    /* The call needs a (newer) token: set it, or return false to give up. */
+    bool (*token)(void *context, nontax_call *call);
+} nontax_hooks;
+
+/* Runs the call to its end on a lane of the client's pool. Afterwards it is finished, whatever
+ * happened; see nontax_call_result(). */
+void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_hooks *hooks);
+
+/* ---- lanes: many calls at once, one thread ----------------------------------------------- */
+
+typedef struct nontax_lane nontax_lane;
+
+/* `parallel` is how many calls will be under way at once; with more than one, HTTP/2 is used where
+ * the server offers it. */
+nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane);
+/* Calls that are under way end as if cancelled; all calls on it are their owner's again. NULL is
+ * allowed. */
+void nontax_lane_free(nontax_lane *lane);
+
+/* Puts a call with payload and token on the lane, which uses it until it is taken or cancelled. */
+nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call);
+
+typedef enum nontax_step {
+    NONTAX_STEP_IDLE, /* nothing happened: time ran out, or a signal came */
+    NONTAX_STEP_BUSY  /* something happened */
+} nontax_step;
+
+/* Does what can be done now, after waiting for something to do for at most wait_ms (0: never
+ * blocks). */
+nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms);
+
+/* The next call that is finished or needs a token; NULL: none at the moment. It is off the lane. */
+nontax_call *nontax_lane_take(nontax_lane *lane);
+
+/* Ends a call that is on the lane, with the outcome that is known by now. It is off the lane. */
+void nontax_lane_cancel(nontax_lane *lane, nontax_call *call);
+
+/* A descriptor that is readable when nontax_lane_step() has something to do, for an event loop;
+ * -1 where the platform has none. It belongs to the lane. */
+int nontax_lane_descriptor(nontax_lane *lane);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,688 @@
+/* request.c: check a payload against its interface and print the JSON. */
+#include "request.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "text.h"
+
+enum {
+    MAX_DEPTH = 64,      /* of values inside an extra field */
+    MAX_PROBLEMS = 100,  /* more help nobody */
+    MAX_PATH_TEXT = 256, /* of a problem's path; longer names are cut */
+    MAX_ROWS = 32        /* of one interface: a bit each in `seen` */
+};
+
+/* A raw cJSON item's valueint is unused by cJSON; ours says what the raw text is. */
+enum { RAW_NUMBER = 1, RAW_TIME = 2 };
+
+typedef struct check {
+    const nontax_interface *interface;
+    bool allow_extra;
+    nontax_problems *problems;
+    nontax_status status;
+} check;
+
+/* ---- leaves that cJSON has no constructor for ------------------------------------------- */
+
+static cJSON *raw_item(const char *literal, int kind)
+{
+    cJSON *item = cJSON_CreateRaw(literal);
+    if (item) {
+        item->valueint = kind;
+    }
+    return item;
+}
+
+cJSON *nontax_json_number(const char *literal)
+{
+    return raw_item(literal, RAW_NUMBER);
+}
+
+cJSON *nontax_json_time(int64_t unix_seconds)
+{
+    char literal[24];
+    snprintf(literal, sizeof literal, "%lld", (long long)unix_seconds);
+    return raw_item(literal, RAW_TIME);
+}
+
+cJSON *nontax_json_invalid(void)
+{
+    cJSON *item = cJSON_CreateNull();
+    if (item) {
+        item->type = cJSON_Invalid;
+    }
+    return item;
+}
+
+static bool is_raw(const cJSON *item, int kind)
+{
+    return cJSON_IsRaw(item) && item->valueint == kind;
+}
+
+/* ---- problems --------------------------------------------------------------------------- */
+
+nontax_status nontax_problems_add(nontax_problems *problems, const char *path, const char *message)
+{
+    if (problems->count >= MAX_PROBLEMS) {
+        return NONTAX_OK;
+    }
+    if (problems->count + 1 == MAX_PROBLEMS) {
+        path = "";
+        message = "there are more problems than are listed here";
+    }
+    if (problems->count == problems->capacity) {
+        size_t capacity = problems->capacity ? 2 * problems->capacity : 8;
+        nontax_problem *grown = nx_realloc(problems->list, capacity * sizeof *grown);
+        if (!grown) {
+            return NONTAX_NO_MEMORY;
+        }
+        problems->list = grown;
+        problems->capacity = capacity;
+    }
+    char short_path[MAX_PATH_TEXT];
+    nx_text_copy(short_path, sizeof short_path, path, strlen(path));
+    nontax_problem problem = {nx_strdup(short_path), nx_strdup(message)};
+    if (!problem.path || !problem.message) {
+        nx_free(problem.path);
+        nx_free(problem.message);
+        return NONTAX_NO_MEMORY;
+    }
+    problems->list[problems->count++] = problem;
+    return NONTAX_OK;
+}
+
+void nx_problems_free(nontax_problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        nx_free(problems->list[i].path);
+        nx_free(problems->list[i].message);
+    }
+    nx_free(problems->list);
+    *problems = (nontax_problems){0};
+}
+
+static void add_problem(check *check, const char *path, const char *message)
+{
+    nontax_status status = nontax_problems_add(check->problems, path, message);
+    if (status != NONTAX_OK) {
+        check->status = status;
+    }
+}
+
+static void join_path(char *target, const char *parent, const char *name)
+{
+    char clean[96], joined[MAX_PATH_TEXT + sizeof clean + 1];
+    nx_text_copy(clean, sizeof clean, name, strlen(name));
+    snprintf(joined, sizeof joined, "%.*s%s%s", MAX_PATH_TEXT, parent, *parent ? "." : "",
+             *clean ? clean : "\"\"");
+    nx_text_copy(target, MAX_PATH_TEXT, joined, strlen(joined));
+}
+
+/* A tree that was put together wrongly can have a member without a name. */
+static const char *name_of(const cJSON *member)
+{
+    return member->string ? member->string : "";
+}
+
+/* ---- the outline of an interface --------------------------------------------------------- */
+
+/* The member rows of row `parent` (-1: the whole payload): the first one after row `after` (-1: the
+ * very first), or -1. */
+static int next_member(const nontax_interface *interface, int parent, int after)
+{
+    int depth = parent < 0 ? 0 : interface->fields[parent].depth + 1;
+    for (int i = after < 0 ? parent + 1 : after + 1; i < interface->field_count; i++) {
+        if (interface->fields[i].depth == depth) {
+            return i;
+        }
+        if (interface->fields[i].depth < depth) {
+            break;
+        }
+    }
+    return -1;
+}
+
+static int find_member(const nontax_interface *interface, int parent, const char *name)
+{
+    int row = -1;
+    while ((row = next_member(interface, parent, row)) >= 0) {
+        if (strcmp(interface->fields[row].name, name) == 0) {
+            return row;
+        }
+    }
+    return -1;
+}
+
+static bool is_object_row(const nx_field *field)
+{
+    return field->kind == NX_OBJECT || field->kind == NX_WRAPPER;
+}
+
+/* A leaf anywhere in the outline; their names are unique in it. */
+static int find_leaf(const nontax_interface *interface, const char *name)
+{
+    for (int i = 0; i < interface->field_count; i++) {
+        if (!is_object_row(&interface->fields[i]) && strcmp(interface->fields[i].name, name) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void row_path(const nontax_interface *interface, int row, char *target)
+{
+    const char *names[8];
+    int count = 0;
+    for (int depth = interface->fields[row].depth; row >= 0 && count < 8; row--) {
+        if (interface->fields[row].depth == depth) {
+            names[count++] = interface->fields[row].name;
+            depth--;
+        }
+    }
+    *target = '\0';
+    while (count > 0) {
+        char parent[MAX_PATH_TEXT];
+        memcpy(parent, target, sizeof parent);
+        join_path(target, parent, names[--count]);
+    }
+}
+
+/* ---- leaves ------------------------------------------------------------------------------ */
+
+static const char *kind_of(const cJSON *item)
+{
+    if (cJSON_IsString(item)) {
+        return "a string";
+    } else if (cJSON_IsBool(item)) {
+        return "a boolean";
+    } else if (cJSON_IsNull(item)) {
+        return "null";
+    } else if (cJSON_IsObject(item)) {
+        return "an object";
+    } else if (cJSON_IsArray(item)) {
+        return "a list";
+    } else if (is_raw(item, RAW_TIME)) {
+        return "a time";
+    } else if (cJSON_IsNumber(item) || is_raw(item, RAW_NUMBER)) {
+        return "a number";
+    }
+    return "raw JSON";
+}
+
+static bool all_digits(const char *text)
+{
+    return *text && strspn(text, "0123456789") == strlen(text);
+}
+
+static bool is_number_literal(const char *text)
+{
+    text += *text == '-';
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || (digits > 1 && *text == '0')) {
+        return false;
+    }
+    text += digits;
+    if (*text == '.') {
+        digits = strspn(++text, "0123456789");
+        if (digits == 0) {
+            return false;
+        }
+        text += digits;
+    }
+    if (*text == 'e' || *text == 'E') {
+        text++;
+        text += *text == '-' || *text == '+';
+        digits = strspn(text, "0123456789");
+        if (digits == 0) {
+            return false;
+        }
+        text += digits;
+    }
+    return *text == '\0';
+}
+
+typedef enum integer_check {
+    INTEGER_OK,
+    INTEGER_WRONG_KIND,
+    INTEGER_FRACTION,
+    INTEGER_TOO_LARGE,
+    INTEGER_NOT_FINITE
+} integer_check;
+
+/* Reads an integer that must fit into 64 bits, from either way of writing one. */
+static integer_check read_integer(const cJSON *item, long long *value)
+{
+    if (cJSON_IsNumber(item)) {
+        if (!isfinite(item->valuedouble)) {
+            return INTEGER_NOT_FINITE;
+        }
+        if (item->valuedouble != floor(item->valuedouble)) {
+            return INTEGER_FRACTION;
+        }
+        /* From 1e15 on cJSON prints doubles with an exponent, and from 2^53 on they are inexact. */
+        if (fabs(item->valuedouble) >= 1e15) {
+            return INTEGER_TOO_LARGE;
+        }
+        *value = (long long)item->valuedouble;
+        return INTEGER_OK;
+    }
+    if (!is_raw(item, RAW_NUMBER)) {
+        return INTEGER_WRONG_KIND;
+    }
+    const char *text = item->valuestring;
+    if (!is_number_literal(text)) {
+        return INTEGER_NOT_FINITE;
+    }
+    bool negative = *text == '-';
+    const char *digits = text + negative;
+    if (!all_digits(digits)) {
+        return INTEGER_FRACTION;
+    }
+    unsigned long long magnitude = 0;
+    for (; *digits; digits++) {
+        unsigned digit = (unsigned)(*digits - '0');
+        if (magnitude > ((unsigned long long)LLONG_MAX - digit) / 10) {
+            return INTEGER_TOO_LARGE;
+        }
+        magnitude = magnitude * 10 + digit;
+    }
+    *value = negative ? -(long long)magnitude : (long long)magnitude;
+    return INTEGER_OK;
+}
+
+static void check_text(check *check, const cJSON *item, const char *path)
+{
+    char message[128];
+    if (!cJSON_IsString(item)) {
+        bool number = cJSON_IsNumber(item) || is_raw(item, RAW_NUMBER);
+        snprintf(message, sizeof message, "must be a string, not %s%s", kind_of(item),
+                 number ? " (as a number it would lose leading zeros)" : "");
+        add_problem(check, path, message);
+    } else if (strspn(item->valuestring, " \t\r\n") == strlen(item->valuestring)) {
+        add_problem(check, path, *item->valuestring ? "is blank" : "is empty");
+    } else if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
+        add_problem(check, path, "is not valid UTF-8");
+    }
+}
+
+static void check_fen(check *check, const cJSON *item, const char *path)
+{
+    long long value = 0;
+    char message[128];
+    switch (read_integer(item, &value)) {
+    case INTEGER_OK:
+        if (value < 0) {
+            add_problem(check, path, "must not be negative: it is an amount in fen");
+        }
+        break;
+    case INTEGER_WRONG_KIND:
+        snprintf(message, sizeof message, "must be an integer, the amount in fen, not %s",
+                 kind_of(item));
+        add_problem(check, path, message);
+        break;
+    case INTEGER_FRACTION:
+        add_problem(check, path,
+                    "must be an integer, the amount in fen: 12.34 yuan is 1234, not 12.34");
+        break;
+    case INTEGER_TOO_LARGE:
+        add_problem(check, path, "is too large for a 64-bit integer");
+        break;
+    case INTEGER_NOT_FINITE:
+        add_problem(check, path, "is not a number that JSON can hold (an empty cell?)");
+        break;
+    }
+}
+
+static void check_time(check *check, const cJSON *item, const char *path)
+{
+    static const long long lowest = 1000000000LL, highest = 9999999999LL;
+    long long value = 0;
+    char message[160];
+    integer_check found;
+    if (cJSON_IsString(item)) {
+        if (!all_digits(item->valuestring) || strlen(item->valuestring) != 10 ||
+            item->valuestring[0] == '0') {
+            add_problem(check, path, "must be Unix seconds of 10 digits, such as \"1511169724\"");
+        }
+        return;
+    }
+    if (is_raw(item, RAW_TIME)) {
+        cJSON number = *item;
+        number.valueint = RAW_NUMBER;
+        found = read_integer(&number, &value);
+    } else {
+        found = read_integer(item, &value);
+    }
+    if (found == INTEGER_WRONG_KIND) {
+        snprintf(message, sizeof message,
+                 "must be Unix seconds as an integer or a string of 10 digits, not %s",
+                 kind_of(item));
+        add_problem(check, path, message);
+    } else if (found != INTEGER_OK || value < lowest || value > highest) {
+        bool milliseconds =
+            found == INTEGER_OK && value / 1000 >= lowest && value / 1000 <= highest;
+        add_problem(check, path,
+                    milliseconds ? "must be Unix seconds of 10 digits; this looks like milliseconds"
+                                 : "must be Unix seconds of 10 digits, such as 1511169724");
+    }
+}
+
+/* A value under a name that the interface does not have: anything that JSON can hold. */
+static void check_extra(check *check, const cJSON *item, const char *path, int depth)
+{
+    if (depth > MAX_DEPTH) {
+        add_problem(check, path, "is nested too deeply");
+    } else if (cJSON_IsString(item)) {
+        if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
+            add_problem(check, path, "is not valid UTF-8");
+        }
+    } else if (cJSON_IsNumber(item)) {
+        if (!isfinite(item->valuedouble)) {
+            add_problem(check, path, "is not a number that JSON can hold (an empty cell?)");
+        }
+    } else if (cJSON_IsRaw(item)) {
+        if (item->valueint == 0 || !is_number_literal(item->valuestring)) {
+            add_problem(check, path, "is not a number that JSON can hold (an empty cell?)");
+        }
+    } else if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
+        int index = 0;
+        const cJSON *member = NULL;
+        cJSON_ArrayForEach(member, item)
+        {
+            char name[16], member_path[MAX_PATH_TEXT];
+            snprintf(name, sizeof name, "%d", index++);
+            join_path(member_path, path, member->string ? member->string : name);
+            if (member->string && !nx_utf8_valid(member->string, strlen(member->string))) {
+                add_problem(check, member_path, "has a name that is not valid UTF-8");
+            }
+            check_extra(check, member, member_path, depth + 1);
+        }
+    }
+}
+
+/* ---- objects ----------------------------------------------------------------------------- */
+
+static void check_members(check *check, const cJSON *object, int parent, const char *path);
+
+static void check_row(check *check, const cJSON *item, int row, const char *path)
+{
+    if (cJSON_IsInvalid(item)) {
+        return; /* reported by whoever could not convert it */
+    }
+    switch (check->interface->fields[row].kind) {
+    case NX_TEXT:
+        check_text(check, item, path);
+        break;
+    case NX_FEN:
+        check_fen(check, item, path);
+        break;
+    case NX_TIME:
+        check_time(check, item, path);
+        break;
+    default:
+        if (cJSON_IsObject(item)) {
+            check_members(check, item, row, path);
+        } else {
+            char message[64];
+            snprintf(message, sizeof message, "must be an object, not %s", kind_of(item));
+            add_problem(check, path, message);
+        }
+    }
+}
+
+static bool same_but_for_spelling(const char *left, const char *right)
+{
+    for (;;) {
+        left += strspn(left, " \t_-");
+        right += strspn(right, " \t_-");
+        if (!*left || !*right) {
+            return *left == *right;
+        }
+        if ((*left | 0x20) != (*right | 0x20)) {
+            return false;
+        }
+        left++;
+        right++;
+    }
+}
+
+static void check_unknown(check *check, const cJSON *item, const char *path)
+{
+    const nontax_interface *interface = check->interface;
+    char message[MAX_PATH_TEXT + 64], right_path[MAX_PATH_TEXT];
+    for (int row = 0; row < interface->field_count; row++) {
+        if (strcmp(interface->fields[row].name, name_of(item)) == 0) {
+            row_path(interface, row, right_path);
+            snprintf(message, sizeof message, "stands in the wrong place: it belongs at %s",
+                     right_path);
+            add_problem(check, path, message);
+            return;
+        }
+    }
+    if (check->allow_extra) {
+        if (!nx_utf8_valid(name_of(item), strlen(name_of(item)))) {
+            add_problem(check, path, "has a name that is not valid UTF-8");
+        }
+        check_extra(check, item, path, 1);
+        return;
+    }
+    for (int row = 0; row < interface->field_count; row++) {
+        if (same_but_for_spelling(interface->fields[row].name, name_of(item))) {
+            snprintf(message, sizeof message, "is not a field of this interface; did you mean %s?",
+                     interface->fields[row].name);
+            add_problem(check, path, message);
+            return;
+        }
+    }
+    add_problem(check, path, "is not a field of this interface");
+}
+
+/* Whether the members of a wrapper stand in its parent, without the wrapper. */
+static bool is_unwrapped(const nontax_interface *interface, const cJSON *object, int wrapper)
+{
+    if (cJSON_GetObjectItemCaseSensitive(object, interface->fields[wrapper].name)) {
+        return false;
+    }
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, object)
+    {
+        if (find_member(interface, wrapper, name_of(item)) >= 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_missing(check *check, int row, uint32_t seen, const char *path)
+{
+    if (check->interface->fields[row].required && !(seen & (UINT32_C(1) << row))) {
+        add_problem(check, path, "is missing");
+    }
+}
+
+/* Marks the row as seen; a second time is a problem (a mapping can have a name twice). */
+static bool first_time(check *check, int row, uint32_t *seen, const char *path)
+{
+    uint32_t bit = UINT32_C(1) << row;
+    if (*seen & bit) {
+        add_problem(check, path, "is given twice");
+        return false;
+    }
+    *seen |= bit;
+    return true;
+}
+
+static void check_members(check *check, const cJSON *object, int parent, const char *path)
+{
+    const nontax_interface *interface = check->interface;
+    int row = -1;
+    while ((row = next_member(interface, parent, row)) >= 0) {
+        if (interface->fields[row].kind == NX_WRAPPER && is_unwrapped(interface, object, row)) {
+            parent = row;
+            break;
+        }
+    }
+    uint32_t seen = 0;
+    char item_path[MAX_PATH_TEXT];
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, object)
+    {
+        join_path(item_path, path, name_of(item));
+        row = find_member(interface, parent, name_of(item));
+        if (row < 0) {
+            check_unknown(check, item, item_path);
+        } else if (first_time(check, row, &seen, item_path)) {
+            check_row(check, item, row, item_path);
+        }
+    }
+    row = -1;
+    while ((row = next_member(interface, parent, row)) >= 0) {
+        join_path(item_path, path, interface->fields[row].name);
+        check_missing(check, row, seen, item_path);
+    }
+}
+
+/* ---- flat rows --------------------------------------------------------------------------- */
+
+/* A flat row has a nested leaf on its top level, and none of the objects that leaves belong in. */
+static bool is_flat(const nontax_interface *interface, const cJSON *payload)
+{
+    bool nested_leaf = false;
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, payload)
+    {
+        int row = find_member(interface, -1, name_of(item));
+        if (row >= 0 && is_object_row(&interface->fields[row])) {
+            return false;
+        }
+        nested_leaf = nested_leaf || (row < 0 && find_leaf(interface, name_of(item)) >= 0);
+    }
+    return interface->flat_allowed && nested_leaf;
+}
+
+static void check_flat(check *check, const cJSON *payload)
+{
+    uint32_t seen = 0;
+    char path[MAX_PATH_TEXT];
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, payload)
+    {
+        int row = find_leaf(check->interface, name_of(item));
+        join_path(path, "", name_of(item));
+        if (row < 0) {
+            check_unknown(check, item, path);
+        } else if (first_time(check, row, &seen, path)) {
+            check_row(check, item, row, path);
+        }
+    }
+    for (int row = 0; row < check->interface->field_count; row++) {
+        if (!is_object_row(&check->interface->fields[row])) {
+            check_missing(check, row, seen, check->interface->fields[row].name);
+        }
+    }
+}
+
+static bool add_item(cJSON *object, const char *name, cJSON *item)
+{
+    if (item && cJSON_AddItemToObjectCS(object, name, item)) {
+        return true;
+    }
+    cJSON_Delete(item);
+    return false;
+}
+
+/* Moves the leaves of a checked flat row into the outline's shape; extra fields stay on top. */
+static cJSON *nest(const nontax_interface *interface, cJSON *flat)
+{
+    cJSON *parents[8] = {cJSON_CreateObject()};
+    if (!parents[0]) {
+        return NULL;
+    }
+    for (int row = 0; row < interface->field_count; row++) {
+        const nx_field *field = &interface->fields[row];
+        cJSON *item;
+        if (is_object_row(field)) {
+            item = cJSON_CreateObject();
+            parents[field->depth + 1] = item;
+        } else {
+            item = cJSON_DetachItemFromObjectCaseSensitive(flat, field->name);
+            if (!item) {
+                continue; /* an optional field that is not given */
+            }
+        }
+        if (!add_item(parents[field->depth], field->name, item)) {
+            cJSON_Delete(parents[0]);
+            return NULL;
+        }
+    }
+    while (flat->child) {
+        cJSON *item = cJSON_DetachItemViaPointer(flat, flat->child);
+        if (!cJSON_AddItemToObject(parents[0], name_of(item), item)) {
+            cJSON_Delete(item);
+            cJSON_Delete(parents[0]);
+            return NULL;
+        }
+    }
+    return parents[0];
+}
+
+/* ---- the whole --------------------------------------------------------------------------- */
+
+static void wipe_strings(cJSON *item)
+{
+    for (; item; item = item->next) {
+        if (item->type & cJSON_IsReference) {
+            continue; /* somebody else's memory */
+        }
+        if (item->valuestring) {
+            nx_wipe(item->valuestring, strlen(item->valuestring));
+        }
+        wipe_strings(item->child);
+    }
+}
+
+nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
+                               nontax_problems *problems, char **body)
+{
+    check check = {interface, allow_extra, problems, NONTAX_OK};
+    *body = NULL;
+    if (!payload) {
+        return NONTAX_NO_MEMORY;
+    }
+    if (!cJSON_IsObject(payload)) {
+        if (!cJSON_IsInvalid(payload)) {
+            char message[64];
+            snprintf(message, sizeof message, "must be an object with fields, not %s",
+                     kind_of(payload));
+            add_problem(&check, "", message);
+        }
+    } else if (is_flat(interface, payload)) {
+        check_flat(&check, payload);
+        if (check.status == NONTAX_OK && problems->count == 0) {
+            cJSON *nested = nest(interface, payload);
+            if (!nested) {
+                check.status = NONTAX_NO_MEMORY;
+            } else {
+                cJSON_Delete(payload);
+                payload = nested;
+            }
+        }
+    } else {
+        check_members(&check, payload, -1, "");
+    }
+    if (check.status == NONTAX_OK && problems->count > 0) {
+        check.status = NONTAX_BAD_PAYLOAD;
+    }
+    if (check.status == NONTAX_OK) {
+        *body = cJSON_PrintUnformatted(payload);
+        if (!*body) {
+            check.status = NONTAX_NO_MEMORY;
+        }
+    }
+    wipe_strings(payload);
+    cJSON_Delete(payload);
+    return check.status;
+}

@@ -1,0 +1,103 @@
+/* text.c: small functions on UTF-8 text: validity, shortening, and hiding a secret in it. */
+#include "text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The length of the valid UTF-8 character at the start of text, or 0. */
+static size_t character_size(const unsigned char *text, size_t size)
+{
+    unsigned char first = text[0];
+    size_t length;
+    unsigned char low = 0x80, high = 0xBF; /* the range of the second byte */
+    if (first < 0x80) {
+        return 1;
+    } else if (first >= 0xC2 && first <= 0xDF) {
+        length = 2;
+    } else if (first >= 0xE0 && first <= 0xEF) {
+        length = 3;
+        low = first == 0xE0 ? 0xA0 : 0x80;
+        high = first == 0xED ? 0x9F : 0xBF;
+    } else if (first >= 0xF0 && first <= 0xF4) {
+        length = 4;
+        low = first == 0xF0 ? 0x90 : 0x80;
+        high = first == 0xF4 ? 0x8F : 0xBF;
+    } else {
+        return 0;
+    }
+    if (size < length || text[1] < low || text[1] > high) {
+        return 0;
+    }
+    for (size_t i = 2; i < length; i++) {
+        if (text[i] < 0x80 || text[i] > 0xBF) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+bool nx_utf8_valid(const char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size) {
+        size_t length = character_size((const unsigned char *)text + at, size - at);
+        if (!length) {
+            return false;
+        }
+        at += length;
+    }
+    return true;
+}
+
+void nx_text_copy(char *target, size_t capacity, const char *text, size_t size)
+{
+    size_t at = 0, out = 0;
+    while (at < size) {
+        size_t length = character_size((const unsigned char *)text + at, size - at);
+        unsigned char first = (unsigned char)text[at];
+        bool printable = length && first >= 0x20 && first != 0x7F;
+        /* U+0080 to U+009F are control characters as well. */
+        printable = printable && !(first == 0xC2 && (unsigned char)text[at + 1] < 0xA0);
+        size_t width = printable ? length : 1;
+        if (out + width >= capacity) {
+            break;
+        }
+        if (printable) {
+            memcpy(target + out, text + at, length);
+        } else {
+            target[out] = '?';
+        }
+        out += width;
+        at += length ? length : 1;
+    }
+    target[out] = '\0';
+}
+
+void nx_text_format(nontax_text *target, const char *format, ...)
+{
+    char full[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(full, sizeof full, format, arguments);
+    va_end(arguments);
+    nx_text_copy(target->text, sizeof target->text, full, length < 0 ? 0 : strlen(full));
+}
+
+static void replace_all(char *text, const char *pattern, size_t length)
+{
+    char *found = text;
+    while ((found = strstr(found, pattern))) {
+        memcpy(found, "***", 3);
+        memmove(found + 3, found + length, strlen(found + length) + 1);
+        found += 3;
+    }
+}
+
+void nx_text_mask(char *text, const char *secret)
+{
+    size_t length = secret ? strlen(secret) : 0;
+    if (length >= 8) {
+        replace_all(text, secret, length);
+    }
+}
