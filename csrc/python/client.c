@@ -1,0 +1,389 @@
+/* client.c: the type nontax._core.Client: a client of the core, and one blocking call on it. */
+#include "core.h"
+
+#include <string.h>
+
+typedef struct client_object {
+    PyObject_HEAD nontax_client *client;
+    PyObject *access_token; /* a fixed one, checked; or NULL */
+    PyObject *token_source; /* a callable, or NULL */
+    PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
+} client_object;
+
+/* ---- exceptions -------------------------------------------------------------------------- */
+
+static PyObject *problems_as_list(const nontax_problems *problems)
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < problems->count; i++) {
+        PyObject *pair = Py_BuildValue("(ss)", problems->list[i].path, problems->list[i].message);
+        if (!pair || PyList_Append(list, pair) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(pair);
+    }
+    return list;
+}
+
+/* Asks the Python layer for the exception that tells what became of the call. */
+static PyObject *make_error(client_object *self, const nontax_result *result,
+                            const nontax_problems *problems, PyObject *source_error,
+                            const char *token_problem)
+{
+    static const char *const causes[] = {"answer", "payload", "token",     "connection",
+                                         "tls",    "reply",   "cancelled", "memory"};
+    PyObject *fields = NULL, *error = NULL;
+    PyObject *listed = problems_as_list(problems);
+    PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
+    PyObject *timed_out = PyBool_FromLong(result->timed_out);
+    PyObject *positional = PyTuple_New(0);
+    if (listed && errcode && timed_out && positional) {
+        fields = Py_BuildValue(
+            "{s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:O,s:O,s:z}", "outcome",
+            nontax_outcome_name(result->outcome), "cause", causes[result->cause], "timed_out",
+            timed_out, "errcode", errcode, "http_status", result->http_status, "curl_code",
+            result->curl_code, "rid", result->rid, "errmsg", result->errmsg, "reason",
+            result->reason, "problems", listed, "source_error",
+            source_error ? source_error : Py_None, "token_problem", token_problem);
+    }
+    if (fields) {
+        error = PyObject_Call(self->make_error, positional, fields);
+    }
+    Py_XDECREF(listed);
+    Py_XDECREF(errcode);
+    Py_XDECREF(timed_out);
+    Py_XDECREF(positional);
+    Py_XDECREF(fields);
+    return error;
+}
+
+static void raise_object(PyObject *error)
+{
+    if (error) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+}
+
+/* Takes the exception that is set, as an instance with its traceback. */
+static PyObject *take_exception(void)
+{
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (value && traceback) {
+        (void)PyException_SetTraceback(value, traceback); /* a traceback is always accepted */
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+}
+
+/* ---- what the core asks back during a call ----------------------------------------------- */
+
+typedef struct conversation {
+    client_object *self;
+    PyThreadState *thread;     /* while the GIL is released */
+    PyObject *fixed_token;     /* of this call or of the client; NULL: ask the source */
+    PyObject *interrupt;       /* what a signal handler raised */
+    PyObject *source_error;    /* what the token source raised */
+    const char *token_problem; /* what is wrong with the token that it returned */
+} conversation;
+
+static bool on_interrupted(void *context)
+{
+    conversation *talk = context;
+    PyEval_RestoreThread(talk->thread);
+    if (PyErr_CheckSignals() < 0) {
+        talk->interrupt = take_exception();
+    }
+    talk->thread = PyEval_SaveThread();
+    return talk->interrupt != NULL;
+}
+
+/* The text of a token, or NULL: then *problem says what is wrong with it. No part of it may get
+ * into an exception; Python's own UnicodeEncodeError would carry it whole. */
+static const char *token_text(PyObject *token, Py_ssize_t *size, const char **problem)
+{
+    const char *text = NULL;
+    if (!PyUnicode_Check(token)) {
+        *problem = "is not a str";
+    } else if (!(text = PyUnicode_AsUTF8AndSize(token, size))) {
+        PyErr_Clear();
+        *problem = "has characters that no access token has";
+    } else if (*size == 0) {
+        text = NULL;
+        *problem = "is empty";
+    } else if (!nontax_token_is_valid(text, (size_t)*size)) {
+        text = NULL;
+        *problem = "has characters that no access token has (a blank or a line break?)";
+    }
+    return text;
+}
+
+static bool set_token(conversation *talk, nontax_call *call, PyObject *token)
+{
+    Py_ssize_t size = 0;
+    const char *text = token_text(token, &size, &talk->token_problem);
+    return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
+}
+
+static bool on_token(void *context, nontax_call *call)
+{
+    conversation *talk = context;
+    const char *stale = nontax_call_stale_token(call);
+    bool set = false;
+    if ((talk->fixed_token && stale) || (!talk->fixed_token && !talk->self->token_source)) {
+        return false; /* there is no other token */
+    }
+    PyEval_RestoreThread(talk->thread);
+    PyObject *token = talk->fixed_token
+                          ? Py_NewRef(talk->fixed_token)
+                          : PyObject_CallFunction(talk->self->token_source, "z", stale);
+    if (token) {
+        set = set_token(talk, call, token);
+        Py_DECREF(token);
+    } else {
+        talk->source_error = take_exception();
+    }
+    talk->thread = PyEval_SaveThread();
+    return set;
+}
+
+/* ---- one call ---------------------------------------------------------------------------- */
+
+/* A note for what cannot be told in another way: the call that was interrupted has succeeded. */
+static void add_note(PyObject *exception, const cJSON *fields)
+{
+    PyObject *python = python_from_json(fields);
+    PyObject *note =
+        python ? PyUnicode_FromFormat("nontax: WeChat has taken the call: %R", python) : NULL;
+    PyObject *added = note ? PyObject_CallMethod(exception, "add_note", "O", note) : NULL;
+    PyErr_Clear();
+    Py_XDECREF(python);
+    Py_XDECREF(note);
+    Py_XDECREF(added);
+}
+
+/* The interrupting exception goes on, and behind it stands what became of the call. */
+static void raise_interrupt(conversation *talk, nontax_call *call)
+{
+    const nontax_result *result = nontax_call_result(call);
+    if (result->outcome == NONTAX_INSERTED) {
+        add_note(talk->interrupt, result->fields);
+    } else {
+        PyObject *error = make_error(talk->self, result, nontax_call_problems(call), NULL, NULL);
+        PyErr_Clear();
+        PyException_SetContext(talk->interrupt, error); /* takes the reference over */
+    }
+    raise_object(Py_NewRef(talk->interrupt));
+}
+
+static PyObject *conclude(conversation *talk, nontax_call *call)
+{
+    const nontax_result *result = nontax_call_result(call);
+    if (talk->source_error && !talk->interrupt &&
+        !PyErr_GivenExceptionMatches(talk->source_error, PyExc_Exception)) {
+        talk->interrupt = talk->source_error; /* Ctrl-C inside the token source */
+        talk->source_error = NULL;
+    }
+    if (talk->interrupt) {
+        raise_interrupt(talk, call);
+    } else if (result->outcome == NONTAX_INSERTED) {
+        return python_from_json(result->fields);
+    } else if (result->outcome == NONTAX_NOT_SENT && result->cause == NONTAX_CAUSE_MEMORY) {
+        PyErr_NoMemory();
+    } else {
+        raise_object(make_error(talk->self, result, nontax_call_problems(call), talk->source_error,
+                                talk->token_problem));
+    }
+    return NULL;
+}
+
+static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *payload)
+{
+    const nontax_hooks hooks = {talk, on_interrupted, on_token};
+    cJSON *tree = json_from_python(payload, nontax_call_problems(call));
+    if (!tree) {
+        return NULL;
+    }
+    talk->thread = PyEval_SaveThread();
+    if (nontax_call_set_payload(call, tree) == NONTAX_OK) {
+        nontax_client_run(talk->self->client, call, &hooks);
+    }
+    PyEval_RestoreThread(talk->thread);
+    PyObject *result = conclude(talk, call);
+    Py_XDECREF(talk->interrupt);
+    Py_XDECREF(talk->source_error);
+    return result;
+}
+
+PyDoc_STRVAR(client_call_doc, "call($self, interface, payload, access_token, /)\n--\n\n"
+                              "Run one call to its end; return the reply's fields as a dict.");
+
+static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    client_object *self = (client_object *)object;
+    conversation talk = {.self = self, .fixed_token = self->access_token};
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "call() takes interface, payload and access_token");
+        return NULL;
+    }
+    const char *name = PyUnicode_AsUTF8AndSize(arguments[0], NULL);
+    const nontax_interface *interface = name ? nontax_interface_find(name) : NULL;
+    if (!interface) {
+        if (name) {
+            PyErr_SetString(PyExc_LookupError, "there is no such interface");
+        }
+        return NULL;
+    }
+    if (arguments[2] != Py_None) {
+        talk.fixed_token = arguments[2];
+    }
+    nontax_call *call = nontax_call_new(self->client, interface);
+    if (!call) {
+        return PyErr_NoMemory();
+    }
+    PyObject *result = run_call(&talk, call, arguments[1]);
+    nontax_call_free(call);
+    return result;
+}
+
+PyDoc_STRVAR(client_close_doc, "close($self, /)\n--\n\nClose the idle connections.");
+
+static PyObject *client_close(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    nontax_client *client = ((client_object *)object)->client;
+    Py_BEGIN_ALLOW_THREADS nontax_client_close_idle(client);
+    Py_END_ALLOW_THREADS Py_RETURN_NONE;
+}
+
+/* ---- making and freeing ------------------------------------------------------------------ */
+
+static int64_t milliseconds(double seconds)
+{
+    return seconds > 0 && seconds < 1e9 ? (int64_t)(seconds * 1000 + 0.5) : 0;
+}
+
+static int set_credentials(client_object *self, PyObject *access_token, PyObject *token_source)
+{
+    if (access_token != Py_None) {
+        Py_ssize_t size = 0;
+        const char *problem = NULL;
+        if (!token_text(access_token, &size, &problem)) {
+            PyErr_Format(PyExc_ValueError, "access_token %s", problem);
+            return -1;
+        }
+        self->access_token = Py_NewRef(access_token);
+    }
+    if (token_source != Py_None) {
+        if (!PyCallable_Check(token_source)) {
+            PyErr_SetString(PyExc_TypeError, "token_source must be callable");
+            return -1;
+        }
+        self->token_source = Py_NewRef(token_source);
+    }
+    return 0;
+}
+
+static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {
+        "make_error",      "access_token", "token_source", "base_url",    "ca_file", "proxy",
+        "connect_timeout", "timeout",      "retries",      "allow_extra", NULL};
+    PyObject *make_error_function, *access_token, *token_source;
+    nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
+    nontax_text why;
+    double connect_timeout, timeout;
+    int allow_extra;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOszzddip", names,
+                                     &make_error_function, &access_token, &token_source,
+                                     &settings.base_url, &settings.ca_file, &settings.proxy,
+                                     &connect_timeout, &timeout, &settings.retries, &allow_extra)) {
+        return NULL;
+    }
+    settings.connect_timeout_ms = milliseconds(connect_timeout);
+    settings.timeout_ms = milliseconds(timeout);
+    settings.allow_extra = allow_extra != 0;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    client_object *self = (client_object *)allocate(type, 0);
+    if (!self) {
+        return NULL;
+    }
+    self->make_error = Py_NewRef(make_error_function);
+    if (set_credentials(self, access_token, token_source) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    switch (nontax_client_new(&settings, &self->client, &why)) {
+    case NONTAX_OK:
+        return (PyObject *)self;
+    case NONTAX_NO_MEMORY:
+        PyErr_NoMemory();
+        break;
+    default:
+        PyErr_SetString(PyExc_ValueError, why.text);
+    }
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int client_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    client_object *self = (client_object *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->token_source);
+    Py_VISIT(self->make_error);
+    return 0;
+}
+
+/* The token is not for gc.get_referents(), which is why client_traverse() leaves it out. */
+static int client_clear(PyObject *object)
+{
+    client_object *self = (client_object *)object;
+    Py_CLEAR(self->access_token);
+    Py_CLEAR(self->token_source);
+    Py_CLEAR(self->make_error);
+    return 0;
+}
+
+static void client_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    PyObject_GC_UnTrack(object);
+    nontax_client_free(((client_object *)object)->client);
+    (void)client_clear(object);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef client_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))client_call, METH_FASTCALL, client_call_doc},
+    {"close", client_close, METH_NOARGS, client_close_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(client_doc, "The core's client: see nontax.Client for what people use.");
+
+static PyType_Slot client_slots[] = {
+    {Py_tp_doc, (void *)client_doc},
+    {Py_tp_new, client_new},
+    {Py_tp_dealloc, client_dealloc},
+    {Py_tp_traverse, client_traverse},
+    {Py_tp_clear, client_clear},
+    {Py_tp_methods, client_methods},
+    {0, NULL},
+};
+
+static PyType_Spec client_spec = {
+    .name = "nontax._core.Client",
+    .basicsize = sizeof(client_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = client_slots,
+};
+
+PyObject *client_type_new(PyObject *module)
+{
+    return PyType_FromModuleAndSpec(module, &client_spec, NULL);
+}

@@ -1,0 +1,96 @@
+/* module.c: the extension module nontax._core. People use nontax; this is its private engine room.
+ */
+#include "core.h"
+
+#include <curl/curl.h>
+
+PyDoc_STRVAR(errcode_doc, "errcode(code, /)\n--\n\n"
+                          "Return (known, name, category, retry, advice) of an errcode.");
+
+static PyObject *errcode(PyObject *Py_UNUSED(module), PyObject *argument)
+{
+    int overflow = 0;
+    long code = PyLong_AsLongAndOverflow(argument, &overflow);
+    if (code == -1 && !overflow && PyErr_Occurred()) {
+        return NULL;
+    }
+    bool possible = !overflow && code >= INT32_MIN && code <= INT32_MAX;
+    const nontax_errcode *found = nontax_errcode_find(possible ? (int)code : INT32_MIN);
+    return Py_BuildValue("Nssss", PyBool_FromLong(possible && found->code == code), found->name,
+                         nontax_category_name(found->category), nontax_retry_name(found->retry),
+                         found->advice);
+}
+
+PyDoc_STRVAR(errcodes_doc, "errcodes()\n--\n\nReturn all known errcodes in rising order.");
+
+static PyObject *errcodes(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    size_t count;
+    const nontax_errcode *table = nontax_errcodes(&count);
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list && i < count; i++) {
+        PyObject *code = PyLong_FromLong(table[i].code);
+        if (!code || PyList_Append(list, code) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(code);
+    }
+    return list;
+}
+
+PyDoc_STRVAR(libraries_doc, "libraries()\n--\n\n"
+                            "Return the versions of libcurl, its TLS library and cJSON.");
+
+static PyObject *libraries(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+    return Py_BuildValue("szs", curl->version, curl->ssl_version, cJSON_Version());
+}
+
+static PyMethodDef methods[] = {
+    {"errcode", errcode, METH_O, errcode_doc},
+    {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
+    {"libraries", libraries, METH_NOARGS, libraries_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add(PyObject *module, const char *name, PyObject *value)
+{
+    int failed = value ? PyModule_AddObjectRef(module, name, value) : -1;
+    Py_XDECREF(value);
+    return failed;
+}
+
+static int execute(PyObject *module)
+{
+    return add(module, "Client", client_type_new(module)) < 0 ||
+                   add(module, "version", PyUnicode_FromString(nontax_version())) < 0
+               ? -1
+               : 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, execute},
+/* The limited API of 3.11 knows neither slot; without it the interpreter's own headers decide. */
+#if !defined(Py_LIMITED_API) && PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if !defined(Py_LIMITED_API) && PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "nontax._core",
+    .m_doc = "The engine room of nontax: the C core behind a thin face.",
+    .m_size = 0,
+    .m_methods = methods,
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&definition);
+}

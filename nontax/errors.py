@@ -1,0 +1,271 @@
+"""What can go wrong, each class a different reaction of the caller, and how the core's report of a
+call becomes one exception.
+
+Imports nothing at run time: `import nontax` must stay cheap.
+"""
+
+from nontax import _core
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    Outcome = Literal["inserted", "rejected", "not_sent", "in_doubt"]
+
+
+def _rebuild(cls: type["NontaxError"], fields: dict[str, object]) -> "NontaxError":
+    """Make an exception again from what it was pickled as."""
+    error = cls.__new__(cls)
+    Exception.__init__(error)
+    error.__dict__.update(fields)
+    return error
+
+
+class NontaxError(Exception):
+    """Base of all errors of this package.
+
+    outcome: what became of the bill: "rejected", "not_sent" or "in_doubt". Never "inserted".
+
+    All errors can be pickled and copied. No text in them contains the access token.
+    """
+
+    outcome: "Outcome"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.__dict__)
+
+    def __str__(self) -> str:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+
+class InvalidRequestError(NontaxError, ValueError):
+    """The bill, or the access token for it, breaks the interface's rules. Nothing was sent.
+
+    problems: all that is wrong, as (path, message) pairs, such as
+        ("card_ext.user_card.invoice_user_data.fee", "is missing"). The path is empty where the
+        whole is meant.
+    """
+
+    problems: "list[tuple[str, str]]"
+
+    def __init__(self, *, problems: "Sequence[tuple[str, str]]") -> None:
+        super().__init__()
+        self.outcome = "not_sent"
+        self.problems = list(problems)
+
+    def __str__(self) -> str:
+        lines = [f"{path} {message}".strip() for path, message in self.problems]
+        if len(lines) == 1:
+            return f"nothing was sent: {lines[0]}"
+        return "\n  ".join([f"nothing was sent, {len(lines)} problems:", *lines])
+
+
+class NotSentError(NontaxError):
+    """No byte of the bill left this process. It may be sent again.
+
+    reason: what happened, in English. curl_code: libcurl's error number, or 0.
+    timed_out: whether the time was over.
+    """
+
+    reason: str
+    curl_code: int
+    timed_out: bool
+
+    def __init__(self, *, reason: str, curl_code: int = 0, timed_out: bool = False) -> None:
+        super().__init__()
+        self.outcome = "not_sent"
+        self.reason = reason
+        self.curl_code = curl_code
+        self.timed_out = timed_out
+
+    def __str__(self) -> str:
+        return f"nothing was sent: {self.reason}; it may be sent again"
+
+
+class TLSError(NotSentError):
+    """The server's certificate or the TLS handshake failed. Nothing was sent.
+
+    Sending again does not help: check `base_url`, `ca_file`, the proxy and the clock.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"nothing was sent: {self.reason}; "
+            "check base_url, ca_file, the proxy and this machine's clock"
+        )
+
+
+class InDoubtError(NontaxError):
+    """The bill went out, at least partly, and no usable answer came: it may be in the wallet.
+
+    Do not send it again by itself. If it is sent again later, a `DuplicateBillError` means that
+    this attempt has succeeded.
+
+    reason: what happened, in English. curl_code: libcurl's error number, or 0.
+    http_status: status of the reply, or None if there was none.
+    timed_out: whether the time was over before an answer came.
+    """
+
+    reason: str
+    curl_code: int
+    http_status: int | None
+    timed_out: bool
+
+    def __init__(
+        self,
+        *,
+        reason: str,
+        curl_code: int = 0,
+        http_status: int | None = None,
+        timed_out: bool = False,
+    ) -> None:
+        super().__init__()
+        self.outcome = "in_doubt"
+        self.reason = reason
+        self.curl_code = curl_code
+        self.http_status = http_status
+        self.timed_out = timed_out
+
+    def __str__(self) -> str:
+        return (
+            f"the bill may or may not have been inserted: {self.reason}; do not send it again "
+            "before you know (see the README: In doubt)"
+        )
+
+
+class WeChatError(NontaxError):
+    """WeChat answered with an errcode. The bill was not inserted (but see `SystemBusyError`).
+
+    errcode: WeChat's number. name: its short name, "UNKNOWN" for a code in no public table.
+    errmsg: WeChat's words, with the access token masked. rid: WeChat's id of this request, or None.
+    retry: "no", "yes", "later" or "after_token_refresh". advice: what to do, one sentence.
+    http_status: status of the reply.
+    """
+
+    errcode: int
+    name: str
+    errmsg: str
+    rid: str | None
+    retry: str
+    advice: str
+    http_status: int | None
+
+    def __init__(
+        self,
+        *,
+        errcode: int,
+        errmsg: str = "",
+        rid: str | None = None,
+        http_status: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.outcome = "in_doubt" if errcode == -1 else "rejected"
+        self.errcode = errcode
+        _, self.name, _, self.retry, self.advice = _core.errcode(errcode)
+        self.errmsg = errmsg
+        self.rid = rid
+        self.http_status = http_status
+
+    def __str__(self) -> str:
+        rid = f" [rid {self.rid}]" if self.rid and self.rid not in self.errmsg else ""
+        what = "WeChat's answer leaves the bill in doubt" if self.errcode == -1 else "rejected"
+        return f"{what}: {self.errcode} {self.name}: {self.errmsg}{rid} | {self.advice}"
+
+
+class AccessTokenError(WeChatError):
+    """The access token is wrong, has ended, or was superseded by a newer one."""
+
+
+class AccountError(WeChatError):
+    """The account may not do this: AppID, AppSecret, IP list or permission."""
+
+
+class QuotaError(WeChatError):
+    """A limit of calls is reached: go on later."""
+
+
+class ParameterError(WeChatError):
+    """WeChat refuses a value, or the form of the request."""
+
+
+class NotAuthorizedError(WeChatError):
+    """The citizen has not authorised the order, or the authorisation has ended."""
+
+
+class DuplicateBillError(WeChatError):
+    """The bill, or its order, was inserted before: treat it as delivered."""
+
+
+class BillStateError(WeChatError):
+    """The bill, the order or the card is in a state that does not allow this."""
+
+
+class SystemBusyError(WeChatError):
+    """WeChat is busy. With errcode -1 the bill is in doubt; with any other code it was not taken.
+
+    `outcome` tells the two apart.
+    """
+
+
+_CATEGORY_CLASSES: dict[str, type[WeChatError]] = {
+    "access_token": AccessTokenError,
+    "account": AccountError,
+    "quota": QuotaError,
+    "parameter": ParameterError,
+    "not_authorized": NotAuthorizedError,
+    "duplicate": DuplicateBillError,
+    "state": BillStateError,
+    "busy": SystemBusyError,
+}
+
+
+def make_error(
+    *,
+    outcome: "Outcome",
+    cause: str,
+    timed_out: bool,
+    errcode: int | None,
+    http_status: int,
+    curl_code: int,
+    rid: str,
+    errmsg: str,
+    reason: str,
+    problems: "list[tuple[str, str]]",
+    source_error: Exception | None,
+    token_problem: str | None,
+) -> Exception:
+    """Make the one exception that tells what became of a call; called by nontax._core.
+
+    source_error is what the token source raised, token_problem what is wrong with its token: both
+    mean that this bill, whatever else is known of it, was not taken.
+    """
+    if isinstance(source_error, NontaxError):
+        source_error.outcome = "not_sent"
+        return source_error
+    if source_error is not None:
+        error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
+        error.__cause__ = source_error
+        return error
+    if token_problem is not None:
+        return InvalidRequestError(problems=[("access_token", token_problem)])
+    if cause == "payload":
+        return InvalidRequestError(problems=problems)
+    if errcode is not None and cause == "answer":
+        _, _, category, _, _ = _core.errcode(errcode)
+        return _CATEGORY_CLASSES.get(category, WeChatError)(
+            errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status
+        )
+    if outcome == "in_doubt":
+        return InDoubtError(
+            reason=reason,
+            curl_code=curl_code,
+            http_status=http_status or None,
+            timed_out=timed_out,
+        )
+    return (TLSError if cause == "tls" else NotSentError)(
+        reason=reason, curl_code=curl_code, timed_out=timed_out
+    )
