@@ -10,7 +10,7 @@ Every error is a `NontaxError` with an `outcome`: "rejected", "not_sent" or "in_
 """
 
 from nontax import _core
-from nontax.bill import InsertedBill
+from nontax.bill import InsertedBill, Outcome
 from nontax.client import Client, insert_bill
 from nontax.errcodes import ErrorCode, errcode
 from nontax.errors import (
@@ -52,6 +52,7 @@ __all__ = [
     "NontaxError",
     "NotAuthorizedError",
     "NotSentError",
+    "Outcome",
     "ParameterError",
     "QuotaError",
     "SystemBusyError",

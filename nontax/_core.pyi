@@ -1,5 +1,7 @@
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import Callable, Iterable
+from typing import Any, Self, final
+
+from nontax.bill import Outcome
 
 version: str
 
@@ -27,3 +29,21 @@ class Client:
         self, interface: str, payload: object, access_token: str | None, /
     ) -> dict[str, Any]: ...
     def close(self) -> None: ...
+
+@final
+class Run:
+    def __new__(
+        cls,
+        *,
+        client: Client,
+        make_outcome: Callable[..., Outcome],
+        bills: Iterable[object],
+        concurrency: int,
+        rate: float,
+        quota_pause: float,
+    ) -> Run: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Outcome: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+    def close(self) -> list[Outcome]: ...

@@ -4,11 +4,16 @@ The fields are those of
 https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoiceinsert.html
 """
 
+from nontax.record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
     from typing import SupportsIndex, TypedDict
+
+    from nontax.errors import NontaxError
+    from nontax.errors import Outcome as OutcomeName
 
     class BillData(TypedDict):
         """The six fields of the bill itself.
@@ -70,54 +75,72 @@ if TYPE_CHECKING:
     Bill = NestedBill | TableBill | FlatBill | Mapping[str, object]
 
 
-class InsertedBill:
+class InsertedBill(Record):
     """WeChat has put the bill into the citizen's wallet.
 
     code: the bill's card code in the wallet (str); keep it for later changes of its status.
     openid: the citizen who received it (str).
     extra: further fields of the reply, if WeChat sends any (dict).
-
-    Immutable; can be compared, pickled and copied.
     """
 
-    __slots__ = ("code", "extra", "openid")
+    __slots__ = ("code", "openid", "extra")  # noqa: RUF023  (in the order of their meaning)
     __match_args__ = ("code", "openid")
 
     code: str
     openid: str
     extra: dict[str, object]
 
-    def __init__(self, *, code: str, openid: str, extra: "Mapping[str, object] | None" = None):
-        object.__setattr__(self, "code", code)
-        object.__setattr__(self, "openid", openid)
-        object.__setattr__(self, "extra", dict(extra or {}))
+    def __init__(
+        self, *, code: str, openid: str, extra: "Mapping[str, object] | None" = None
+    ) -> None:
+        super().__init__(code, openid, dict(extra or {}))
 
     @classmethod
     def _from_reply(cls, reply: "dict[str, object]") -> "InsertedBill":
         """Make one of the fields of a checked reply."""
         return cls(code=str(reply.pop("code")), openid=str(reply.pop("openid")), extra=reply)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"InsertedBill is immutable: {name} cannot be set")
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"InsertedBill is immutable: {name} cannot be deleted")
+class Outcome(Record):
+    """What became of one bill of `Client.insert_bills`.
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, InsertedBill):
-            return NotImplemented
-        return (self.code, self.openid, self.extra) == (other.code, other.openid, other.extra)
+    index: the bill's place in the iterable, from 0 (int). bill: the very object that came in.
+    outcome: "inserted", "rejected", "not_sent" or "in_doubt".
+    inserted: the `InsertedBill`, or None. error: the `NontaxError` that `insert_bill` would have
+        raised, or None.
+    attempts: how often a transfer was begun (int). seconds: from the iterable to the outcome
+        (float).
+    """
 
-    def __hash__(self) -> int:
-        return hash((self.code, self.openid))
+    __slots__ = (  # noqa: RUF023  (in the order of their meaning)
+        "index",
+        "bill",
+        "outcome",
+        "inserted",
+        "error",
+        "attempts",
+        "seconds",
+    )
 
-    def __repr__(self) -> str:
-        extra = f", extra={self.extra!r}" if self.extra else ""
-        return f"InsertedBill(code={self.code!r}, openid={self.openid!r}{extra})"
+    index: int
+    bill: object
+    outcome: "OutcomeName"
+    inserted: InsertedBill | None
+    error: "NontaxError | None"
+    attempts: int
+    seconds: float
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (self.code, self.openid, self.extra)
-
-
-def _rebuild(code: str, openid: str, extra: dict[str, object]) -> InsertedBill:
-    return InsertedBill(code=code, openid=openid, extra=extra)
+    @classmethod
+    def _from_core(
+        cls,
+        index: int,
+        bill: object,
+        fields: "dict[str, object] | None",
+        error: "NontaxError | None",
+        attempts: int,
+        seconds: float,
+    ) -> "Outcome":
+        """Make one of what nontax._core knows of a finished call."""
+        inserted = None if fields is None else InsertedBill._from_reply(fields)
+        outcome = "inserted" if error is None else error.outcome
+        return cls(index, bill, outcome, inserted, error, attempts, seconds)

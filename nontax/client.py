@@ -3,19 +3,60 @@
 import os
 
 from nontax import _core
-from nontax.bill import InsertedBill
+from nontax.bill import InsertedBill, Outcome
 from nontax.errors import InvalidRequestError, make_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
+    from typing import SupportsFloat, SupportsIndex
 
+    from nontax._core import Run
     from nontax.bill import Bill
 
     TokenSource = Callable[[str | None], str]
 
 BASE_URL = "https://api.weixin.qq.com"
+
+
+# Settings are checked here because here their names are known.
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str")
+    if not value.isprintable():
+        raise ValueError(f"{name} has a character that cannot be in it")
+    return value
+
+
+def _path(name: str, value: "str | os.PathLike[str]") -> str:
+    try:
+        return _text(name, os.fspath(value))
+    except TypeError:
+        raise TypeError(f"{name} must be a str or a path") from None
+
+
+def _seconds(name: str, value: "SupportsFloat") -> float:
+    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number of seconds")
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1.0
+    if not 0.001 <= seconds <= 86_400:
+        raise ValueError(f"{name} must be between a millisecond and a day")
+    return seconds
+
+
+def _count(name: str, value: "SupportsIndex", lowest: int, highest: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int")
+    count = value.__index__()
+    if not lowest <= count <= highest:
+        raise ValueError(f"{name} must be between {lowest} and {highest}")
+    return count
 
 
 class Client:
@@ -67,19 +108,21 @@ class Client:
                         "no credentials: give access_token or token_source, "
                         "or set NONTAX_ACCESS_TOKEN"
                     )
-            self._base_url = base_url or os.environ.get("NONTAX_BASE_URL") or BASE_URL
+            if base_url is None:
+                base_url = os.environ.get("NONTAX_BASE_URL") or BASE_URL
             if ca_file is None:
                 ca_file = os.environ.get("NONTAX_CA_FILE") or None
+            self._base_url = _text("base_url", base_url)
             self._core = _core.Client(
                 make_error=make_error,
                 access_token=access_token,
                 token_source=token_source,
                 base_url=self._base_url,
-                ca_file=None if ca_file is None else os.fspath(ca_file),
-                proxy=proxy,
-                connect_timeout=connect_timeout,
-                timeout=timeout,
-                retries=retries,
+                ca_file=None if ca_file is None else _path("ca_file", ca_file),
+                proxy=None if proxy is None else _text("proxy", proxy),
+                connect_timeout=_seconds("connect_timeout", connect_timeout),
+                timeout=_seconds("timeout", timeout),
+                retries=_count("retries", retries, 0, 100),
                 allow_extra=allow_extra,
             )
         finally:
@@ -109,6 +152,42 @@ class Client:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoiceinsert.html
         """
         return InsertedBill._from_reply(self._core.call("insertbill", bill, None))
+
+    def insert_bills(
+        self, bills: "Iterable[Bill]", *, concurrency: int = 16, rate: float | None = None
+    ) -> "Run":
+        """Insert many bills, many at once, and give one honest outcome for each.
+
+        bills: any iterable of bills as `insert_bill` takes them. It is read as outcomes are asked
+            for, and never more than `concurrency` bills ahead; memory does not grow with it.
+        concurrency: how many bills are under way at once, 1 to 1000.
+        rate: bills per second, evenly spread; None: as fast as WeChat answers.
+
+        Returns an iterator of `Outcome` in order of completion. All of it happens in the calling
+        thread, with the GIL released while it waits.
+
+        A bad bill is an outcome, not the end of the run. After errcode 45011 (calls per minute) the
+        run pauses until the next minute and goes on. What would hit every bill (a token that cannot
+        be had, an account that may not, an IP list, a day's quota, a certificate) ends it: no more
+        bills are taken from the iterable, the outcomes of those under way are given out, and then
+        that error is raised, once. If the iterable raises, its exception comes in the same way.
+
+        Ctrl-C raises KeyboardInterrupt and loses nothing: the iterator goes on if it is asked for
+        more. `close()` ends it and returns the outcomes of all bills that had none yet. Between two
+        outcomes it may be left alone for any time; answers that arrive meanwhile are kept.
+        """
+        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float)):
+            raise TypeError("rate must be a number of bills per second")
+        if rate is not None and not 0 < rate <= 1e6:
+            raise ValueError("rate must be more than 0 and at most 1e6 bills per second")
+        return _core.Run(
+            client=self._core,
+            make_outcome=Outcome._from_core,
+            bills=bills,
+            concurrency=_count("concurrency", concurrency, 1, 1000),
+            rate=0.0 if rate is None else float(rate),
+            quota_pause=0.0,
+        )
 
     def close(self) -> None:
         """Close the connections that are idle now. The client stays usable."""

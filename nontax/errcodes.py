@@ -1,9 +1,10 @@
 """WeChat's error codes, to be looked up without sending anything."""
 
 from nontax import _core
+from nontax.record import Record
 
 
-class ErrorCode:
+class ErrorCode(Record):
     """One of WeChat's error codes.
 
     code: the number (int). name: a short name, "UNKNOWN" if the code is in no public table.
@@ -12,20 +13,17 @@ class ErrorCode:
     retry: "no", "yes", "later" or "after_token_refresh". advice: what to do, one sentence.
     """
 
-    __slots__ = ("advice", "category", "code", "name", "retry")
+    __slots__ = ("code", "name", "category", "retry", "advice")  # noqa: RUF023  (by meaning)
+
+    code: int
+    name: str
+    category: str
+    retry: str
+    advice: str
 
     def __init__(self, code: int) -> None:
-        self.code = code
-        _, self.name, self.category, self.retry, self.advice = _core.errcode(code)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ErrorCode) and self.code == other.code
-
-    def __hash__(self) -> int:
-        return hash(self.code)
-
-    def __repr__(self) -> str:
-        return f"<{self.code} {self.name}: {self.category}, retry {self.retry}: {self.advice}>"
+        _, *known = _core.errcode(code)
+        super().__init__(code, *known)
 
 
 def errcode(code: int) -> ErrorCode:

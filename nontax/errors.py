@@ -35,9 +35,6 @@ class NontaxError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.__dict__)
 
-    def __str__(self) -> str:
-        raise NotImplementedError
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self}>"
 
@@ -240,25 +237,30 @@ def make_error(
 ) -> Exception:
     """Make the one exception that tells what became of a call; called by nontax._core.
 
-    source_error is what the token source raised, token_problem what is wrong with its token: both
-    mean that this bill, whatever else is known of it, was not taken.
+    source_error is what the token source raised, token_problem what is wrong with its token. Both
+    mean that this bill was not taken: either it was not sent, or it was refused with its first
+    token.
     """
     if isinstance(source_error, NontaxError):
-        source_error.outcome = "not_sent"
+        source_error.outcome = outcome  # of this bill, whatever the token's own call came to
         return source_error
-    if source_error is not None:
+    if source_error is not None and errcode is None:
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
         error.__cause__ = source_error
         return error
-    if token_problem is not None:
+    if token_problem is not None and errcode is None:
         return InvalidRequestError(problems=[("access_token", token_problem)])
     if cause == "payload":
         return InvalidRequestError(problems=problems)
     if errcode is not None and cause == "answer":
         _, _, category, _, _ = _core.errcode(errcode)
-        return _CATEGORY_CLASSES.get(category, WeChatError)(
+        refusal = _CATEGORY_CLASSES.get(category, WeChatError)(
             errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status
         )
+        refusal.__cause__ = source_error
+        if token_problem is not None:
+            refusal.add_note(f"nontax: the newer access token {token_problem}")
+        return refusal
     if outcome == "in_doubt":
         return InDoubtError(
             reason=reason,

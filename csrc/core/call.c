@@ -22,7 +22,6 @@ nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *inte
         call->generation = nx_process_generation();
         call->deadline = nx_now_ms() + client->timeout_ms;
         nx_call_finish_unsent(call, NONTAX_CAUSE_PAYLOAD, "it has no payload yet");
-        call->state = NX_CALL_NEEDS_PAYLOAD;
     }
     return call;
 }
@@ -111,6 +110,9 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
     if (!nontax_token_is_valid(token, size)) {
         return NONTAX_BAD_TOKEN;
     }
+    if (call->state != NX_CALL_NEEDS_TOKEN && call->state != NX_CALL_READY) {
+        return NONTAX_BAD_PAYLOAD; /* no token can help it */
+    }
     if (call->token_refused) {
         if (call->token.size == size && memcmp(call->token.data, token, size) == 0) {
             call->state = NX_CALL_FINISHED;
@@ -130,7 +132,23 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
 
 void nontax_call_give_up(nontax_call *call)
 {
+    call->gave_up = true;
     call->state = NX_CALL_FINISHED;
+}
+
+bool nontax_call_gave_up(const nontax_call *call)
+{
+    return call->gave_up;
+}
+
+void nontax_call_set_owner(nontax_call *call, void *owner)
+{
+    call->owner = owner;
+}
+
+void *nontax_call_owner(const nontax_call *call)
+{
+    return call->owner;
 }
 
 bool nontax_call_finished(const nontax_call *call)

@@ -5,7 +5,6 @@
 #include "http.h"
 
 typedef enum nx_call_state {
-    NX_CALL_NEEDS_PAYLOAD,
     NX_CALL_NEEDS_TOKEN,
     NX_CALL_READY,
     NX_CALL_RUNNING, /* a transfer is under way */
@@ -23,13 +22,18 @@ struct nontax_call {
     nx_buffer token;
     bool token_refused; /* `token` is stale */
     bool token_renewed; /* `token` is the second one */
+    bool gave_up;       /* for want of a token */
     int repeats;
+    int quota_pauses;
+    bool bulk; /* part of a bulk run: errcode 45011 is waited out */
     int64_t deadline;
+    void *owner;
     nontax_result result;
     cJSON *fields; /* owns what result.fields shows */
 
     /* While it is on a lane. */
     nx_transfer *transfer;
+    bool fresh;  /* the next attempt wants a new connection */
     int64_t due; /* of the next attempt */
     nontax_call *next;
     nontax_call *previous;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -138,14 +139,6 @@ static bool is_loopback(const char *host)
            (inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
 }
 
-static bool has_part(CURLU *url, CURLUPart part)
-{
-    char *text = NULL;
-    CURLUcode code = curl_url_get(url, part, &text, 0);
-    curl_free(text);
-    return code == CURLUE_OK;
-}
-
 static nontax_status check_base_url(nontax_client *client, CURLU *url, const char *text,
                                     nontax_text *why)
 {
@@ -162,8 +155,7 @@ static nontax_status check_base_url(nontax_client *client, CURLU *url, const cha
         status = NONTAX_NO_MEMORY;
     } else if (code != CURLUE_OK) {
         nx_text_format(why, "base_url is not a URL: %s", curl_url_strerror(code));
-    } else if (has_part(url, CURLUPART_USER) || has_part(url, CURLUPART_PASSWORD) ||
-               has_part(url, CURLUPART_QUERY) || has_part(url, CURLUPART_FRAGMENT)) {
+    } else if (strpbrk(text, "@?#")) { /* also where the part behind it is empty */
         nx_text_format(why, "base_url must have neither a user, a query nor a fragment");
     } else if (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) {
         nx_text_format(why, "base_url must begin with https://");
@@ -177,6 +169,48 @@ static nontax_status check_base_url(nontax_client *client, CURLU *url, const cha
     curl_free(scheme);
     curl_free(host);
     return status;
+}
+
+static nontax_status check_proxy(const char *text, nontax_text *why)
+{
+    static const char *const schemes[] = {"http",    "https",  "socks4",
+                                          "socks4a", "socks5", "socks5h"};
+    char *scheme = NULL, *host = NULL;
+    nontax_status status = NONTAX_BAD_SETTING;
+    CURLU *url = curl_url();
+    CURLUcode code = url ? CURLUE_OK : CURLUE_OUT_OF_MEMORY;
+    if (code == CURLUE_OK) {
+        code =
+            curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME);
+    }
+    if (code == CURLUE_OK) {
+        code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
+    }
+    if (code == CURLUE_OK) {
+        code = curl_url_get(url, CURLUPART_HOST, &host, 0);
+    }
+    if (code == CURLUE_OUT_OF_MEMORY) {
+        status = NONTAX_NO_MEMORY;
+    } else if (code != CURLUE_OK) {
+        nx_text_format(why, "proxy is not a URL: %s", curl_url_strerror(code));
+    } else {
+        for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+            status = strcmp(scheme, schemes[i]) == 0 ? NONTAX_OK : status;
+        }
+        if (status != NONTAX_OK) {
+            nx_text_format(why, "proxy must be the URL of an HTTP or SOCKS proxy");
+        }
+    }
+    curl_free(scheme);
+    curl_free(host);
+    curl_url_cleanup(url);
+    return status;
+}
+
+static bool is_readable_file(const char *path)
+{
+    struct stat about;
+    return stat(path, &about) == 0 && S_ISREG(about.st_mode) && access(path, R_OK) == 0;
 }
 
 static bool copy_text(char **target, const char *text)
@@ -198,8 +232,12 @@ static nontax_status copy_settings(nontax_client *client, const nontax_settings 
         nx_text_format(why, "retries must be between 0 and 100");
         return NONTAX_BAD_SETTING;
     }
-    if (settings->ca_file && access(settings->ca_file, R_OK) != 0) {
+    if (settings->ca_file && !is_readable_file(settings->ca_file)) {
         nx_text_format(why, "ca_file cannot be read: %s", settings->ca_file);
+        return NONTAX_BAD_SETTING;
+    }
+    if (!settings->base_url) {
+        nx_text_format(why, "base_url is missing");
         return NONTAX_BAD_SETTING;
     }
     client->connect_timeout_ms = settings->connect_timeout_ms;
@@ -215,6 +253,9 @@ static nontax_status copy_settings(nontax_client *client, const nontax_settings 
     nontax_status status =
         url ? check_base_url(client, url, client->base_url, why) : NONTAX_NO_MEMORY;
     curl_url_cleanup(url);
+    if (status == NONTAX_OK && client->proxy && *client->proxy) {
+        status = check_proxy(client->proxy, why);
+    }
     for (size_t end = strlen(client->base_url); end > 0 && client->base_url[end - 1] == '/';) {
         client->base_url[--end] = '\0';
     }
@@ -279,7 +320,7 @@ nontax_status nx_client_prepare_lanes(nontax_client *client)
 static nontax_status try_options(nontax_client *client, nontax_text *why)
 {
     nx_transfer *transfer = NULL;
-    nontax_status status = nx_transfer_new(client, true, &transfer, why);
+    nontax_status status = nx_transfer_new(client, NULL, &transfer, why);
     nx_transfer_free(transfer);
     return status;
 }
@@ -442,7 +483,7 @@ static void wait_for(nontax_lane *lane, nontax_call *call, const nontax_hooks *h
             return;
         }
         if (interrupted) {
-            (void)nontax_lane_step(lane, 0); /* an answer that is here already counts */
+            nx_lane_drain(lane);
             if (nontax_lane_take(lane) != call) {
                 nontax_lane_cancel(lane, call);
             }

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "reply.h"
 #include "text.h"
@@ -29,13 +30,50 @@ static size_t send_body(char *target, size_t size, size_t count, void *context)
     return now;
 }
 
+/* Whether a connection from an earlier call has bytes waiting that nobody asked for. libcurl (seen
+ * with 7.88) would take them for the reply to the next request: another bill's code. */
+static bool has_unasked_bytes(const nx_sockets *sockets, long local_port)
+{
+    for (int i = 0; i < sockets->count; i++) {
+        if (sockets->list[i].port == local_port) {
+            char byte;
+            return recv(sockets->list[i].socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+        }
+    }
+    return false; /* a new connection; TLS's own session tickets may be waiting there */
+}
+
+void nx_transfer_note_socket(const nx_transfer *transfer, nx_sockets *sockets)
+{
+    long port = 0;
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) != CURLE_OK ||
+        curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK ||
+        socket == CURL_SOCKET_BAD) {
+        return;
+    }
+    int place = sockets->next;
+    for (int i = 0; i < sockets->count; i++) {
+        if (sockets->list[i].port == port || sockets->list[i].socket == socket) {
+            place = i;
+        }
+    }
+    if (place == sockets->next) {
+        sockets->next = (sockets->next + 1) % sockets->count;
+    }
+    sockets->list[place] = (nx_socket){port, socket};
+}
+
 /* Called when a connection is there and a request is about to begin on it: the second guard
  * against a request that begins again after its body went out. */
 static int before_request(void *context, char *remote, char *local, int remote_port, int local_port)
 {
-    const nx_transfer *transfer = context;
-    (void)remote, (void)local, (void)remote_port, (void)local_port;
-    return transfer->body_sent > 0 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+    nx_transfer *transfer = context;
+    (void)remote, (void)local, (void)remote_port;
+    transfer->unasked =
+        transfer->body_sent == 0 && has_unasked_bytes(transfer->sockets, local_port);
+    return transfer->body_sent > 0 || transfer->unasked ? CURL_PREREQFUNC_ABORT
+                                                        : CURL_PREREQFUNC_OK;
 }
 
 static size_t receive_reply(char *data, size_t size, size_t count, void *context)
@@ -69,7 +107,7 @@ nontax_status nx_refuse_option(nontax_text *why, const char *option, CURLcode co
         }                                                                                          \
     } while (0)
 
-static nontax_status set_options(nx_transfer *transfer, const nontax_client *client, bool http2,
+static nontax_status set_options(nx_transfer *transfer, const nontax_client *client,
                                  nontax_text *why)
 {
     SET(CURLOPT_ERRORBUFFER, transfer->error);
@@ -99,8 +137,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
         SET(CURLOPT_CAPATH, NULL);
     }
 
-    SET(CURLOPT_HTTP_VERSION, (long)(http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-    SET(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -127,8 +164,8 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     return NONTAX_OK;
 }
 
-nontax_status nx_transfer_new(nontax_client *client, bool http2, nx_transfer **result,
-                              nontax_text *why)
+nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets,
+                              nx_transfer **result, nontax_text *why)
 {
     nontax_status status = NONTAX_NO_MEMORY;
     nx_transfer *transfer = nx_calloc(1, sizeof *transfer);
@@ -136,9 +173,10 @@ nontax_status nx_transfer_new(nontax_client *client, bool http2, nx_transfer **r
     if (!transfer) {
         return status;
     }
+    transfer->sockets = sockets;
     transfer->easy = curl_easy_init();
     if (transfer->easy) {
-        status = set_options(transfer, client, http2, why);
+        status = set_options(transfer, client, why);
     }
     if (status != NONTAX_OK) {
         nx_transfer_free(transfer);
@@ -202,11 +240,12 @@ static void forget_url(nx_transfer *transfer)
 
 nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
                                   const nontax_interface *interface, const char *token,
-                                  const char *body, void *owner, int64_t timeout_ms)
+                                  const char *body, bool fresh, void *owner)
 {
     transfer->body = body;
     transfer->body_size = strlen(body);
     transfer->body_sent = 0;
+    transfer->unasked = false;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
@@ -214,9 +253,9 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     if (build_url(&transfer->url, client->base_url, interface->path, token) != NONTAX_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url.data) != CURLE_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, owner) != CURLE_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L) != CURLE_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                         (curl_off_t)transfer->body_size) != CURLE_OK ||
-        curl_easy_setopt(transfer->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) != CURLE_OK) {
+                         (curl_off_t)transfer->body_size) != CURLE_OK) {
         forget_url(transfer);
         return NONTAX_NO_MEMORY;
     }
@@ -269,6 +308,8 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const char *token
     } else if (transfer->reply_too_large) {
         result->cause = NONTAX_CAUSE_REPLY;
         write_reason(result, "the reply is larger than 1 MiB", "");
+    } else if (transfer->unasked) {
+        write_reason(result, "bytes were waiting on the connection before the bill was sent", "");
     } else if (!sent) {
         result->cause = is_tls_failure(code) ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
         write_reason(result, "", detail);
@@ -281,15 +322,19 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const char *token
     }
 }
 
+static long status_of(const nx_transfer *transfer)
+{
+    long status = 0;
+    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    return code == CURLE_OK ? status : 0;
+}
+
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,
                         const char *token, nontax_result *result, cJSON **fields)
 {
-    long http_status = 0;
+    long http_status = status_of(transfer);
     *fields = NULL;
     result->curl_code = (int)code;
-    if (curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &http_status) != CURLE_OK) {
-        http_status = 0;
-    }
     forget_url(transfer);
     if (code != CURLE_OK) {
         result->http_status = http_status;
@@ -303,13 +348,23 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
     }
 }
 
-void nx_transfer_cancel(nx_transfer *transfer, nontax_result *result)
+void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *result)
 {
-    result->outcome = transfer->body_sent > 0 ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
-    result->cause = NONTAX_CAUSE_CANCELLED;
-    write_reason(result,
-                 transfer->body_sent > 0 ? "it was ended while waiting for the answer"
-                                         : "it was ended before it was sent",
-                 "");
+    bool sent = transfer->body_sent > 0;
+    result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
+    result->timed_out = timed_out;
+    result->http_status = status_of(transfer);
+    if (timed_out) {
+        result->cause = NONTAX_CAUSE_CONNECTION;
+        result->curl_code = CURLE_OPERATION_TIMEDOUT;
+        write_reason(result,
+                     sent ? "no complete answer came in time" : "it could not be sent in time", "");
+    } else {
+        result->cause = NONTAX_CAUSE_CANCELLED;
+        write_reason(result,
+                     sent ? "it was ended while waiting for the answer"
+                          : "it was ended before it was sent",
+                     "");
+    }
     forget_url(transfer);
 }

@@ -8,35 +8,55 @@
 #include "interfaces.h"
 #include "memory.h"
 
+/* The sockets of a lane's idle connections, by their local ports: that is how libcurl's callback
+ * before a request names the connection. */
+typedef struct nx_socket {
+    long port; /* 0: none */
+    curl_socket_t socket;
+} nx_socket;
+
+typedef struct nx_sockets {
+    nx_socket *list;
+    int count;
+    int next; /* the place to be used next */
+} nx_sockets;
+
 typedef struct nx_transfer {
     CURL *easy;
+    const nx_sockets *sockets;
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
     const char *body;
     size_t body_size;
     size_t body_sent; /* bytes that were handed to the connection */
     nx_buffer reply;
+    bool unasked; /* bytes were waiting on the connection before the request: it was not sent */
     bool reply_too_large;
     bool no_memory;
     struct nx_transfer *next; /* in a lane's list of idle ones */
 } nx_transfer;
 
 /* Every option that is the same for all calls is set here, once. */
-nontax_status nx_transfer_new(nontax_client *client, bool http2, nx_transfer **transfer,
-                              nontax_text *why);
+nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets,
+                              nx_transfer **transfer, nontax_text *why);
 void nx_transfer_free(nx_transfer *transfer);
 
-/* Makes it ready to be added to a multi handle. Body and token must outlive it. */
+/* Makes it ready to be added to a multi handle; `fresh`: on a new connection. Body and token must
+ * outlive it. */
 nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
                                   const nontax_interface *interface, const char *token,
-                                  const char *body, void *owner, int64_t timeout_ms);
+                                  const char *body, bool fresh, void *owner);
+
+/* To be called while the ended transfer is still on its multi handle: notes its connection. */
+void nx_transfer_note_socket(const nx_transfer *transfer, nx_sockets *sockets);
 
 /* Says what became of a transfer that libcurl has ended with `code`, and forgets the token. */
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,
                         const char *token, nontax_result *result, cJSON **fields);
 
-/* Says what is known of a transfer that was taken off the multi handle before its end. */
-void nx_transfer_cancel(nx_transfer *transfer, nontax_result *result);
+/* Says what is known of a transfer that was taken off the multi handle before its end: because the
+ * time was over, or for another reason. */
+void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *result);
 
 /* "CURLOPT_X could not be set: …" */
 nontax_status nx_refuse_option(nontax_text *why, const char *option, CURLcode code);

@@ -2,60 +2,37 @@
 #include "lane.h"
 
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
+#include "list.h"
 #include "retry.h"
 
-/* Calls hang in one of three lists of the lane. */
-typedef struct call_list {
-    nontax_call *first;
-    nontax_call *last;
-} call_list;
+enum {
+    LONG_AWAY_MS = 500, /* between two steps */
+    GRACE_MS = 500      /* after that */
+};
 
 struct nontax_lane {
     nontax_client *client;
     unsigned generation; /* of the process that made it */
-    bool http2;
-    bool broken; /* libcurl has given up on the multi handle */
+    bool broken;         /* libcurl has given up on the multi handle */
     CURLM *multi;
     nx_engine *engine;
-    call_list running;
-    call_list pausing;
-    call_list done; /* finished, or in need of a token */
+    nx_list running;
+    nx_list pausing;
+    nx_list done; /* finished, or in need of a token */
     nx_transfer *spare;
+    nx_sockets sockets;
     uint32_t random;
+    int64_t next_deadline; /* no running call's deadline is earlier */
+    int64_t last_step;
+    int64_t grace_until; /* see expire() */
+    int64_t quota_pause_ms;
+    int64_t quota_until; /* the minute's quota is used up until then */
     nontax_lane *next_idle;
 };
-
-/* ---- lists ------------------------------------------------------------------------------- */
-
-static void list_append(call_list *list, nontax_call *call)
-{
-    call->next = NULL;
-    call->previous = list->last;
-    if (list->last) {
-        list->last->next = call;
-    } else {
-        list->first = call;
-    }
-    list->last = call;
-}
-
-static void list_remove(call_list *list, nontax_call *call)
-{
-    if (call->previous) {
-        call->previous->next = call->next;
-    } else {
-        list->first = call->next;
-    }
-    if (call->next) {
-        call->next->previous = call->previous;
-    } else {
-        list->last = call->previous;
-    }
-    call->next = call->previous = NULL;
-}
 
 /* ---- making and freeing ------------------------------------------------------------------ */
 
@@ -67,6 +44,16 @@ bool nx_lane_is_ours(const nontax_lane *lane)
 bool nx_lane_is_usable(const nontax_lane *lane)
 {
     return nx_lane_is_ours(lane) && !lane->broken;
+}
+
+void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms)
+{
+    lane->quota_pause_ms = pause_ms;
+}
+
+int64_t nx_lane_quota_until(const nontax_lane *lane)
+{
+    return lane->quota_until;
 }
 
 nontax_lane **nx_lane_link(nontax_lane *lane)
@@ -83,10 +70,12 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     }
     lane->client = client;
     lane->generation = nx_process_generation();
-    lane->http2 = parallel > 1;
+    lane->next_deadline = NX_NEVER;
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
+    lane->sockets.count = parallel;
+    lane->sockets.list = nx_calloc((size_t)parallel, sizeof *lane->sockets.list);
     lane->multi = curl_multi_init();
-    if (!lane->multi ||
+    if (!lane->sockets.list || !lane->multi ||
         curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) != CURLM_OK ||
         nx_engine_new(lane->multi, &lane->engine) != NONTAX_OK) {
         nontax_lane_free(lane);
@@ -109,8 +98,9 @@ void nontax_lane_free(nontax_lane *lane)
     if (!lane || !nx_lane_is_ours(lane)) {
         return; /* a parent's lane is forgotten, with its memory: freeing it would close sockets */
     }
-    while (lane->running.first) {
-        nontax_lane_cancel(lane, lane->running.first);
+    nontax_call *call;
+    while ((call = nx_lane_any(lane))) {
+        nontax_lane_cancel(lane, call);
     }
     while (lane->spare) {
         nx_transfer *transfer = lane->spare;
@@ -121,6 +111,7 @@ void nontax_lane_free(nontax_lane *lane)
         (void)curl_multi_cleanup(lane->multi); /* nothing could be done if it failed */
     }
     nx_engine_free(lane->engine);
+    nx_free(lane->sockets.list);
     nx_free(lane);
 }
 
@@ -138,45 +129,83 @@ static uint32_t next_random(nontax_lane *lane)
 static void finish(nontax_lane *lane, nontax_call *call)
 {
     call->state = NX_CALL_FINISHED;
-    list_append(&lane->done, call);
+    nx_list_append(&lane->done, call);
+}
+
+/* Milliseconds to the beginning of the next minute by the clock on the wall. */
+static int64_t to_next_minute(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (60 - now.tv_sec % 60) * INT64_C(1000);
+}
+
+static void pause_call(nontax_lane *lane, nontax_call *call, int64_t due)
+{
+    call->due = due;
+    call->state = NX_CALL_PAUSING;
+    nx_list_append(&lane->pausing, call);
+}
+
+/* The minute's quota is used up: for this call, and for those that would follow it. */
+static void wait_for_quota(nontax_lane *lane, nontax_call *call)
+{
+    int64_t now = nx_now_ms();
+    if (lane->quota_until <= now) {
+        int64_t pause = lane->quota_pause_ms ? lane->quota_pause_ms : to_next_minute();
+        /* A little after: not every clock is right, and not every caller should come at once. */
+        lane->quota_until = now + pause + next_random(lane) % 1000;
+    }
+    call->quota_pauses++;
+    call->deadline += lane->quota_until - now;
+    pause_call(lane, call, lane->quota_until);
 }
 
 /* An attempt has its result: is there another one? */
 static void settle(nontax_lane *lane, nontax_call *call)
 {
-    nx_again again =
-        nx_retry_decide(&call->result, call->repeats, lane->client->retries, call->token_renewed);
-    if (again == NX_AGAIN_SAME) {
-        int64_t now = nx_now_ms();
-        int64_t delay = nx_retry_delay_ms(call->repeats, next_random(lane));
-        if (delay < call->deadline - now) {
+    const nx_history history = {
+        .retries = lane->client->retries,
+        .repeats = call->repeats,
+        .token_renewed = call->token_renewed,
+        .bulk = call->bulk,
+        .quota_pauses = call->quota_pauses,
+    };
+    int64_t due;
+    switch (nx_retry_decide(&call->result, &history)) {
+    case NX_AGAIN_SAME:
+        due = nx_now_ms() + nx_retry_delay_ms(call->repeats, next_random(lane));
+        if (due < call->deadline) {
             call->repeats++;
-            call->due = now + delay;
-            call->state = NX_CALL_PAUSING;
-            list_append(&lane->pausing, call);
-            return;
+            pause_call(lane, call, due);
+        } else {
+            finish(lane, call);
         }
-    } else if (again == NX_AGAIN_NEW_TOKEN) {
+        break;
+    case NX_AGAIN_NEXT_MINUTE:
+        wait_for_quota(lane, call);
+        break;
+    case NX_AGAIN_NEW_TOKEN:
         call->token_refused = true;
         call->state = NX_CALL_NEEDS_TOKEN;
-        list_append(&lane->done, call);
-        return;
+        nx_list_append(&lane->done, call);
+        break;
+    case NX_AGAIN_NEVER:
+        finish(lane, call);
     }
-    finish(lane, call);
 }
 
-static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, int64_t time_left,
-                                   nontax_text *why)
+static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_text *why)
 {
     nontax_status status = NONTAX_OK;
     if (!lane->spare) {
-        status = nx_transfer_new(lane->client, lane->http2, &lane->spare, why);
+        status = nx_transfer_new(lane->client, &lane->sockets, &lane->spare, why);
     }
     if (status == NONTAX_OK) {
         call->transfer = lane->spare;
         lane->spare = call->transfer->next;
         status = nx_transfer_prepare(call->transfer, lane->client, call->interface,
-                                     call->token.data, call->body, call, time_left);
+                                     call->token.data, call->body, call->fresh, call);
         if (status != NONTAX_OK) {
             detach_transfer(lane, call);
         }
@@ -195,12 +224,11 @@ static void finish_unsent(nontax_lane *lane, nontax_call *call, nontax_cause cau
 static void begin(nontax_lane *lane, nontax_call *call)
 {
     nontax_text why = {""};
-    int64_t time_left = call->deadline - nx_now_ms();
     if (lane->broken) {
         finish_unsent(lane, call, NONTAX_CAUSE_CONNECTION, "libcurl has failed on this lane");
         return;
     }
-    if (time_left <= 0) {
+    if (call->deadline <= nx_now_ms()) {
         if (call->result.attempts == 0) {
             finish_unsent(lane, call, NONTAX_CAUSE_CONNECTION,
                           "the time was over before it was sent");
@@ -210,7 +238,7 @@ static void begin(nontax_lane *lane, nontax_call *call)
         }
         return;
     }
-    nontax_status status = make_transfer(lane, call, time_left, &why);
+    nontax_status status = make_transfer(lane, call, &why);
     if (status != NONTAX_OK) {
         bool memory = status == NONTAX_NO_MEMORY;
         finish_unsent(lane, call, memory ? NONTAX_CAUSE_MEMORY : NONTAX_CAUSE_CONNECTION,
@@ -219,27 +247,42 @@ static void begin(nontax_lane *lane, nontax_call *call)
     }
     CURLMcode code = curl_multi_add_handle(lane->multi, call->transfer->easy);
     if (code != CURLM_OK) {
-        nx_transfer_cancel(call->transfer, &call->result);
+        nx_transfer_abandon(call->transfer, false, &call->result);
         detach_transfer(lane, call);
         finish_unsent(lane, call, NONTAX_CAUSE_MEMORY, curl_multi_strerror(code));
         return;
     }
+    if (!lane->running.first) {
+        lane->last_step = nx_now_ms(); /* nobody was away: there was nothing to do */
+    }
     nx_call_clear_result(call);
     call->result.attempts++;
     call->state = NX_CALL_RUNNING;
-    list_append(&lane->running, call);
+    nx_list_append(&lane->running, call);
+    if (call->deadline < lane->next_deadline) {
+        lane->next_deadline = call->deadline;
+    }
 }
 
 static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
 {
-    list_remove(&lane->running, call);
+    nx_list_remove(&lane->running, call);
+    nx_transfer_note_socket(call->transfer, &lane->sockets);
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
     nx_transfer_finish(call->transfer, code, call->interface, call->token.data, &call->result,
                        &call->fields);
     call->result.fields = call->fields;
+    /* The connection was bad before the bill came to it: that is no attempt of the bill's. */
+    bool again = call->transfer->unasked && !call->fresh;
+    call->fresh = again;
     detach_transfer(lane, call);
-    settle(lane, call);
+    if (again) {
+        call->result.attempts--;
+        begin(lane, call);
+    } else {
+        settle(lane, call);
+    }
 }
 
 static void collect(nontax_lane *lane)
@@ -257,6 +300,39 @@ static void collect(nontax_lane *lane)
     }
 }
 
+/* Takes a call's transfer away before its end. */
+static void abandon(nontax_lane *lane, nontax_call *call, bool timed_out)
+{
+    nx_list_remove(&lane->running, call);
+    CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
+    lane->broken = lane->broken || removed != CURLM_OK;
+    nx_transfer_abandon(call->transfer, timed_out, &call->result);
+    detach_transfer(lane, call);
+}
+
+/* Ends the calls whose time is over. It is not libcurl that watches it: when the caller has been
+ * away for a while between two steps (a person at a notebook, after Ctrl-C), the answers that have
+ * arrived in the meantime must be read first, and not be taken for missing. */
+static void expire(nontax_lane *lane)
+{
+    int64_t now = nx_now_ms();
+    if (now < lane->next_deadline || now < lane->grace_until) {
+        return;
+    }
+    lane->next_deadline = NX_NEVER;
+    nontax_call *call = lane->running.first;
+    while (call) {
+        nontax_call *next = call->next;
+        if (call->deadline <= now) {
+            abandon(lane, call, true);
+            settle(lane, call);
+        } else if (call->deadline < lane->next_deadline) {
+            lane->next_deadline = call->deadline;
+        }
+        call = next;
+    }
+}
+
 static void begin_due(nontax_lane *lane)
 {
     int64_t now = lane->pausing.first ? nx_now_ms() : 0;
@@ -264,16 +340,18 @@ static void begin_due(nontax_lane *lane)
     while (call) {
         nontax_call *next = call->next;
         if (call->due <= now) {
-            list_remove(&lane->pausing, call);
+            nx_list_remove(&lane->pausing, call);
             begin(lane, call);
         }
         call = next;
     }
 }
 
+/* When there will be something to do, whatever libcurl does. */
 static int64_t earliest_due(const nontax_lane *lane)
 {
-    int64_t due = NX_NEVER;
+    int64_t due = lane->next_deadline > lane->grace_until ? lane->next_deadline : lane->grace_until;
+    due = lane->running.first ? due : NX_NEVER;
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
         due = call->due < due ? call->due : due;
     }
@@ -298,13 +376,13 @@ static void break_lane(nontax_lane *lane, CURLMcode code)
 
 nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call)
 {
-    if (!nx_lane_is_ours(lane)) {
+    if (!nx_lane_is_ours(lane) || !nx_call_is_ours(call)) {
         return NONTAX_WRONG_PROCESS;
     }
     if (call->state == NX_CALL_READY) {
         begin(lane, call);
     } else {
-        list_append(&lane->done, call);
+        nx_list_append(&lane->done, call);
     }
     nx_engine_arm(lane->engine, earliest_due(lane));
     return NONTAX_OK;
@@ -316,15 +394,21 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
         return NONTAX_STEP_IDLE;
     }
     bool happened = false;
+    int64_t now = nx_now_ms();
+    if (now - lane->last_step > LONG_AWAY_MS) {
+        lane->grace_until = now + GRACE_MS;
+    }
     int64_t due = earliest_due(lane);
-    int64_t until = wait_ms > 0 && !lane->done.first ? nx_now_ms() + wait_ms : 0;
+    int64_t until = wait_ms > 0 && !lane->done.first ? now + wait_ms : 0;
     CURLMcode code = nx_engine_turn(lane->engine, due < until ? due : until, &happened);
     if (code != CURLM_OK) {
         break_lane(lane, code);
     }
     collect(lane);
+    expire(lane);
     begin_due(lane);
     nx_engine_arm(lane->engine, earliest_due(lane));
+    lane->last_step = nx_now_ms();
     return happened ? NONTAX_STEP_BUSY : NONTAX_STEP_IDLE;
 }
 
@@ -332,9 +416,22 @@ nontax_call *nontax_lane_take(nontax_lane *lane)
 {
     nontax_call *call = nx_lane_is_ours(lane) ? lane->done.first : NULL;
     if (call) {
-        list_remove(&lane->done, call);
+        nx_list_remove(&lane->done, call);
     }
     return call;
+}
+
+void nx_lane_drain(nontax_lane *lane)
+{
+    /* TLS may need several steps for one answer; a server that sends without end must not hold us.
+     */
+    for (int steps = 0; steps < 16 && nontax_lane_step(lane, 0) == NONTAX_STEP_BUSY; steps++) {
+    }
+}
+
+nontax_call *nx_lane_any(const nontax_lane *lane)
+{
+    return lane->running.first ? lane->running.first : lane->pausing.first;
 }
 
 void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
@@ -343,13 +440,9 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
         return;
     }
     if (call->state == NX_CALL_RUNNING) {
-        list_remove(&lane->running, call);
-        CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
-        lane->broken = lane->broken || removed != CURLM_OK;
-        nx_transfer_cancel(call->transfer, &call->result);
-        detach_transfer(lane, call);
+        abandon(lane, call, false);
     } else {
-        list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
+        nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
     }
     call->state = NX_CALL_FINISHED;
 }

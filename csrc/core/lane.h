@@ -11,6 +11,17 @@ bool nx_lane_is_ours(const nontax_lane *lane);
 /* Whether it can carry another call. */
 bool nx_lane_is_usable(const nontax_lane *lane);
 
+/* After errcode 45011: how long a bulk call waits (0: to the beginning of the next minute), and
+ * until when the quota is used up. */
+void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
+int64_t nx_lane_quota_until(const nontax_lane *lane);
+
+/* Any call that is under way or pausing, or NULL. */
+nontax_call *nx_lane_any(const nontax_lane *lane);
+
+/* Reads the answers that are here already: before calls are ended, they count. */
+void nx_lane_drain(nontax_lane *lane);
+
 /* The link of the pool's list of idle lanes. */
 nontax_lane **nx_lane_link(nontax_lane *lane);
 

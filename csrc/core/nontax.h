@@ -38,7 +38,8 @@ typedef enum nontax_status {
     NONTAX_BAD_SETTING, /* a setting, or libcurl itself, cannot be used; the nontax_text says why */
     NONTAX_BAD_TOKEN,   /* an access token with characters that none can have; nothing is echoed */
     NONTAX_BAD_PAYLOAD, /* the payload breaks its interface's rules; see nontax_call_problems() */
-    NONTAX_WRONG_PROCESS /* this lane was made before a fork, in the parent; it is not touched */
+    NONTAX_WRONG_PROCESS /* this lane or call was made in the parent of this process; it is not
+                            touched */
 } nontax_status;
 
 /* A short message with a fixed place, so that reporting a failure can never fail. */
@@ -210,7 +211,8 @@ typedef struct nontax_result {
 
 typedef struct nontax_call nontax_call;
 
-/* The clock of the client's timeout starts here. NULL: no memory. */
+/* The clock of the client's timeout starts here. Until it gets a payload, it counts as finished and
+ * not sent. NULL: no memory. */
 nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *interface);
 /* Wipes and frees it. It must not be on a lane. NULL is allowed. */
 void nontax_call_free(nontax_call *call);
@@ -232,8 +234,13 @@ const char *nontax_call_stale_token(const nontax_call *call);
 /* Copies the token. A token equal to the stale one ends the call with the refusal it already has.
  */
 nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size);
-/* Ends a call that needs a token but will not get one. */
+/* Ends a call that needs a token but will not get one; and whether that was done. */
 void nontax_call_give_up(nontax_call *call);
+bool nontax_call_gave_up(const nontax_call *call);
+
+/* A pointer of the caller's, kept with the call. */
+void nontax_call_set_owner(nontax_call *call, void *owner);
+void *nontax_call_owner(const nontax_call *call);
 
 bool nontax_call_finished(const nontax_call *call);
 const nontax_result *nontax_call_result(const nontax_call *call);
@@ -257,8 +264,7 @@ void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_ho
 
 typedef struct nontax_lane nontax_lane;
 
-/* `parallel` is how many calls will be under way at once; with more than one, HTTP/2 is used where
- * the server offers it. */
+/* `parallel` is how many calls will be under way at once: as many connections are kept. */
 nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane);
 /* Calls that are under way end as if cancelled; all calls on it are their owner's again. NULL is
  * allowed. */
@@ -285,6 +291,54 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call);
 /* A descriptor that is readable when nontax_lane_step() has something to do, for an event loop;
  * -1 where the platform has none. It belongs to the lane. */
 int nontax_lane_descriptor(nontax_lane *lane);
+
+/* ---- runs: many bills, one thread -------------------------------------------------------- */
+
+/* A run feeds one lane: it keeps to a number of calls at once and to a rate, has one access token
+ * for all of its calls, and pauses when WeChat says so. Its calls belong to it from
+ * nontax_run_add() until they come out of nontax_run_take(). */
+typedef struct nontax_run nontax_run;
+
+typedef struct nontax_run_settings {
+    int concurrency;        /* calls under way at once */
+    double rate;            /* new calls a second, evenly spread; 0: as fast as they come */
+    bool bulk;              /* after errcode 45011, pause and send again */
+    int64_t quota_pause_ms; /* how long; 0: to the beginning of the next minute */
+} nontax_run_settings;
+
+nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
+                             nontax_run **run, nontax_text *why);
+/* Calls that are still in it are cancelled and freed. NULL is allowed. */
+void nontax_run_free(nontax_run *run);
+
+/* In how many milliseconds it can take another call; 0: now; -1: not before one was taken out. */
+int64_t nontax_run_wants_in(nontax_run *run);
+
+/* Takes over a call that has its payload, valid or not. NONTAX_WRONG_PROCESS: it does not. */
+nontax_status nontax_run_add(nontax_run *run, nontax_call *call);
+
+/* Calls are waiting for an access token. Then nontax_run_stale_token() is the one that WeChat has
+ * refused, or NULL, and the answer is one of nontax_run_set_token() and nontax_run_no_token(). */
+bool nontax_run_needs_token(const nontax_run *run);
+const char *nontax_run_stale_token(const nontax_run *run);
+nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size);
+/* Ends the calls that wait for one. */
+void nontax_run_no_token(nontax_run *run);
+
+/* Like nontax_lane_step(). */
+nontax_step nontax_run_step(nontax_run *run, int wait_ms);
+/* The next finished call, or NULL: to look at, and to take it out. */
+nontax_call *nontax_run_finished(nontax_run *run);
+nontax_call *nontax_run_take(nontax_run *run);
+/* Ends all calls with the outcome that is known by now: they are finished, and still to be taken.
+ */
+void nontax_run_end(nontax_run *run);
+
+/* Whether this process made the run; if not, its parent goes on with it. */
+bool nontax_run_is_ours(const nontax_run *run);
+
+/* Whether a result shows trouble that every other bill of the account would meet, too. */
+bool nontax_result_stops_run(const nontax_result *result);
 
 #ifdef __cplusplus
 }

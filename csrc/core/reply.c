@@ -147,7 +147,7 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, c
     if (cJSON_IsString(errmsg)) {
         nx_text_copy(result->errmsg, sizeof result->errmsg, errmsg->valuestring,
                      strlen(errmsg->valuestring));
-        read_rid(result->errmsg, result->rid, sizeof result->rid);
+        read_rid(errmsg->valuestring, result->rid, sizeof result->rid);
     }
     int code = 0;
     if (twice || !errcode || !read_errcode(errcode, &code)) {
@@ -186,7 +186,9 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
         return;
     }
     const char *end = NULL;
-    cJSON *reply = cJSON_ParseWithLengthOpts(body, size + 1, &end, true);
+    /* A NUL byte is no JSON, but cJSON would take it for the end of a string. */
+    bool has_nul = memchr(body, '\0', size) != NULL;
+    cJSON *reply = has_nul ? NULL : cJSON_ParseWithLengthOpts(body, size + 1, &end, true);
     if (!cJSON_IsObject(reply) || (size_t)(end - body) != size) {
         in_doubt(result, "the reply was not a JSON object (HTTP status %ld, %zu bytes)",
                  http_status, size);

@@ -104,14 +104,6 @@ void nx_problems_free(nontax_problems *problems)
     *problems = (nontax_problems){0};
 }
 
-static void add_problem(check *check, const char *path, const char *message)
-{
-    nontax_status status = nontax_problems_add(check->problems, path, message);
-    if (status != NONTAX_OK) {
-        check->status = status;
-    }
-}
-
 static void join_path(char *target, const char *parent, const char *name)
 {
     char clean[96], joined[MAX_PATH_TEXT + sizeof clean + 1];
@@ -119,6 +111,37 @@ static void join_path(char *target, const char *parent, const char *name)
     snprintf(joined, sizeof joined, "%.*s%s%s", MAX_PATH_TEXT, parent, *parent ? "." : "",
              *clean ? clean : "\"\"");
     nx_text_copy(target, MAX_PATH_TEXT, joined, strlen(joined));
+}
+
+/* A place in the payload, linked to the places above it. They live on the C stack, and are put
+ * together to a path only when there is something to report. */
+typedef struct place {
+    const struct place *above; /* NULL: the whole payload */
+    const char *name;          /* NULL: the element `index` of a list */
+    int index;
+} place;
+
+static const place whole = {NULL, "", 0};
+
+static void write_path(const place *here, char *target)
+{
+    *target = '\0';
+    if (here->above) {
+        char parent[MAX_PATH_TEXT], index[16];
+        write_path(here->above, parent);
+        snprintf(index, sizeof index, "%d", here->index);
+        join_path(target, parent, here->name ? here->name : index);
+    }
+}
+
+static void add_problem(check *check, const place *here, const char *message)
+{
+    char path[MAX_PATH_TEXT];
+    write_path(here, path);
+    nontax_status status = nontax_problems_add(check->problems, path, message);
+    if (status != NONTAX_OK) {
+        check->status = status;
+    }
 }
 
 /* A tree that was put together wrongly can have a member without a name. */
@@ -293,50 +316,50 @@ static integer_check read_integer(const cJSON *item, long long *value)
     return INTEGER_OK;
 }
 
-static void check_text(check *check, const cJSON *item, const char *path)
+static void check_text(check *check, const cJSON *item, const place *here)
 {
     char message[128];
     if (!cJSON_IsString(item)) {
         bool number = cJSON_IsNumber(item) || is_raw(item, RAW_NUMBER);
         snprintf(message, sizeof message, "must be a string, not %s%s", kind_of(item),
                  number ? " (as a number it would lose leading zeros)" : "");
-        add_problem(check, path, message);
+        add_problem(check, here, message);
     } else if (strspn(item->valuestring, " \t\r\n") == strlen(item->valuestring)) {
-        add_problem(check, path, *item->valuestring ? "is blank" : "is empty");
+        add_problem(check, here, *item->valuestring ? "is blank" : "is empty");
     } else if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
-        add_problem(check, path, "is not valid UTF-8");
+        add_problem(check, here, "is not valid UTF-8");
     }
 }
 
-static void check_fen(check *check, const cJSON *item, const char *path)
+static void check_fen(check *check, const cJSON *item, const place *here)
 {
     long long value = 0;
     char message[128];
     switch (read_integer(item, &value)) {
     case INTEGER_OK:
         if (value < 0) {
-            add_problem(check, path, "must not be negative: it is an amount in fen");
+            add_problem(check, here, "must not be negative: it is an amount in fen");
         }
         break;
     case INTEGER_WRONG_KIND:
         snprintf(message, sizeof message, "must be an integer, the amount in fen, not %s",
                  kind_of(item));
-        add_problem(check, path, message);
+        add_problem(check, here, message);
         break;
     case INTEGER_FRACTION:
-        add_problem(check, path,
+        add_problem(check, here,
                     "must be an integer, the amount in fen: 12.34 yuan is 1234, not 12.34");
         break;
     case INTEGER_TOO_LARGE:
-        add_problem(check, path, "is too large for a 64-bit integer");
+        add_problem(check, here, "is too large for a 64-bit integer");
         break;
     case INTEGER_NOT_FINITE:
-        add_problem(check, path, "is not a number that JSON can hold (an empty cell?)");
+        add_problem(check, here, "is not a number that JSON can hold (an empty cell?)");
         break;
     }
 }
 
-static void check_time(check *check, const cJSON *item, const char *path)
+static void check_time(check *check, const cJSON *item, const place *here)
 {
     static const long long lowest = 1000000000LL, highest = 9999999999LL;
     long long value = 0;
@@ -345,7 +368,7 @@ static void check_time(check *check, const cJSON *item, const char *path)
     if (cJSON_IsString(item)) {
         if (!all_digits(item->valuestring) || strlen(item->valuestring) != 10 ||
             item->valuestring[0] == '0') {
-            add_problem(check, path, "must be Unix seconds of 10 digits, such as \"1511169724\"");
+            add_problem(check, here, "must be Unix seconds of 10 digits, such as \"1511169724\"");
         }
         return;
     }
@@ -360,75 +383,73 @@ static void check_time(check *check, const cJSON *item, const char *path)
         snprintf(message, sizeof message,
                  "must be Unix seconds as an integer or a string of 10 digits, not %s",
                  kind_of(item));
-        add_problem(check, path, message);
+        add_problem(check, here, message);
     } else if (found != INTEGER_OK || value < lowest || value > highest) {
         bool milliseconds =
             found == INTEGER_OK && value / 1000 >= lowest && value / 1000 <= highest;
-        add_problem(check, path,
+        add_problem(check, here,
                     milliseconds ? "must be Unix seconds of 10 digits; this looks like milliseconds"
                                  : "must be Unix seconds of 10 digits, such as 1511169724");
     }
 }
 
 /* A value under a name that the interface does not have: anything that JSON can hold. */
-static void check_extra(check *check, const cJSON *item, const char *path, int depth)
+static void check_extra(check *check, const cJSON *item, const place *here, int depth)
 {
     if (depth > MAX_DEPTH) {
-        add_problem(check, path, "is nested too deeply");
+        add_problem(check, here, "is nested too deeply");
     } else if (cJSON_IsString(item)) {
         if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
-            add_problem(check, path, "is not valid UTF-8");
+            add_problem(check, here, "is not valid UTF-8");
         }
     } else if (cJSON_IsNumber(item)) {
         if (!isfinite(item->valuedouble)) {
-            add_problem(check, path, "is not a number that JSON can hold (an empty cell?)");
+            add_problem(check, here, "is not a number that JSON can hold (an empty cell?)");
         }
     } else if (cJSON_IsRaw(item)) {
         if (item->valueint == 0 || !is_number_literal(item->valuestring)) {
-            add_problem(check, path, "is not a number that JSON can hold (an empty cell?)");
+            add_problem(check, here, "is not a number that JSON can hold (an empty cell?)");
         }
     } else if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
         int index = 0;
         const cJSON *member = NULL;
         cJSON_ArrayForEach(member, item)
         {
-            char name[16], member_path[MAX_PATH_TEXT];
-            snprintf(name, sizeof name, "%d", index++);
-            join_path(member_path, path, member->string ? member->string : name);
+            const place there = {here, member->string, index++};
             if (member->string && !nx_utf8_valid(member->string, strlen(member->string))) {
-                add_problem(check, member_path, "has a name that is not valid UTF-8");
+                add_problem(check, &there, "has a name that is not valid UTF-8");
             }
-            check_extra(check, member, member_path, depth + 1);
+            check_extra(check, member, &there, depth + 1);
         }
     }
 }
 
 /* ---- objects ----------------------------------------------------------------------------- */
 
-static void check_members(check *check, const cJSON *object, int parent, const char *path);
+static void check_members(check *check, const cJSON *object, int parent, const place *here);
 
-static void check_row(check *check, const cJSON *item, int row, const char *path)
+static void check_row(check *check, const cJSON *item, int row, const place *here)
 {
     if (cJSON_IsInvalid(item)) {
         return; /* reported by whoever could not convert it */
     }
     switch (check->interface->fields[row].kind) {
     case NX_TEXT:
-        check_text(check, item, path);
+        check_text(check, item, here);
         break;
     case NX_FEN:
-        check_fen(check, item, path);
+        check_fen(check, item, here);
         break;
     case NX_TIME:
-        check_time(check, item, path);
+        check_time(check, item, here);
         break;
     default:
         if (cJSON_IsObject(item)) {
-            check_members(check, item, row, path);
+            check_members(check, item, row, here);
         } else {
             char message[64];
             snprintf(message, sizeof message, "must be an object, not %s", kind_of(item));
-            add_problem(check, path, message);
+            add_problem(check, here, message);
         }
     }
 }
@@ -449,7 +470,7 @@ static bool same_but_for_spelling(const char *left, const char *right)
     }
 }
 
-static void check_unknown(check *check, const cJSON *item, const char *path)
+static void check_unknown(check *check, const cJSON *item, const place *here)
 {
     const nontax_interface *interface = check->interface;
     char message[MAX_PATH_TEXT + 64], right_path[MAX_PATH_TEXT];
@@ -458,26 +479,26 @@ static void check_unknown(check *check, const cJSON *item, const char *path)
             row_path(interface, row, right_path);
             snprintf(message, sizeof message, "stands in the wrong place: it belongs at %s",
                      right_path);
-            add_problem(check, path, message);
+            add_problem(check, here, message);
             return;
         }
     }
     if (check->allow_extra) {
         if (!nx_utf8_valid(name_of(item), strlen(name_of(item)))) {
-            add_problem(check, path, "has a name that is not valid UTF-8");
+            add_problem(check, here, "has a name that is not valid UTF-8");
         }
-        check_extra(check, item, path, 1);
+        check_extra(check, item, here, 1);
         return;
     }
     for (int row = 0; row < interface->field_count; row++) {
         if (same_but_for_spelling(interface->fields[row].name, name_of(item))) {
             snprintf(message, sizeof message, "is not a field of this interface; did you mean %s?",
                      interface->fields[row].name);
-            add_problem(check, path, message);
+            add_problem(check, here, message);
             return;
         }
     }
-    add_problem(check, path, "is not a field of this interface");
+    add_problem(check, here, "is not a field of this interface");
 }
 
 /* Whether the members of a wrapper stand in its parent, without the wrapper. */
@@ -496,26 +517,26 @@ static bool is_unwrapped(const nontax_interface *interface, const cJSON *object,
     return false;
 }
 
-static void check_missing(check *check, int row, uint32_t seen, const char *path)
+static void check_missing(check *check, int row, uint32_t seen, const place *here)
 {
     if (check->interface->fields[row].required && !(seen & (UINT32_C(1) << row))) {
-        add_problem(check, path, "is missing");
+        add_problem(check, here, "is missing");
     }
 }
 
 /* Marks the row as seen; a second time is a problem (a mapping can have a name twice). */
-static bool first_time(check *check, int row, uint32_t *seen, const char *path)
+static bool first_time(check *check, int row, uint32_t *seen, const place *here)
 {
     uint32_t bit = UINT32_C(1) << row;
     if (*seen & bit) {
-        add_problem(check, path, "is given twice");
+        add_problem(check, here, "is given twice");
         return false;
     }
     *seen |= bit;
     return true;
 }
 
-static void check_members(check *check, const cJSON *object, int parent, const char *path)
+static void check_members(check *check, const cJSON *object, int parent, const place *here)
 {
     const nontax_interface *interface = check->interface;
     int row = -1;
@@ -526,22 +547,21 @@ static void check_members(check *check, const cJSON *object, int parent, const c
         }
     }
     uint32_t seen = 0;
-    char item_path[MAX_PATH_TEXT];
     const cJSON *item = NULL;
     cJSON_ArrayForEach(item, object)
     {
-        join_path(item_path, path, name_of(item));
+        const place there = {here, name_of(item), 0};
         row = find_member(interface, parent, name_of(item));
         if (row < 0) {
-            check_unknown(check, item, item_path);
-        } else if (first_time(check, row, &seen, item_path)) {
-            check_row(check, item, row, item_path);
+            check_unknown(check, item, &there);
+        } else if (first_time(check, row, &seen, &there)) {
+            check_row(check, item, row, &there);
         }
     }
     row = -1;
     while ((row = next_member(interface, parent, row)) >= 0) {
-        join_path(item_path, path, interface->fields[row].name);
-        check_missing(check, row, seen, item_path);
+        const place there = {here, interface->fields[row].name, 0};
+        check_missing(check, row, seen, &there);
     }
 }
 
@@ -566,21 +586,21 @@ static bool is_flat(const nontax_interface *interface, const cJSON *payload)
 static void check_flat(check *check, const cJSON *payload)
 {
     uint32_t seen = 0;
-    char path[MAX_PATH_TEXT];
     const cJSON *item = NULL;
     cJSON_ArrayForEach(item, payload)
     {
         int row = find_leaf(check->interface, name_of(item));
-        join_path(path, "", name_of(item));
+        const place there = {&whole, name_of(item), 0};
         if (row < 0) {
-            check_unknown(check, item, path);
-        } else if (first_time(check, row, &seen, path)) {
-            check_row(check, item, row, path);
+            check_unknown(check, item, &there);
+        } else if (first_time(check, row, &seen, &there)) {
+            check_row(check, item, row, &there);
         }
     }
     for (int row = 0; row < check->interface->field_count; row++) {
         if (!is_object_row(&check->interface->fields[row])) {
-            check_missing(check, row, seen, check->interface->fields[row].name);
+            const place there = {&whole, check->interface->fields[row].name, 0};
+            check_missing(check, row, seen, &there);
         }
     }
 }
@@ -657,7 +677,7 @@ nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload
             char message[64];
             snprintf(message, sizeof message, "must be an object with fields, not %s",
                      kind_of(payload));
-            add_problem(&check, "", message);
+            add_problem(&check, &whole, message);
         }
     } else if (is_flat(interface, payload)) {
         check_flat(&check, payload);
@@ -671,7 +691,7 @@ nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload
             }
         }
     } else {
-        check_members(&check, payload, -1, "");
+        check_members(&check, payload, -1, &whole);
     }
     if (check.status == NONTAX_OK && problems->count > 0) {
         check.status = NONTAX_BAD_PAYLOAD;

@@ -2,10 +2,13 @@
  * WeChat has said that it did not take the first, or not one byte of the first body was sent. */
 #include "retry.h"
 
-nx_again nx_retry_decide(const nontax_result *result, int repeats, int retries, bool token_renewed)
+enum { MAX_QUOTA_PAUSES = 10 }; /* of one bill: somebody else must be using up the quota */
+
+nx_again nx_retry_decide(const nontax_result *result, const nx_history *history)
 {
+    bool may_repeat = history->repeats < history->retries;
     if (result->outcome == NONTAX_NOT_SENT) {
-        bool again = result->cause == NONTAX_CAUSE_CONNECTION && repeats < retries;
+        bool again = result->cause == NONTAX_CAUSE_CONNECTION && may_repeat;
         return again ? NX_AGAIN_SAME : NX_AGAIN_NEVER;
     }
     if (result->outcome != NONTAX_REJECTED) {
@@ -15,10 +18,13 @@ nx_again nx_retry_decide(const nontax_result *result, int repeats, int retries, 
     case 40001:
     case 40014:
     case 42001:
-        return token_renewed ? NX_AGAIN_NEVER : NX_AGAIN_NEW_TOKEN;
+        return history->token_renewed ? NX_AGAIN_NEVER : NX_AGAIN_NEW_TOKEN;
     case 72036: /* the bill is being changed right now */
     case 72054: /* an insertion of it is under way */
-        return repeats < retries ? NX_AGAIN_SAME : NX_AGAIN_NEVER;
+        return may_repeat ? NX_AGAIN_SAME : NX_AGAIN_NEVER;
+    case 45011: /* too many calls in this minute */
+        return history->bulk && history->quota_pauses < MAX_QUOTA_PAUSES ? NX_AGAIN_NEXT_MINUTE
+                                                                         : NX_AGAIN_NEVER;
     default:
         return NX_AGAIN_NEVER;
     }
@@ -28,4 +34,48 @@ int64_t nx_retry_delay_ms(int repeats, uint32_t random)
 {
     int64_t longest = repeats < 6 ? INT64_C(200) << repeats : 10000;
     return longest - (int64_t)(random % (uint32_t)(longest / 2 + 1));
+}
+
+bool nontax_result_stops_run(const nontax_result *result)
+{
+    if (result->cause == NONTAX_CAUSE_TLS || result->cause == NONTAX_CAUSE_TOKEN) {
+        return true;
+    }
+    if (result->outcome != NONTAX_REJECTED) {
+        return false;
+    }
+    switch (result->errcode) {
+    /* The access token: a newer one was asked for before it came to this. */
+    case 40001:
+    case 40014:
+    case 41001:
+    case 42001:
+    /* The account, its permissions and its IP list. Codes that may be about one bill's appid, card
+     * or citizen are not here, although their category is the account's. */
+    case 40090:
+    case 40125:
+    case 40164:
+    case 40243:
+    case 43104:
+    case 45035:
+    case 45103:
+    case 48001:
+    case 48004:
+    case 48009:
+    case 50004:
+    case 50007:
+    case 61003:
+    case 61004:
+    case 61007:
+    case 72015:
+    /* Quotas that are longer than a minute. */
+    case 45009:
+    case 45102:
+    case 45104:
+    case 45501:
+    case 72057:
+        return true;
+    default:
+        return result->errcode >= 89501 && result->errcode <= 89507;
+    }
 }

@@ -3,13 +3,6 @@
 
 #include <string.h>
 
-typedef struct client_object {
-    PyObject_HEAD nontax_client *client;
-    PyObject *access_token; /* a fixed one, checked; or NULL */
-    PyObject *token_source; /* a callable, or NULL */
-    PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
-} client_object;
-
 /* ---- exceptions -------------------------------------------------------------------------- */
 
 static PyObject *problems_as_list(const nontax_problems *problems)
@@ -25,15 +18,14 @@ static PyObject *problems_as_list(const nontax_problems *problems)
     return list;
 }
 
-/* Asks the Python layer for the exception that tells what became of the call. */
-static PyObject *make_error(client_object *self, const nontax_result *result,
-                            const nontax_problems *problems, PyObject *source_error,
+PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,
                             const char *token_problem)
 {
+    const nontax_result *result = nontax_call_result(call);
     static const char *const causes[] = {"answer", "payload", "token",     "connection",
                                          "tls",    "reply",   "cancelled", "memory"};
     PyObject *fields = NULL, *error = NULL;
-    PyObject *listed = problems_as_list(problems);
+    PyObject *listed = problems_as_list(nontax_call_problems(call));
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
     PyObject *timed_out = PyBool_FromLong(result->timed_out);
     PyObject *positional = PyTuple_New(0);
@@ -57,7 +49,7 @@ static PyObject *make_error(client_object *self, const nontax_result *result,
     return error;
 }
 
-static void raise_object(PyObject *error)
+void raise_object(PyObject *error)
 {
     if (error) {
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
@@ -65,8 +57,7 @@ static void raise_object(PyObject *error)
     }
 }
 
-/* Takes the exception that is set, as an instance with its traceback. */
-static PyObject *take_exception(void)
+PyObject *take_exception(void)
 {
     PyObject *type = NULL, *value = NULL, *traceback = NULL;
     PyErr_Fetch(&type, &value, &traceback);
@@ -101,9 +92,9 @@ static bool on_interrupted(void *context)
     return talk->interrupt != NULL;
 }
 
-/* The text of a token, or NULL: then *problem says what is wrong with it. No part of it may get
- * into an exception; Python's own UnicodeEncodeError would carry it whole. */
-static const char *token_text(PyObject *token, Py_ssize_t *size, const char **problem)
+/* No part of a token may get into an exception; Python's own UnicodeEncodeError would carry it
+ * whole. */
+const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **problem)
 {
     const char *text = NULL;
     if (!PyUnicode_Check(token)) {
@@ -124,7 +115,7 @@ static const char *token_text(PyObject *token, Py_ssize_t *size, const char **pr
 static bool set_token(conversation *talk, nontax_call *call, PyObject *token)
 {
     Py_ssize_t size = 0;
-    const char *text = token_text(token, &size, &talk->token_problem);
+    const char *text = client_token_text(token, &size, &talk->token_problem);
     return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
 }
 
@@ -165,18 +156,26 @@ static void add_note(PyObject *exception, const cJSON *fields)
     Py_XDECREF(added);
 }
 
-/* The interrupting exception goes on, and behind it stands what became of the call. */
+/* The interrupting exception goes on as it is, and behind it stands what became of the call. */
 static void raise_interrupt(conversation *talk, nontax_call *call)
 {
     const nontax_result *result = nontax_call_result(call);
+    PyObject *interrupt = talk->interrupt;
+    talk->interrupt = NULL;
     if (result->outcome == NONTAX_INSERTED) {
-        add_note(talk->interrupt, result->fields);
+        add_note(interrupt, result->fields);
     } else {
-        PyObject *error = make_error(talk->self, result, nontax_call_problems(call), NULL, NULL);
+        PyObject *error = client_make_error(talk->self, call, NULL, NULL);
         PyErr_Clear();
-        PyException_SetContext(talk->interrupt, error); /* takes the reference over */
+        if (error) {
+            PyObject *earlier = PyException_GetContext(interrupt);
+            PyException_SetContext(error, earlier); /* both take the reference over */
+            PyException_SetContext(interrupt, error);
+        }
     }
-    raise_object(Py_NewRef(talk->interrupt));
+    /* PyErr_SetObject() would put another context in place of ours. */
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(interrupt)), interrupt,
+                  PyException_GetTraceback(interrupt));
 }
 
 static PyObject *conclude(conversation *talk, nontax_call *call)
@@ -194,8 +193,7 @@ static PyObject *conclude(conversation *talk, nontax_call *call)
     } else if (result->outcome == NONTAX_NOT_SENT && result->cause == NONTAX_CAUSE_MEMORY) {
         PyErr_NoMemory();
     } else {
-        raise_object(make_error(talk->self, result, nontax_call_problems(call), talk->source_error,
-                                talk->token_problem));
+        raise_object(client_make_error(talk->self, call, talk->source_error, talk->token_problem));
     }
     return NULL;
 }
@@ -270,7 +268,7 @@ static int set_credentials(client_object *self, PyObject *access_token, PyObject
     if (access_token != Py_None) {
         Py_ssize_t size = 0;
         const char *problem = NULL;
-        if (!token_text(access_token, &size, &problem)) {
+        if (!client_token_text(access_token, &size, &problem)) {
             PyErr_Format(PyExc_ValueError, "access_token %s", problem);
             return -1;
         }

@@ -7,6 +7,11 @@
 
 #include "nontax.h"
 
+/* The module's state. */
+typedef struct core_state {
+    PyTypeObject *client_type;
+} core_state;
+
 /* convert.c: a tree of Python's as a cJSON tree, everything copied. What JSON cannot hold is added
  * to problems, with its path. NULL, with an exception set: no memory, or an exception that is not
  * an Exception came out of the caller's own code (KeyboardInterrupt). */
@@ -15,7 +20,31 @@ cJSON *json_from_python(PyObject *object, nontax_problems *problems);
 /* The members of a JSON tree as Python objects. NULL with an exception set: no memory. */
 PyObject *python_from_json(const cJSON *item);
 
-/* client.c: the type nontax._core.Client, as a new reference. */
+/* client.c: the type nontax._core.Client, as a new reference, and what the runs on a client need.
+ */
 PyObject *client_type_new(PyObject *module);
+
+typedef struct client_object {
+    PyObject_HEAD nontax_client *client;
+    PyObject *access_token; /* a fixed one, checked; or NULL */
+    PyObject *token_source; /* a callable, or NULL */
+    PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
+} client_object;
+
+/* The exception that tells what became of a call. The last two, which may be NULL, say why there
+ * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */
+PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,
+                            const char *token_problem);
+
+/* The text of an access token, or NULL: then *problem says what is wrong with it. */
+const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **problem);
+
+/* Raises an exception object, taking over the reference; NULL: one is set already. */
+void raise_object(PyObject *error);
+/* Takes the exception that is set, as an instance with its traceback. */
+PyObject *take_exception(void);
+
+/* bulk.c: the type nontax._core.Run. */
+PyObject *run_type_new(PyObject *module);
 
 #endif

@@ -63,10 +63,32 @@ static int add(PyObject *module, const char *name, PyObject *value)
 
 static int execute(PyObject *module)
 {
-    return add(module, "Client", client_type_new(module)) < 0 ||
-                   add(module, "version", PyUnicode_FromString(nontax_version())) < 0
-               ? -1
-               : 0;
+    core_state *state = PyModule_GetState(module);
+    state->client_type = (PyTypeObject *)client_type_new(module);
+    if (!state->client_type ||
+        add(module, "Client", Py_NewRef((PyObject *)state->client_type)) < 0 ||
+        add(module, "Run", run_type_new(module)) < 0 ||
+        add(module, "version", PyUnicode_FromString(nontax_version())) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    Py_VISIT(((core_state *)PyModule_GetState(module))->client_type);
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    Py_CLEAR(((core_state *)PyModule_GetState(module))->client_type);
+    return 0;
+}
+
+static void release(void *module)
+{
+    (void)clear(module);
 }
 
 static PyModuleDef_Slot slots[] = {
@@ -85,9 +107,12 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "nontax._core",
     .m_doc = "The engine room of nontax: the C core behind a thin face.",
-    .m_size = 0,
+    .m_size = sizeof(core_state),
     .m_methods = methods,
     .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+    .m_free = release,
 };
 
 PyMODINIT_FUNC PyInit__core(void)

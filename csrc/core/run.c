@@ -1,0 +1,228 @@
+/* run.c: a run: many calls on one lane, with a rate, pauses, and one access token for all. */
+#include <string.h>
+
+#include "lane.h"
+#include "list.h"
+#include "text.h"
+
+enum {
+    MAX_CONCURRENCY = 1000,
+    TOKEN_MS = 1000 /* how long the source's word counts before it is asked again */
+};
+
+struct nontax_run {
+    nontax_lane *lane;
+    nontax_run_settings settings;
+    nx_buffer token; /* the current one */
+    int64_t token_until;
+    bool token_refused; /* by WeChat */
+    nx_list waiting;    /* calls that wait for a token */
+    nx_list finished;
+    int inside;          /* calls in these two lists and on the lane */
+    double next_send_ms; /* when the rate allows another call */
+};
+
+nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
+                             nontax_run **result, nontax_text *why)
+{
+    *result = NULL;
+    if (settings->concurrency < 1 || settings->concurrency > MAX_CONCURRENCY) {
+        nx_text_format(why, "concurrency must be between 1 and %d", MAX_CONCURRENCY);
+        return NONTAX_BAD_SETTING;
+    }
+    if (!(settings->rate >= 0 && settings->rate <= 1e6)) {
+        nx_text_format(why, "rate must be a number of bills per second");
+        return NONTAX_BAD_SETTING;
+    }
+    nontax_run *run = nx_calloc(1, sizeof *run);
+    if (!run || nontax_lane_new(client, settings->concurrency, &run->lane) != NONTAX_OK) {
+        nx_free(run);
+        return NONTAX_NO_MEMORY;
+    }
+    nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms);
+    run->settings = *settings;
+    *result = run;
+    return NONTAX_OK;
+}
+
+void nontax_run_free(nontax_run *run)
+{
+    if (!run || !nx_lane_is_ours(run->lane)) {
+        return; /* a parent's run is forgotten, like its lane */
+    }
+    nontax_call *call;
+    nontax_run_end(run);
+    while ((call = nontax_run_take(run))) {
+        nontax_call_free(call);
+    }
+    nontax_lane_free(run->lane);
+    nx_buffer_free(&run->token);
+    nx_free(run);
+}
+
+/* ---- tokens ------------------------------------------------------------------------------ */
+
+static bool is_current(const nontax_run *run, const char *token)
+{
+    return run->token.size > 0 && strcmp(run->token.data, token) == 0;
+}
+
+/* Puts the call on the lane with this token, or among the finished if that does not go. */
+static void send_with(nontax_run *run, nontax_call *call, const char *token, size_t size)
+{
+    (void)nontax_call_set_token(call, token,
+                                size); /* the token was checked; the call has the rest */
+    if (nontax_call_finished(call)) {
+        nx_list_append(&run->finished, call);
+    } else {
+        (void)nontax_lane_add(run->lane, call); /* the lane is ours */
+    }
+}
+
+/* A call needs a token: the run's own, if that is good enough, else it waits for the next one. */
+static void give_token(nontax_run *run, nontax_call *call)
+{
+    const char *stale = nontax_call_stale_token(call);
+    if (stale && is_current(run, stale)) {
+        run->token_refused = true; /* the first of the calls that were sent with it to come back */
+    }
+    bool fresh = stale || nx_now_ms() < run->token_until;
+    if (run->token.size > 0 && !run->token_refused && fresh) {
+        send_with(run, call, run->token.data, run->token.size);
+    } else {
+        nx_list_append(&run->waiting, call);
+    }
+}
+
+bool nontax_run_needs_token(const nontax_run *run)
+{
+    return run->waiting.first != NULL;
+}
+
+const char *nontax_run_stale_token(const nontax_run *run)
+{
+    return run->token_refused ? run->token.data : NULL;
+}
+
+nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size)
+{
+    if (!nx_lane_is_ours(run->lane)) {
+        return NONTAX_WRONG_PROCESS;
+    }
+    if (!nontax_token_is_valid(token, size)) {
+        return NONTAX_BAD_TOKEN;
+    }
+    nx_buffer_clear(&run->token, 4096);
+    if (nx_buffer_append(&run->token, token, size) != NONTAX_OK) {
+        return NONTAX_NO_MEMORY;
+    }
+    run->token_refused = false;
+    run->token_until = nx_now_ms() + TOKEN_MS;
+    nx_list waiting = run->waiting;
+    run->waiting = (nx_list){0};
+    while (waiting.first) {
+        nontax_call *call = waiting.first;
+        nx_list_remove(&waiting, call);
+        send_with(run, call, run->token.data, run->token.size);
+    }
+    return NONTAX_OK;
+}
+
+void nontax_run_no_token(nontax_run *run)
+{
+    while (run->waiting.first) {
+        nontax_call *call = run->waiting.first;
+        nx_list_remove(&run->waiting, call);
+        nontax_call_give_up(call);
+        nx_list_append(&run->finished, call);
+    }
+}
+
+/* ---- calls in and out -------------------------------------------------------------------- */
+
+int64_t nontax_run_wants_in(nontax_run *run)
+{
+    int64_t now = nx_now_ms();
+    if (run->inside >= run->settings.concurrency) {
+        return -1;
+    }
+    int64_t quota = nx_lane_quota_until(run->lane) - now;
+    int64_t rate = run->settings.rate > 0 ? (int64_t)(run->next_send_ms - (double)now + 0.999) : 0;
+    int64_t wait = quota > rate ? quota : rate;
+    return wait > 0 ? wait : 0;
+}
+
+nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
+{
+    if (!nx_lane_is_ours(run->lane)) {
+        return NONTAX_WRONG_PROCESS;
+    }
+    run->inside++;
+    call->bulk = run->settings.bulk;
+    if (nontax_call_finished(call)) {
+        nx_list_append(&run->finished, call);
+        return NONTAX_OK;
+    }
+    if (run->settings.rate > 0) {
+        double now = (double)nx_now_ms();
+        /* Time that was not used is gone: no burst makes up for it. */
+        run->next_send_ms =
+            (run->next_send_ms > now ? run->next_send_ms : now) + 1000.0 / run->settings.rate;
+    }
+    give_token(run, call);
+    return NONTAX_OK;
+}
+
+static void collect(nontax_run *run)
+{
+    nontax_call *call;
+    while ((call = nontax_lane_take(run->lane))) {
+        if (nontax_call_needs_token(call)) {
+            give_token(run, call);
+        } else {
+            nx_list_append(&run->finished, call);
+        }
+    }
+}
+
+nontax_step nontax_run_step(nontax_run *run, int wait_ms)
+{
+    collect(run);
+    bool busy = run->finished.first || run->waiting.first;
+    nontax_step step = nontax_lane_step(run->lane, busy ? 0 : wait_ms);
+    collect(run);
+    return step;
+}
+
+nontax_call *nontax_run_finished(nontax_run *run)
+{
+    collect(run);
+    return run->finished.first;
+}
+
+nontax_call *nontax_run_take(nontax_run *run)
+{
+    nontax_call *call = nontax_run_finished(run);
+    if (call) {
+        nx_list_remove(&run->finished, call);
+        run->inside--;
+    }
+    return call;
+}
+
+void nontax_run_end(nontax_run *run)
+{
+    nontax_call *call;
+    nx_lane_drain(run->lane);
+    collect(run);
+    nontax_run_no_token(run);
+    while ((call = nx_lane_any(run->lane))) {
+        nontax_lane_cancel(run->lane, call);
+        nx_list_append(&run->finished, call);
+    }
+}
+
+bool nontax_run_is_ours(const nontax_run *run)
+{
+    return nx_lane_is_ours(run->lane);
+}

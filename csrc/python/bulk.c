@@ -1,0 +1,511 @@
+/* bulk.c: the type nontax._core.Run: many calls at once on one lane, fed from an iterator. */
+#include "core.h"
+
+#include <string.h>
+#include <time.h>
+
+enum { SLICE_MS = 100 }; /* between two looks at Python's signals */
+
+/* A call on its way, and the very object that it was made from. */
+typedef struct entry {
+    nontax_call *call;
+    PyObject *payload;
+    Py_ssize_t index;
+    double began;
+    struct entry *next;
+    struct entry *previous;
+} entry;
+
+typedef struct run_object {
+    PyObject_HEAD client_object *client;
+    nontax_run *run;
+    PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
+    PyObject *bills;          /* an iterator; NULL: exhausted */
+    PyObject *iterator_error; /* what the iterator raised; given out last */
+    PyObject *stop_error;     /* trouble that every bill would meet; given out last, before that */
+    PyObject *source_error;   /* why there was no token, the last time */
+    const char *token_problem;
+    Py_ssize_t pulled;
+    bool busy; /* somebody is inside, perhaps without the GIL */
+    bool stopped;
+    entry *entries;
+} run_object;
+
+static double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* ---- entries ----------------------------------------------------------------------------- */
+
+static void forget_entry(run_object *self, entry *entry)
+{
+    if (entry->previous) {
+        entry->previous->next = entry->next;
+    } else {
+        self->entries = entry->next;
+    }
+    if (entry->next) {
+        entry->next->previous = entry->previous;
+    }
+    Py_DECREF(entry->payload);
+    PyMem_Free(entry);
+}
+
+static bool reserve(run_object *self)
+{
+    if (self->busy) {
+        PyErr_SetString(PyExc_ValueError, "this run is in use by another thread");
+    } else if (!nontax_run_is_ours(self->run)) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this run was begun before a fork, and its parent process goes on with it");
+    } else {
+        return true;
+    }
+    return false;
+}
+
+/* Converts the payload and puts the call into the run. */
+static int add_call(run_object *self, PyObject *payload, const char *interface)
+{
+    entry *entry = PyMem_Calloc(1, sizeof *entry);
+    if (!entry) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    cJSON *tree = NULL;
+    double began = seconds_now();
+    nontax_call *call = nontax_call_new(self->client->client, nontax_interface_find(interface));
+    if (!call) {
+        PyErr_NoMemory();
+    } else {
+        tree = json_from_python(payload, nontax_call_problems(call));
+    }
+    if (!tree) {
+        nontax_call_free(call);
+        PyMem_Free(entry);
+        return -1;
+    }
+    (void)nontax_call_set_payload(call, tree); /* the call itself has what became of it */
+    if (nontax_run_add(self->run, call) != NONTAX_OK) {
+        nontax_call_free(call);
+        PyMem_Free(entry);
+        PyErr_SetString(PyExc_RuntimeError, "the iterator of bills has forked");
+        return -1;
+    }
+    nontax_call_set_owner(call, entry);
+    *entry = (struct entry){call, Py_NewRef(payload), self->pulled++, began, self->entries, NULL};
+    if (self->entries) {
+        self->entries->previous = entry;
+    }
+    self->entries = entry;
+    return 0;
+}
+
+/* ---- outcomes ---------------------------------------------------------------------------- */
+
+static PyObject *error_of(run_object *self, nontax_call *call)
+{
+    bool gave_up = nontax_call_gave_up(call);
+    return client_make_error(self->client, call, gave_up ? self->source_error : NULL,
+                             gave_up ? self->token_problem : NULL);
+}
+
+/* What became of a finished call, which stays where it is. */
+static PyObject *outcome_of(run_object *self, nontax_call *call)
+{
+    const nontax_result *result = nontax_call_result(call);
+    const entry *entry = nontax_call_owner(call);
+    bool inserted = result->outcome == NONTAX_INSERTED;
+    PyObject *fields = inserted ? python_from_json(result->fields) : Py_NewRef(Py_None);
+    PyObject *error = inserted ? Py_NewRef(Py_None) : error_of(self, call);
+    PyObject *outcome = NULL;
+    if (fields && error) {
+        outcome =
+            PyObject_CallFunction(self->make_outcome, "nOOOid", entry->index, entry->payload,
+                                  fields, error, result->attempts, seconds_now() - entry->began);
+    }
+    bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
+    if (outcome && stops && !self->stop_error) {
+        self->stop_error = Py_NewRef(error);
+    }
+    Py_XDECREF(fields);
+    Py_XDECREF(error);
+    return outcome;
+}
+
+/* The outcome of the next finished call. NULL without an exception: none is finished. A failure
+ * leaves the call where it is, so that nothing is lost. */
+static PyObject *next_outcome(run_object *self)
+{
+    nontax_call *call = nontax_run_finished(self->run);
+    PyObject *outcome = call ? outcome_of(self, call) : NULL;
+    if (outcome) {
+        (void)nontax_run_take(self->run); /* the same one */
+        forget_entry(self, nontax_call_owner(call));
+        nontax_call_free(call);
+    }
+    return outcome;
+}
+
+/* ---- tokens ------------------------------------------------------------------------------ */
+
+static void use_token(run_object *self, PyObject *token)
+{
+    Py_ssize_t size = 0;
+    const char *text = client_token_text(token, &size, &self->token_problem);
+    if (!text || nontax_run_set_token(self->run, text, (size_t)size) != NONTAX_OK) {
+        nontax_run_no_token(self->run);
+    }
+}
+
+/* Takes the exception that is set as the reason why there is no token; one that is no Exception
+ * (KeyboardInterrupt) goes on its way, and the calls go on waiting. */
+static int refuse_token(run_object *self)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    Py_XDECREF(self->source_error);
+    self->source_error = take_exception();
+    nontax_run_no_token(self->run);
+    return 0;
+}
+
+/* Asks the token source, which is called from here so that no frame of Python's ever holds a token.
+ * -1 with an exception: interrupted. */
+static int ask_for_token(run_object *self)
+{
+    Py_CLEAR(self->source_error);
+    self->token_problem = NULL;
+    const char *stale = nontax_run_stale_token(self->run);
+    if (self->client->access_token) {
+        if (stale) {
+            nontax_run_no_token(self->run); /* there is no other */
+        } else {
+            use_token(self, self->client->access_token);
+        }
+        return 0;
+    }
+    PyObject *answer = PyObject_CallFunction(self->client->token_source, "z", stale);
+    if (!answer) {
+        return refuse_token(self);
+    }
+    use_token(self, answer);
+    Py_DECREF(answer);
+    return 0;
+}
+
+/* ---- turning ----------------------------------------------------------------------------- */
+
+/* Works for at most wait_ms, or until a call is finished or a token is needed. Python's signals are
+ * looked at in between: -1 with an exception if a handler raised one, and nothing is lost. */
+static int turn(run_object *self, int64_t wait_ms)
+{
+    double until = seconds_now() + (double)wait_ms / 1000;
+    for (;;) {
+        double left_ms = (until - seconds_now()) * 1000;
+        int slice = left_ms <= 0 ? 0 : left_ms > SLICE_MS ? SLICE_MS : (int)(left_ms + 0.999);
+        double slice_end = seconds_now() + SLICE_MS / 1e3;
+        nontax_step step;
+        bool ready;
+        PyThreadState *thread = PyEval_SaveThread();
+        do {
+            step = nontax_run_step(self->run, slice);
+            ready = nontax_run_finished(self->run) || nontax_run_needs_token(self->run);
+        } while (!ready && step == NONTAX_STEP_BUSY && seconds_now() < slice_end && slice > 0);
+        PyEval_RestoreThread(thread);
+        if (ready || wait_ms == 0) {
+            return 0;
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+        if (seconds_now() >= until) {
+            return 0;
+        }
+    }
+}
+
+/* ---- as an iterator ---------------------------------------------------------------------- */
+
+/* The next bill goes from the caller's iterator into the run in one go: a signal between the two
+ * could lose it. */
+static int pull(run_object *self)
+{
+    PyObject *bill = PyIter_Next(self->bills);
+    if (!bill) {
+        bool fatal = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception);
+        if (fatal) {
+            return -1;
+        }
+        if (PyErr_Occurred()) {
+            self->iterator_error = take_exception();
+        }
+        Py_CLEAR(self->bills);
+        return 0;
+    }
+    int failed = add_call(self, bill, "insertbill");
+    Py_DECREF(bill);
+    return failed;
+}
+
+static bool may_pull(run_object *self)
+{
+    return self->bills && !self->stop_error && !self->stopped;
+}
+
+static int refill(run_object *self)
+{
+    for (;;) {
+        if (nontax_run_needs_token(self->run)) {
+            if (ask_for_token(self) < 0) {
+                return -1;
+            }
+        } else if (may_pull(self) && nontax_run_wants_in(self->run) == 0) {
+            if (pull(self) < 0) {
+                return -1;
+            }
+        } else {
+            return 0;
+        }
+    }
+}
+
+/* What is raised once when nothing is under way any more; NULL and no exception at the very end. */
+static PyObject *last_word(run_object *self)
+{
+    PyObject *error = NULL;
+    if (self->stop_error) {
+        error = self->stop_error;
+        self->stop_error = NULL;
+        self->stopped = true;
+    } else if (self->iterator_error) {
+        error = self->iterator_error;
+        self->iterator_error = NULL;
+    }
+    if (error) {
+        raise_object(error);
+    }
+    return NULL;
+}
+
+static PyObject *next_in_order(run_object *self)
+{
+    for (;;) {
+        PyObject *outcome = next_outcome(self);
+        if (outcome || PyErr_Occurred()) {
+            return outcome;
+        }
+        if (refill(self) < 0) {
+            return NULL;
+        }
+        if (!self->entries && !may_pull(self)) {
+            return last_word(self);
+        }
+        int64_t wait = may_pull(self) ? nontax_run_wants_in(self->run) : -1;
+        if (turn(self, wait < 0 ? INT64_C(1000) : wait) < 0) {
+            return NULL;
+        }
+    }
+}
+
+static PyObject *run_next(PyObject *object)
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    self->busy = true; /* the iterator of bills and the token source are code of the caller's */
+    PyObject *outcome = next_in_order(self);
+    self->busy = false;
+    return outcome;
+}
+
+PyDoc_STRVAR(
+    run_close_doc,
+    "close($self, /)\n--\n\n"
+    "End the run; return the outcomes of all bills that had none yet, in a list.\n\n"
+    "No further bill is taken from the iterator. Bills under way are ended with what is known\n"
+    "of them: those whose body went out are in doubt.");
+
+static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    PyObject *outcomes = PyList_New(0);
+    self->stopped = true;
+    while (outcomes && self->entries) {
+        PyObject *outcome = next_outcome(self);
+        if (!outcome && !PyErr_Occurred()) {
+            nontax_run_end(self->run);
+            continue;
+        }
+        if (!outcome || PyList_Append(outcomes, outcome) < 0) {
+            Py_CLEAR(outcomes);
+        }
+        Py_XDECREF(outcome);
+    }
+    Py_CLEAR(self->bills);
+    Py_CLEAR(self->stop_error);
+    Py_CLEAR(self->iterator_error);
+    return outcomes;
+}
+
+static PyObject *run_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(object);
+}
+
+static int warn_of_lost(Py_ssize_t count)
+{
+    return count == 0 ? 0
+                      : PyErr_WarnFormat(PyExc_ResourceWarning, 1,
+                                         "a run was left with %zd bills under way, whose outcomes "
+                                         "nobody has seen: call close()",
+                                         count);
+}
+
+static PyObject *run_exit(PyObject *object, PyObject *arguments)
+{
+    (void)arguments;
+    PyObject *outcomes = run_close(object, NULL);
+    bool failed = !outcomes || warn_of_lost(PyList_Size(outcomes)) < 0;
+    Py_XDECREF(outcomes);
+    return failed ? NULL : Py_NewRef(Py_None);
+}
+
+/* ---- making and freeing ------------------------------------------------------------------ */
+
+static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"client", "make_outcome", "bills", "concurrency",
+                            "rate",   "quota_pause",  NULL};
+    PyObject *client, *make_outcome, *bills;
+    PyTypeObject *client_type = PyType_GetModuleState(type)
+                                    ? ((core_state *)PyType_GetModuleState(type))->client_type
+                                    : NULL;
+    nontax_run_settings settings = {.bulk = true};
+    double quota_pause;
+    nontax_text why;
+    if (!client_type ||
+        !PyArg_ParseTupleAndKeywords(arguments, keywords, "$O!OOidd", names, client_type, &client,
+                                     &make_outcome, &bills, &settings.concurrency, &settings.rate,
+                                     &quota_pause)) {
+        return NULL;
+    }
+    settings.quota_pause_ms = (int64_t)(quota_pause * 1000);
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    run_object *self = (run_object *)allocate(type, 0);
+    if (!self) {
+        return NULL;
+    }
+    self->client = (client_object *)Py_NewRef(client);
+    self->make_outcome = Py_NewRef(make_outcome);
+    self->bills = PyObject_GetIter(bills);
+    if (self->bills) {
+        switch (nontax_run_new(self->client->client, &settings, &self->run, &why)) {
+        case NONTAX_OK:
+            return (PyObject *)self;
+        case NONTAX_NO_MEMORY:
+            PyErr_NoMemory();
+            break;
+        default:
+            PyErr_SetString(PyExc_ValueError, why.text);
+        }
+    }
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int run_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    run_object *self = (run_object *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->client);
+    Py_VISIT(self->make_outcome);
+    Py_VISIT(self->bills);
+    Py_VISIT(self->iterator_error);
+    Py_VISIT(self->stop_error);
+    Py_VISIT(self->source_error);
+    for (const entry *entry = self->entries; entry; entry = entry->next) {
+        Py_VISIT(entry->payload);
+    }
+    return 0;
+}
+
+static int run_clear(PyObject *object)
+{
+    run_object *self = (run_object *)object;
+    nontax_run_free(self->run); /* with its calls */
+    self->run = NULL;
+    while (self->entries) {
+        forget_entry(self, self->entries);
+    }
+    Py_CLEAR(self->client);
+    Py_CLEAR(self->make_outcome);
+    Py_CLEAR(self->bills);
+    Py_CLEAR(self->iterator_error);
+    Py_CLEAR(self->stop_error);
+    Py_CLEAR(self->source_error);
+    return 0;
+}
+
+/* A run that is dropped with bills under way says so: their outcomes are lost with it. */
+static void warn_of_dropped(run_object *self)
+{
+    Py_ssize_t count = 0;
+    bool ours = self->run && nontax_run_is_ours(self->run);
+    for (const entry *entry = ours ? self->entries : NULL; entry; entry = entry->next) {
+        count++;
+    }
+    PyObject *type = NULL, *value = NULL, *traceback = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (warn_of_lost(count) < 0) {
+        PyErr_WriteUnraisable((PyObject *)Py_TYPE((PyObject *)self));
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+static void run_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    PyObject_GC_UnTrack(object);
+    warn_of_dropped((run_object *)object);
+    (void)run_clear(object);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyMethodDef run_methods[] = {
+    {"close", run_close, METH_NOARGS, run_close_doc},
+    {"__enter__", run_enter, METH_NOARGS, NULL},
+    {"__exit__", run_exit, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(run_doc,
+             "An iterator over the outcomes of many bills; see nontax.Client.insert_bills.");
+
+static PyType_Slot run_slots[] = {
+    {Py_tp_doc, (void *)run_doc}, {Py_tp_new, run_new},         {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, run_next},   {Py_tp_dealloc, run_dealloc}, {Py_tp_traverse, run_traverse},
+    {Py_tp_clear, run_clear},     {Py_tp_methods, run_methods}, {0, NULL},
+};
+
+static PyType_Spec run_spec = {
+    .name = "nontax._core.Run",
+    .basicsize = sizeof(run_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = run_slots,
+};
+
+PyObject *run_type_new(PyObject *module)
+{
+    return PyType_FromModuleAndSpec(module, &run_spec, NULL);
+}

@@ -1,0 +1,46 @@
+"""The base of the small immutable classes that this package hands out."""
+
+
+class Record:
+    """A few named values. Immutable; can be compared, hashed, pickled and copied.
+
+    A subclass names its values, in order, in __slots__.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *values: object) -> None:
+        for name, value in zip(self.__slots__, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be set")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._values() == other._values()
+
+    def __hash__(self) -> int:
+        return hash(self._values()[0])
+
+    def __repr__(self) -> str:
+        named = zip(self.__slots__, self._values(), strict=True)
+        shown = ", ".join(f"{name}={value!r}" for name, value in named if value != {})
+        return f"{type(self).__name__}({shown})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), *self._values())
+
+
+def _rebuild(cls: type[Record], *values: object) -> Record:
+    """Make a record again from what it was pickled as."""
+    record = cls.__new__(cls)
+    Record.__init__(record, *values)
+    return record

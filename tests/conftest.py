@@ -1,0 +1,78 @@
+"""What many tests need: a sandbox and a client for it, over plain HTTP and over TLS."""
+
+import os
+from collections.abc import Iterator
+
+import hypothesis
+import pytest
+
+import nontax
+from nontax.sandbox import Sandbox
+from nontax.sandbox.certificates import Certificates, make_certificates
+
+# A run must be the same today and tomorrow, and must leave nothing behind.
+hypothesis.settings.register_profile("nontax", derandomize=True, database=None, deadline=None)
+hypothesis.settings.load_profile("nontax")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_environment() -> Iterator[None]:
+    """Neither the developer's NONTAX_... nor a proxy has a say in the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith("NONTAX_") or name.lower().endswith("_proxy"):
+                patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """For localhost and 127.0.0.1."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def tls_sandbox(certificates: Certificates) -> Iterator[Sandbox]:
+    with Sandbox(certfile=certificates.cert_file, keyfile=certificates.key_file) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[nontax.Client]:
+    with nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url) as client:
+        yield client
+
+
+@pytest.fixture
+def tls_client(tls_sandbox: Sandbox, certificates: Certificates) -> Iterator[nontax.Client]:
+    with nontax.Client(
+        access_token=tls_sandbox.access_token,
+        base_url=tls_sandbox.base_url,
+        ca_file=certificates.ca_file,
+    ) as client:
+        yield client
+
+
+@pytest.fixture(params=["http", "https"])
+def any_sandbox(request: pytest.FixtureRequest) -> Sandbox:
+    """Over plain HTTP, then over TLS."""
+    name = {"http": "sandbox", "https": "tls_sandbox"}[request.param]
+    sandbox = request.getfixturevalue(name)
+    assert isinstance(sandbox, Sandbox)
+    return sandbox
+
+
+@pytest.fixture
+def any_client(any_sandbox: Sandbox, certificates: Certificates) -> Iterator[nontax.Client]:
+    with nontax.Client(
+        access_token=any_sandbox.access_token,
+        base_url=any_sandbox.base_url,
+        ca_file=certificates.ca_file,
+    ) as client:
+        yield client

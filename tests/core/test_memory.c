@@ -1,0 +1,475 @@
+/* test_memory.c: every allocation fails once, and whatever the library says then is true. */
+#include "support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "call.h"
+#include "reply.h"
+#include "request.h"
+
+/* ---- an allocator that fails ------------------------------------------------------------- */
+
+/* What is to fail, and what has happened. Each check has a process of its own, and libcurl makes
+ * no threads there. */
+static struct {
+    long countdown; /* to the one that fails; 0: none does */
+    bool and_all_after;
+    bool failed;
+    long live; /* allocations that were not freed yet */
+} heap;
+
+static bool fails(void)
+{
+    if (heap.countdown == 0 || --heap.countdown > 0) {
+        return false;
+    }
+    heap.failed = true;
+    heap.countdown = heap.and_all_after ? 1 : 0;
+    return true;
+}
+
+static void *count(void *memory)
+{
+    heap.live += memory != NULL;
+    return memory;
+}
+
+static void *test_malloc_fn(size_t size)
+{
+    return fails() ? NULL : count(malloc(size));
+}
+
+static void *test_calloc_fn(size_t number, size_t size)
+{
+    return fails() ? NULL : count(calloc(number, size));
+}
+
+static void *test_realloc_fn(void *old, size_t size)
+{
+    if (fails()) {
+        return NULL;
+    }
+    return old ? realloc(old, size) : count(malloc(size));
+}
+
+static char *test_strdup_fn(const char *text)
+{
+    return fails() ? NULL : count(strdup(text));
+}
+
+static void test_free_fn(void *memory)
+{
+    heap.live -= memory != NULL;
+    free(memory);
+}
+
+static void use_heap(void)
+{
+    static const nontax_allocator allocator = {test_malloc_fn, test_calloc_fn, test_realloc_fn,
+                                               test_strdup_fn, test_free_fn};
+    nontax_set_allocator(&allocator);
+}
+
+static void fail_at(long number, bool and_all_after)
+{
+    heap.countdown = number;
+    heap.and_all_after = and_all_after;
+    heap.failed = false;
+}
+
+static void fail_no_more(void)
+{
+    heap.countdown = 0;
+}
+
+/* Makes the attempt with its first allocation failing, then with its second, and so on until all
+ * succeed; then again, with all later ones failing as well. Every time nothing may be left. */
+static bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
+{
+    REQUIRE(attempt(0, false)); /* what libcurl keeps for ever comes into being here */
+    for (int and_all_after = 0; and_all_after < 2; and_all_after++) {
+        long number = 0;
+        do {
+            long before = heap.live;
+            bool good = attempt(++number, and_all_after);
+            fail_no_more();
+            if (!good || heap.live != before) {
+                print_error("allocation %ld%s failed: %ld more are left\n", number,
+                            and_all_after ? " and all after it" : "", heap.live - before);
+                return false;
+            }
+        } while (heap.failed);
+        REQUIRE(number > 3);
+    }
+    return true;
+}
+
+/* ---- starting and clients ---------------------------------------------------------------- */
+
+/* The first client of a process starts the library: that can be tried only once in each. */
+static bool first_client(void *context)
+{
+    long number = *(long *)context;
+    nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
+    nontax_client *client = NULL;
+    nontax_text why = {""};
+    use_heap();
+    fail_at(number, false);
+    nontax_status status = nontax_client_new(&settings, &client, &why);
+    fail_no_more();
+    if (heap.failed) {
+        REQUIRE(status == NONTAX_NO_MEMORY || status == NONTAX_OK);
+        REQUIRE((status == NONTAX_OK) == (client != NULL));
+        REQUIRE(status == NONTAX_OK || *why.text);
+    } else {
+        REQUIRE(status == NONTAX_OK);
+    }
+    nontax_client_free(client);
+    return true;
+}
+
+static void test_first_client(void **state)
+{
+    (void)state;
+    for (long number = 1; number <= 30; number++) {
+        if (!clean_in_child(first_client, &number)) {
+            fail_msg("allocation %ld", number);
+        }
+    }
+}
+
+static bool make_client(long number, bool and_all_after)
+{
+    nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
+    nontax_client *client = (nontax_client *)&settings;
+    nontax_text why = {""};
+    settings.ca_file = "/proc/self/exe"; /* any file that can be read */
+    settings.proxy = "http://127.0.0.1:1";
+    fail_at(number, and_all_after);
+    nontax_status status = nontax_client_new(&settings, &client, &why);
+    fail_no_more();
+    REQUIRE((status == NONTAX_OK) == (client != NULL));
+    if (heap.failed) {
+        /* libcurl can do without some of them. */
+        REQUIRE(status == NONTAX_NO_MEMORY || (status == NONTAX_OK && !and_all_after));
+        REQUIRE(status == NONTAX_OK || strstr(why.text, "memory"));
+    } else {
+        REQUIRE(status == NONTAX_OK);
+    }
+    nontax_client_free(client);
+    return true;
+}
+
+static bool clients(void *context)
+{
+    (void)context;
+    use_heap();
+    REQUIRE(nontax_start(NULL) == NONTAX_OK);
+    return with_every_failure(make_client);
+}
+
+static void test_client(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(clients, NULL));
+}
+
+/* ---- calls -------------------------------------------------------------------------------- */
+
+/* Whether a call's result fits what the server has seen of it: how many requests have arrived, and
+ * how many of them were taken. */
+static bool is_true(const nontax_call *call, int arrived, int taken)
+{
+    const nontax_result *result = nontax_call_result(call);
+    REQUIRE(nontax_call_finished(call));
+    REQUIRE(taken <= 1);
+    switch (result->outcome) {
+    case NONTAX_INSERTED:
+        REQUIRE(taken == 1);
+        REQUIRE(strcmp(cJSON_GetObjectItem(result->fields, "openid")->valuestring, "o-1") == 0);
+        return true;
+    case NONTAX_REJECTED:
+        REQUIRE(arrived == 1 && taken == 0);
+        return true;
+    case NONTAX_NOT_SENT:
+        REQUIRE(taken == 0);
+        break;
+    case NONTAX_IN_DOUBT:
+        break;
+    }
+    REQUIRE(*result->reason);
+    REQUIRE(heap.failed);
+    return true;
+}
+
+static bool hand_out_newer_token(void *context, nontax_call *call)
+{
+    const char *token = nontax_call_stale_token(call) ? NEWER_TOKEN : TOKEN;
+    (void)context;
+    return nontax_call_set_token(call, token, strlen(token)) == NONTAX_OK;
+}
+
+/* From the payload to the result, with the first token refused or not. */
+static bool run_call(server *server, nontax_client *client, long number, bool and_all_after)
+{
+    const nontax_hooks hooks = {.token = hand_out_newer_token};
+    int requests = server_requests(server), insertions = server_insertions(server);
+    cJSON *bill = flat_bill();
+    fail_at(number, and_all_after);
+    nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
+    if (call) {
+        (void)nontax_call_set_payload(call, bill);
+        nontax_client_run(client, call, &hooks);
+    } else {
+        cJSON_Delete(bill);
+    }
+    fail_no_more();
+    nontax_client_close_idle(client);
+    server_settle(server);
+    requests = server_requests(server) - requests;
+    insertions = server_insertions(server) - insertions;
+    REQUIRE(call ? is_true(call, requests, insertions) : heap.failed);
+    nontax_call_free(call);
+    return true;
+}
+
+static bool run_cold_call(long number, bool and_all_after)
+{
+    static const server_step refusal = {.body = "{\"errcode\":40001,\"errmsg\":\"" TOKEN "\"}"};
+    server *server = server_start(&refusal, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    bool good = run_call(server, client, number, and_all_after);
+    nontax_client_free(client);
+    server_stop(server);
+    return good;
+}
+
+/* With a connection that is there already. */
+static bool run_warm_call(long number, bool and_all_after)
+{
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_call *first = call_for(client, "first");
+    nontax_client_run(client, first, NULL);
+    REQUIRE(nontax_call_result(first)->outcome == NONTAX_INSERTED);
+    nontax_call_free(first);
+    bool good = run_call(server, client, number, and_all_after);
+    nontax_client_free(client);
+    server_stop(server);
+    return good;
+}
+
+static bool cold_calls(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(run_cold_call);
+}
+
+static bool warm_calls(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(run_warm_call);
+}
+
+static void test_cold_call(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(cold_calls, NULL));
+}
+
+static void test_warm_call(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(warm_calls, NULL));
+}
+
+/* Several calls at once: one that fails must not take others with it unseen. */
+static bool run_lane(long number, bool and_all_after)
+{
+    enum { CALLS = 3 };
+    static const char *const order_ids[CALLS] = {"\"lane-0\"", "\"lane-1\"", "\"lane-2\""};
+    nontax_call *calls[CALLS];
+    nontax_lane *lane = NULL;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    for (int i = 0; i < CALLS; i++) {
+        char order_id[16];
+        snprintf(order_id, sizeof order_id, "lane-%d", i);
+        calls[i] = call_for(client, order_id);
+    }
+    fail_at(number, and_all_after);
+    if (nontax_lane_new(client, CALLS, &lane) == NONTAX_OK) {
+        for (int i = 0; i < CALLS; i++) {
+            REQUIRE(nontax_lane_add(lane, calls[i]) == NONTAX_OK);
+        }
+        for (int taken = 0; taken < CALLS;) {
+            nontax_step step = nontax_lane_step(lane, 100);
+            if (step == NONTAX_STEP_IDLE && heap.failed) {
+                clock_forward(client->timeout_ms); /* libcurl can lose a transfer so */
+            }
+            while (nontax_lane_take(lane)) {
+                taken++;
+            }
+        }
+    } else {
+        REQUIRE(heap.failed && !lane);
+    }
+    fail_no_more();
+    bool made = lane != NULL;
+    nontax_lane_free(lane);
+    server_settle(server);
+    for (int i = 0; i < CALLS; i++) {
+        int taken = server_bodies(server, order_ids[i]);
+        REQUIRE(made ? is_true(calls[i], taken, taken) : taken == 0);
+        nontax_call_free(calls[i]);
+    }
+    nontax_client_free(client);
+    server_stop(server);
+    clock_forward(0);
+    return true;
+}
+
+static bool lanes(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(run_lane);
+}
+
+static void test_lane(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(lanes, NULL));
+}
+
+/* ---- requests ----------------------------------------------------------------------------- */
+
+static bool build(cJSON *payload, bool valid, long number, bool and_all_after)
+{
+    nontax_problems problems = {0};
+    char *body = NULL;
+    fail_at(number, and_all_after);
+    nontax_status status =
+        nx_request_build(nontax_interface_find("insertbill"), payload, true, &problems, &body);
+    fail_no_more();
+    REQUIRE((status == NONTAX_OK) == (body != NULL));
+    REQUIRE(status == NONTAX_NO_MEMORY || status == (valid ? NONTAX_OK : NONTAX_BAD_PAYLOAD));
+    /* A failure may pass unnoticed only where nothing is missing because of it. */
+    REQUIRE((status == NONTAX_NO_MEMORY) == heap.failed);
+    for (size_t i = 0; i < problems.count; i++) {
+        REQUIRE(problems.list[i].path && problems.list[i].message);
+    }
+    cJSON_free(body);
+    nx_problems_free(&problems);
+    return true;
+}
+
+static bool build_flat(long number, bool and_all_after)
+{
+    cJSON *bill = flat_bill();
+    put(bill, "extra", json("{'a':[1,2,'b']}"));
+    put(bill, "number", nontax_json_number("12.50"));
+    return build(bill, true, number, and_all_after);
+}
+
+static bool build_sample(long number, bool and_all_after)
+{
+    return build(sample_bill(), true, number, and_all_after);
+}
+
+static bool build_with_problems(long number, bool and_all_after)
+{
+    cJSON *bill = json("{'card_ext':{'user_card':{'fee':-1,'title':'','billing_time':1}}}");
+    for (int i = 0; i < 20; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "x%d", i);
+        put(bill, name, cJSON_CreateString("\xFF"));
+    }
+    return build(bill, false, number, and_all_after);
+}
+
+static bool make_leaves(long number, bool and_all_after)
+{
+    fail_at(number, and_all_after);
+    cJSON *literal = nontax_json_number("12.50");
+    cJSON *moment = nontax_json_time(1511169724);
+    cJSON *invalid = nontax_json_invalid();
+    fail_no_more();
+    REQUIRE(heap.failed == !(literal && moment && invalid));
+    cJSON_Delete(literal);
+    cJSON_Delete(moment);
+    cJSON_Delete(invalid);
+    return true;
+}
+
+static bool requests(void *context)
+{
+    (void)context;
+    use_heap();
+    REQUIRE(nontax_start(NULL) == NONTAX_OK); /* it is what tells cJSON of the allocator */
+    return with_every_failure(build_flat) && with_every_failure(build_sample) &&
+           with_every_failure(build_with_problems) && with_every_failure(make_leaves);
+}
+
+static void test_requests(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(requests, NULL));
+}
+
+/* ---- replies ------------------------------------------------------------------------------ */
+
+static bool read_reply(const char *body, nontax_outcome outcome, long number, bool and_all_after)
+{
+    nontax_result result = {0};
+    cJSON *fields = NULL;
+    fail_at(number, and_all_after);
+    nx_reply_read(nontax_interface_find("insertbill"), body, strlen(body), 200, TOKEN, &result,
+                  &fields);
+    fail_no_more();
+    REQUIRE(result.outcome == (heap.failed ? NONTAX_IN_DOUBT : outcome));
+    REQUIRE(!heap.failed || *result.reason);
+    cJSON_Delete(fields);
+    return true;
+}
+
+static bool read_success(long number, bool and_all_after)
+{
+    return read_reply("{\"errcode\":0,\"errmsg\":\"ok\",\"code\":\"c\",\"openid\":\"o\",\"x\":[1]}",
+                      NONTAX_INSERTED, number, and_all_after);
+}
+
+static bool read_refusal(long number, bool and_all_after)
+{
+    return read_reply("{\"errcode\":40001,\"errmsg\":\"bad " TOKEN "\"}", NONTAX_REJECTED, number,
+                      and_all_after);
+}
+
+static bool replies(void *context)
+{
+    (void)context;
+    use_heap();
+    REQUIRE(nontax_start(NULL) == NONTAX_OK);
+    return with_every_failure(read_success) && with_every_failure(read_refusal);
+}
+
+static void test_replies(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(replies, NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first_client), cmocka_unit_test(test_client),
+        cmocka_unit_test(test_cold_call),    cmocka_unit_test(test_warm_call),
+        cmocka_unit_test(test_lane),         cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_replies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,222 @@
+/* test_text.c: UTF-8 validity, copying, formatting and masking of text. */
+#include "support.h"
+
+#include <string.h>
+
+#include "text.h"
+
+/* ---- validity ---------------------------------------------------------------------------- */
+
+static void test_utf8_table(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        bool valid;
+    } rows[] = {
+        {"", true},
+        {"plain", true},
+        {"\x7F", true},
+        {"张三", true},
+        {"\xC2\x80", true},         /* U+0080, the first of two bytes */
+        {"\xDF\xBF", true},         /* U+07FF, the last */
+        {"\xE0\xA0\x80", true},     /* U+0800, the first of three */
+        {"\xED\x9F\xBF", true},     /* U+D7FF, before the surrogates */
+        {"\xEE\x80\x80", true},     /* U+E000, after them */
+        {"\xEF\xBF\xBF", true},     /* U+FFFF, the last */
+        {"\xF0\x90\x80\x80", true}, /* U+10000, the first of four */
+        {"\xF4\x8F\xBF\xBF", true}, /* U+10FFFF, the last of all */
+        {"a\xF0\x9F\x98\x80z", true},
+        {"\x80", false},             /* a continuation without a start */
+        {"\xBF", false},             /* likewise */
+        {"\xC0\x80", false},         /* NUL in an overlong form */
+        {"\xC1\xBF", false},         /* overlong */
+        {"\xE0\x9F\xBF", false},     /* overlong */
+        {"\xED\xA0\x80", false},     /* U+D800, a surrogate */
+        {"\xED\xBF\xBF", false},     /* U+DFFF, a surrogate */
+        {"\xF0\x8F\xBF\xBF", false}, /* overlong */
+        {"\xF4\x90\x80\x80", false}, /* beyond U+10FFFF */
+        {"\xF5\x80\x80\x80", false},
+        {"\xFE", false},
+        {"\xFF", false},
+        {"\xC2", false}, /* cut short */
+        {"\xE4\xBD", false},
+        {"\xF0\x9F\x98", false},
+        {"\xC2z", false}, /* another character instead of the continuation */
+        {"\xE4\xBDz", false},
+        {"\xE4z\x80", false},
+        {"\xF0\x9F\x98z", false},
+        {"\xC2\xC2\x80", false},
+        {"good \xE5\xBC\xA0 then \xFF", false},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        if (nx_utf8_valid(rows[i].text, strlen(rows[i].text)) != rows[i].valid) {
+            fail_msg("row %zu is not %d", i, rows[i].valid);
+        }
+    }
+}
+
+static size_t encode(unsigned point, char *target)
+{
+    unsigned char *to = (unsigned char *)target;
+    if (point < 0x80) {
+        to[0] = (unsigned char)point;
+        return 1;
+    } else if (point < 0x800) {
+        to[0] = (unsigned char)(0xC0 | point >> 6);
+        to[1] = (unsigned char)(0x80 | (point & 0x3F));
+        return 2;
+    } else if (point < 0x10000) {
+        to[0] = (unsigned char)(0xE0 | point >> 12);
+        to[1] = (unsigned char)(0x80 | (point >> 6 & 0x3F));
+        to[2] = (unsigned char)(0x80 | (point & 0x3F));
+        return 3;
+    }
+    to[0] = (unsigned char)(0xF0 | point >> 18);
+    to[1] = (unsigned char)(0x80 | (point >> 12 & 0x3F));
+    to[2] = (unsigned char)(0x80 | (point >> 6 & 0x3F));
+    to[3] = (unsigned char)(0x80 | (point & 0x3F));
+    return 4;
+}
+
+static void test_utf8_code_points(void **state)
+{
+    (void)state;
+    for (unsigned point = 0; point < 0x140000; point += point < 0x11000 ? 1 : 101) {
+        char text[4];
+        size_t size = encode(point, text);
+        bool valid = point < 0xD800 || (point > 0xDFFF && point < 0x110000);
+        if (nx_utf8_valid(text, size) != valid) {
+            fail_msg("U+%04X is not %d", point, valid);
+        }
+        if (size > 1 && nx_utf8_valid(text, size - 1)) {
+            fail_msg("U+%04X is valid without its last byte", point);
+        }
+    }
+}
+
+static void test_utf8_has_a_size(void **state)
+{
+    (void)state;
+    assert_true(nx_utf8_valid("a\0b", 3));
+    assert_true(nx_utf8_valid("ab\xFF", 2));
+    assert_false(nx_utf8_valid("a\0\xFF", 3));
+}
+
+/* ---- copying ----------------------------------------------------------------------------- */
+
+static void expect_copy(size_t capacity, const char *text, size_t size, const char *expected)
+{
+    char target[64];
+    memset(target, 'x', sizeof target);
+    nx_text_copy(target, capacity, text, size);
+    assert_string_equal(target, expected);
+    for (size_t i = capacity; i < sizeof target; i++) {
+        assert_int_equal(target[i], 'x');
+    }
+}
+
+#define EXPECT_COPY(capacity, text, expected)                                                      \
+    expect_copy(capacity, text, sizeof(text) - 1, expected)
+
+static void test_copy(void **state)
+{
+    (void)state;
+    EXPECT_COPY(64, "", "");
+    EXPECT_COPY(64, "ok 张三", "ok 张三");
+    EXPECT_COPY(1, "abc", "");
+    EXPECT_COPY(3, "abc", "ab");
+    EXPECT_COPY(4, "abc", "abc");
+    expect_copy(64, "abcdef", 3, "abc");
+}
+
+static void test_copy_cuts_between_characters(void **state)
+{
+    (void)state;
+    EXPECT_COPY(8, "a张三", "a张三");
+    EXPECT_COPY(7, "a张三", "a张");
+    EXPECT_COPY(5, "a张三", "a张");
+    EXPECT_COPY(4, "a张三", "a");
+    EXPECT_COPY(4, "\xF0\x9F\x98\x80", "");
+    EXPECT_COPY(5, "\xF0\x9F\x98\x80", "\xF0\x9F\x98\x80");
+}
+
+static void test_copy_is_printable(void **state)
+{
+    (void)state;
+    EXPECT_COPY(64, "a\nb\tc\rd\x1B[31m\x7F", "a?b?c?d?[31m?");
+    EXPECT_COPY(64, "a\0b", "a?b");
+    EXPECT_COPY(64, "a\xC2\x80z\xC2\x9Fz\xC2\xA0z", "a?z?z\xC2\xA0z");
+    EXPECT_COPY(64, "\xFFok\x80\xC3z", "?ok??z");
+    EXPECT_COPY(64, "\xED\xA0\x80", "???");
+    EXPECT_COPY(64, "end\xE5\xBC", "end??");
+}
+
+static void test_format(void **state)
+{
+    (void)state;
+    nontax_text text;
+    nx_text_format(&text, "%s and %d\n", "one", 2);
+    assert_string_equal(text.text, "one and 2?");
+
+    char three[512 * 3 + 1] = "";
+    for (int i = 0; i < 512; i++) {
+        memcpy(three + (size_t)3 * (size_t)i, "张", 4);
+    }
+    nx_text_format(&text, "%s", three);
+    assert_int_equal(strlen(text.text), 510); /* 170 characters: there is place for 511 bytes */
+    assert_memory_equal(text.text, three, 510);
+
+    nx_text_format(&text, "a%s", three);
+    assert_int_equal(strlen(text.text), 511);
+    assert_true(nx_utf8_valid(text.text, strlen(text.text)));
+}
+
+/* ---- masking ----------------------------------------------------------------------------- */
+
+static void expect_mask(const char *text, const char *secret, const char *expected)
+{
+    char copy[128];
+    assert_true(strlen(text) < sizeof copy);
+    strcpy(copy, text);
+    nx_text_mask(copy, secret);
+    assert_string_equal(copy, expected);
+}
+
+static void test_mask(void **state)
+{
+    (void)state;
+    expect_mask("nothing to see", "12345678", "nothing to see");
+    expect_mask("12345678", "12345678", "***");
+    expect_mask("12345678 at the start", "12345678", "*** at the start");
+    expect_mask("at the end 12345678", "12345678", "at the end ***");
+    expect_mask("1234567812345678,12345678", "12345678", "******,***");
+    expect_mask("12341234567856785678", "12345678", "1234***56785678");
+    expect_mask("123456781234567", "12345678", "***1234567");
+    expect_mask("", "12345678", "");
+    expect_mask(TOKEN TOKEN, TOKEN, "******");
+}
+
+static void test_mask_leaves_short_secrets(void **state)
+{
+    (void)state;
+    expect_mask("a 1234567 b", "1234567", "a 1234567 b");
+    expect_mask("a b", "", "a b");
+    expect_mask("a b", NULL, "a b");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_utf8_table),
+        cmocka_unit_test(test_utf8_code_points),
+        cmocka_unit_test(test_utf8_has_a_size),
+        cmocka_unit_test(test_copy),
+        cmocka_unit_test(test_copy_cuts_between_characters),
+        cmocka_unit_test(test_copy_is_printable),
+        cmocka_unit_test(test_format),
+        cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_mask_leaves_short_secrets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
