@@ -7,7 +7,7 @@ class Record:
     A subclass names its values, in order, in __slots__.
     """
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __init__(self, *values: object) -> None:
         for name, value in zip(self.__slots__, values, strict=True):

@@ -269,6 +269,8 @@ class Server:
     def accept(self) -> Connection:
         sock, _ = self._socket.accept()
         sock.settimeout(GUARD)
+        # What was sent must be at the peer when the test goes on.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Connection(sock)
 
     @contextlib.contextmanager

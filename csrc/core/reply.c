@@ -43,7 +43,7 @@ static bool read_errcode(const cJSON *item, int *errcode)
 {
     if (cJSON_IsNumber(item)) {
         double value = item->valuedouble;
-        if (!(value >= INT_MIN && value <= INT_MAX) || value != floor(value)) {
+        if (!(value >= INT_MIN && value <= INT_MAX) || value != (double)(int)value) {
             return false;
         }
         *errcode = (int)value;
@@ -100,24 +100,19 @@ static bool usable(const nx_field *field, const cJSON *item, const char **why)
     }
     if (field->kind == NX_INTEGER) {
         *why = "has an unusable";
-        return cJSON_IsNumber(item) && item->valuedouble == floor(item->valuedouble) &&
-               fabs(item->valuedouble) < 9007199254740992.0;
+        return cJSON_IsNumber(item) && fabs(item->valuedouble) < 9007199254740992.0 &&
+               item->valuedouble == (double)(int64_t)item->valuedouble;
     }
     *why = "has an unusable";
     return cJSON_IsString(item) && *item->valuestring &&
            nx_utf8_valid(item->valuestring, strlen(item->valuestring));
 }
 
-static void read_success(const nontax_interface *interface, const cJSON *reply, const char *body,
-                         long http_status, nontax_result *result)
+static void read_success(const nontax_interface *interface, const cJSON *reply, long http_status,
+                         nontax_result *result)
 {
     if (http_status < 200 || http_status > 299) {
         in_doubt(result, "the reply says success, but came with HTTP status %ld", http_status);
-        return;
-    }
-    /* cJSON ends a string at an escaped NUL: what it would show is not what WeChat sent. */
-    if (strstr(body, "\\u0000")) {
-        in_doubt(result, "the reply says success, but has a NUL character in it");
         return;
     }
     for (int i = 0; i < interface->reply_field_count; i++) {
@@ -138,8 +133,8 @@ static void read_success(const nontax_interface *interface, const cJSON *reply, 
     result->cause = NONTAX_CAUSE_NONE;
 }
 
-static void read_object(const nontax_interface *interface, const cJSON *reply, const char *body,
-                        long http_status, nontax_result *result)
+static void read_object(const nontax_interface *interface, const cJSON *reply, long http_status,
+                        nontax_result *result)
 {
     bool twice = false;
     const cJSON *errcode = only_member(reply, "errcode", &twice);
@@ -161,7 +156,7 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, c
     result->has_errcode = true;
     result->errcode = code;
     if (code == 0) {
-        read_success(interface, reply, body, http_status, result);
+        read_success(interface, reply, http_status, result);
         return;
     }
     /* -1 is the one errcode that does not say that the call was not carried out. */
@@ -186,9 +181,13 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
         return;
     }
     const char *end = NULL;
-    /* A NUL byte is no JSON, but cJSON would take it for the end of a string. */
-    bool has_nul = memchr(body, '\0', size) != NULL;
-    cJSON *reply = has_nul ? NULL : cJSON_ParseWithLengthOpts(body, size + 1, &end, true);
+    /* cJSON takes a NUL, raw or escaped, for the end of a string: what it shows is not what was
+     * sent. */
+    if (memchr(body, '\0', size) || strstr(body, "\\u0000")) {
+        in_doubt(result, "the reply has a NUL character in it (HTTP status %ld)", http_status);
+        return;
+    }
+    cJSON *reply = cJSON_ParseWithLengthOpts(body, size + 1, &end, true);
     if (!cJSON_IsObject(reply) || (size_t)(end - body) != size) {
         in_doubt(result, "the reply was not a JSON object (HTTP status %ld, %zu bytes)",
                  http_status, size);
@@ -196,7 +195,7 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
         return;
     }
     mask_strings(reply->child, token);
-    read_object(interface, reply, body, http_status, result);
+    read_object(interface, reply, http_status, result);
     cJSON_DeleteItemFromObjectCaseSensitive(reply, "errcode");
     cJSON_DeleteItemFromObjectCaseSensitive(reply, "errmsg");
     *fields = reply;

@@ -282,15 +282,12 @@ static integer_check read_integer(const cJSON *item, long long *value)
         if (!isfinite(item->valuedouble)) {
             return INTEGER_NOT_FINITE;
         }
-        if (item->valuedouble != floor(item->valuedouble)) {
-            return INTEGER_FRACTION;
-        }
         /* From 1e15 on cJSON prints doubles with an exponent, and from 2^53 on they are inexact. */
         if (fabs(item->valuedouble) >= 1e15) {
             return INTEGER_TOO_LARGE;
         }
         *value = (long long)item->valuedouble;
-        return INTEGER_OK;
+        return item->valuedouble == (double)*value ? INTEGER_OK : INTEGER_FRACTION;
     }
     if (!is_raw(item, RAW_NUMBER)) {
         return INTEGER_WRONG_KIND;

@@ -1,0 +1,318 @@
+"""Many bills in one run: one honest outcome for each, whatever happens on the way."""
+
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+from bills import bill
+
+import nontax
+from nontax import _core
+from nontax.bill import Outcome
+from nontax.sandbox import Sandbox, faults
+
+
+def bills(count: int, prefix: str = "order") -> Iterator[dict[str, object]]:
+    return (bill(order_id=f"{prefix}-{i}", billing_code=f"{prefix}{i}") for i in range(count))
+
+
+def collect(run: Iterator[Outcome], outcomes: list[Outcome]) -> None:
+    """Keep what comes before an exception: list(run) would lose it."""
+    for outcome in run:
+        outcomes.append(outcome)
+
+
+def by_index(outcomes: list[Outcome]) -> dict[int, Outcome]:
+    found = {outcome.index: outcome for outcome in outcomes}
+    assert len(found) == len(outcomes)
+    return found
+
+
+def test_every_bill_comes_out_once(sandbox: Sandbox, client: nontax.Client) -> None:
+    sent = list(bills(500))
+    outcomes = by_index(list(client.insert_bills(sent, concurrency=8)))
+    assert set(outcomes) == set(range(500))
+    for index, outcome in outcomes.items():
+        assert outcome.bill is sent[index]
+        assert outcome.outcome == "inserted"
+        assert outcome.error is None
+        assert outcome.inserted is not None
+        assert outcome.inserted.code == sandbox.bills[f"order-{index}"].code
+        assert outcome.attempts == 1
+        assert outcome.seconds >= 0
+    assert len(sandbox.requests) == 500
+    assert sandbox.connections <= 8
+
+
+def test_it_reads_no_further_ahead_than_it_may(sandbox: Sandbox, client: nontax.Client) -> None:
+    pulled: list[object] = []
+
+    def counted() -> Iterator[dict[str, object]]:
+        for each in bills(50):
+            pulled.append(each)
+            yield each
+
+    with client.insert_bills(counted(), concurrency=3) as run:
+        assert not pulled
+        for given, _ in enumerate(run, start=1):
+            assert len(pulled) <= given - 1 + 3
+    assert len(sandbox.bills) == 50
+
+
+def test_a_bad_bill_is_an_outcome(sandbox: Sandbox, client: nontax.Client) -> None:
+    mixed: list[object] = [*bills(2), {"order_id": "x"}, "nonsense", *bills(2, "more")]
+    outcomes = by_index(list(client.insert_bills(mixed)))  # type: ignore[arg-type]
+    assert [outcomes[i].outcome for i in range(6)] == [
+        *["inserted"] * 2,
+        *["not_sent"] * 2,
+        *["inserted"] * 2,
+    ]
+    assert isinstance(outcomes[2].error, nontax.InvalidRequestError)
+    assert outcomes[2].attempts == 0
+    assert len(sandbox.requests) == 4
+
+
+def test_outcomes_are_records(client: nontax.Client) -> None:
+    [outcome] = client.insert_bills(bills(1))
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+    with pytest.raises(AttributeError):
+        outcome.index = 5
+
+
+def test_an_iterable_that_raises(sandbox: Sandbox, client: nontax.Client) -> None:
+    def broken() -> Iterator[dict[str, object]]:
+        yield from bills(5)
+        raise OSError("the file has ended in the middle")
+
+    run = client.insert_bills(broken(), concurrency=3)
+    outcomes = [next(run) for _ in range(5)]
+    assert {outcome.outcome for outcome in outcomes} == {"inserted"}
+    with pytest.raises(OSError, match="in the middle"):
+        next(run)
+    assert list(run) == []
+    assert len(sandbox.bills) == 5
+
+
+@pytest.mark.parametrize("errcode", [40164, 45009, 48001, 72015])
+def test_trouble_that_every_bill_would_meet(
+    sandbox: Sandbox, client: nontax.Client, errcode: int
+) -> None:
+    source = bills(100)
+    sandbox.misbehave(faults.Errcode(errcode), times=1, skip=3)
+    run = client.insert_bills(source, concurrency=4)
+    with pytest.raises(nontax.WeChatError) as caught:
+        list(run)
+    assert caught.value.errcode == errcode
+    assert list(run) == []
+    left = len(list(source))
+    assert 92 <= left <= 96
+    assert len(sandbox.requests) == 100 - left
+
+
+def test_trouble_gives_out_what_is_under_way(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.Errcode(48001), times=1, skip=2)
+    run = client.insert_bills(bills(100), concurrency=4)
+    outcomes: list[Outcome] = []
+    with pytest.raises(nontax.AccountError) as caught:
+        collect(run, outcomes)
+    refused = [outcome for outcome in outcomes if outcome.outcome == "rejected"]
+    assert [outcome.error for outcome in refused] == [caught.value]
+    assert len(outcomes) == len(sandbox.requests)
+
+
+def test_a_token_that_cannot_be_had(sandbox: Sandbox) -> None:
+    def source(stale: str | None) -> str:
+        raise OSError("the vault is closed")
+
+    with nontax.Client(token_source=source, base_url=sandbox.base_url) as client:
+        run = client.insert_bills(bills(100), concurrency=4)
+        assert next(run).outcome == "not_sent"
+        with pytest.raises(nontax.NotSentError, match="OSError"):
+            list(run)
+    assert not sandbox.requests
+
+
+def test_one_renewal_for_all_bills_under_way(sandbox: Sandbox) -> None:
+    asked: list[bool] = []
+    first = sandbox.access_token
+
+    def source(stale: str | None) -> str:
+        asked.append(stale is not None)
+        return first if stale is None else sandbox.access_token
+
+    sandbox.renew_access_token()
+    with nontax.Client(token_source=source, base_url=sandbox.base_url) as client:
+        outcomes = list(client.insert_bills(bills(40), concurrency=10))
+    assert {outcome.outcome for outcome in outcomes} == {"inserted"}
+    assert asked == [False, True]
+    assert sorted(outcome.attempts for outcome in outcomes)[-1] == 2
+    assert len(sandbox.bills) == 40
+
+
+def test_a_certificate_stops_the_run(tls_sandbox: Sandbox) -> None:
+    with nontax.Client(access_token="token", base_url=tls_sandbox.base_url) as client:
+        run = client.insert_bills(bills(100), concurrency=4)
+        with pytest.raises(nontax.TLSError):
+            list(run)
+    assert not tls_sandbox.requests
+
+
+def test_the_minutes_quota_is_waited_for(sandbox: Sandbox) -> None:
+    """With a pause of its own: a test cannot wait for the next minute."""
+    sandbox.misbehave(faults.Errcode(45011), times=2, skip=1)
+    client = nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url)
+    run = _core.Run(
+        client=client._core,
+        make_outcome=Outcome._from_core,
+        bills=bills(6),
+        concurrency=2,
+        rate=0.0,
+        quota_pause=0.05,
+    )
+    outcomes = list(run)
+    assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 6
+    assert sum(outcome.attempts for outcome in outcomes) == len(sandbox.requests) == 8
+
+
+def test_in_doubt_is_not_repeated(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.Close("body", taken=True), times=3, skip=4)
+    outcomes = list(client.insert_bills(bills(20), concurrency=4))
+    assert sum(outcome.outcome == "in_doubt" for outcome in outcomes) == 3
+    assert sum(outcome.outcome == "inserted" for outcome in outcomes) == 17
+    assert len(sandbox.requests) == 20
+
+
+def test_a_run_is_for_one_thread_at_a_time(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.NeverAnswer(), times=100, skip=1)
+    run = client.insert_bills(bills(5), concurrency=5)
+    assert next(run).outcome == "inserted"
+    rest: list[Outcome] = []
+    waiting = threading.Thread(target=lambda: rest.extend(run))
+    waiting.start()
+    # Once they are sent, that thread waits for their answers, which never come.
+    sandbox.wait_for_requests(5, timeout=10)
+    with pytest.raises(ValueError, match="in use"):
+        next(run)
+    sandbox.stop()
+    waiting.join(30)
+    assert [outcome.outcome for outcome in rest] == ["in_doubt"] * 4
+
+
+def test_close_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> None:
+    """Ctrl-C loses nothing: the iterator goes on, and close() gives the rest."""
+    sandbox.misbehave(faults.NeverAnswer(), times=4)
+    run = client.insert_bills(bills(4), concurrency=4)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        sandbox.wait_for_requests(4, timeout=10)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    helper.join()
+    outcomes = by_index(run.close())
+    assert set(outcomes) == {0, 1, 2, 3}
+    assert {outcome.outcome for outcome in outcomes.values()} == {"in_doubt"}
+    assert list(run) == []
+    assert run.close() == []
+
+
+def test_going_on_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.Delay(0.4), times=1)
+    run = client.insert_bills(bills(3), concurrency=1)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        sandbox.wait_for_requests(1, timeout=10)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    helper = threading.Thread(target=interrupt)
+    helper.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    helper.join()
+    assert [outcome.outcome for outcome in run] == ["inserted"] * 3
+    assert len(sandbox.requests) == 3
+
+
+def test_a_dropped_run_says_what_is_lost(sandbox: Sandbox, client: nontax.Client) -> None:
+    runs = [client.insert_bills(bills(10), concurrency=4)]
+    next(runs[0])
+    with pytest.warns(ResourceWarning, match="3 bills under way"):
+        runs.clear()
+    assert len(sandbox.requests) <= 4
+
+
+def test_an_exhausted_run_says_nothing(client: nontax.Client) -> None:
+    with client.insert_bills(bills(3)) as run:
+        assert len(list(run)) == 3
+    del run
+
+
+def test_a_rate(sandbox: Sandbox, client: nontax.Client) -> None:
+    """Only that it gets through: how fast is for the benchmarks to say."""
+    outcomes = list(client.insert_bills(bills(10), rate=200))
+    assert len(outcomes) == len(sandbox.bills) == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"concurrency": 0}, "concurrency"),
+        ({"concurrency": 1001}, "concurrency"),
+        ({"concurrency": 1.5}, "concurrency"),
+        ({"rate": 0}, "rate"),
+        ({"rate": -1}, "rate"),
+        ({"rate": float("nan")}, "rate"),
+        ({"rate": "5"}, "rate"),
+    ],
+)
+def test_bad_arguments(client: nontax.Client, arguments: dict[str, object], named: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=named):
+        client.insert_bills(bills(1), **arguments)  # type: ignore[arg-type]
+
+
+def test_bills_that_are_no_iterable(client: nontax.Client) -> None:
+    with pytest.raises(TypeError):
+        client.insert_bills(5)  # type: ignore[arg-type]
+
+
+def test_a_fork_in_between_leaves_the_parents_run_whole(
+    sandbox: Sandbox, client: nontax.Client
+) -> None:
+    run = client.insert_bills(bills(20), concurrency=4)
+    outcomes = [next(run)]
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            next(run)
+        except RuntimeError:
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    outcomes.extend(run)
+    assert {outcome.outcome for outcome in outcomes} == {"inserted"}
+    assert len(outcomes) == len(sandbox.requests) == 20
+
+
+def test_answers_are_kept_while_nobody_asks(sandbox: Sandbox) -> None:
+    """Deadlines do not take an answer that is there for one that is missing."""
+    with nontax.Client(
+        access_token=sandbox.access_token, base_url=sandbox.base_url, timeout=0.3
+    ) as client:
+        run = client.insert_bills(bills(8), concurrency=4)
+        outcomes = [next(run)]
+        sandbox.wait_for_requests(4, timeout=10, finished=True)
+        threading.Event().wait(0.9)  # three times the timeout: what is under test is being away
+        outcomes.extend(run)
+    assert {outcome.outcome for outcome in outcomes} == {"inserted"}

@@ -1,0 +1,55 @@
+"""What the README promises of `make demo` and of the C example."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bills import bill
+
+from nontax.sandbox import Sandbox
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_demo() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo.py")],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "with the card code" in done.stdout
+    assert "fee must be an integer" in done.stdout
+    assert "nothing was sent, 2 problems" in done.stdout
+    assert "title is empty" in done.stdout
+    assert "AccessTokenError: rejected: 42001" in done.stdout
+    assert "The sandbox has taken 1 bill." in done.stdout
+
+
+def test_the_c_example(sandbox: Sandbox, tmp_path: Path) -> None:
+    program = ROOT / "build" / "examples" / "insert_bill"
+    if not program.exists():
+        pytest.fail("build/examples/insert_bill is not built: run `make core`")
+    file = tmp_path / "bill.json"
+    file.write_text(json.dumps(bill(order_id="from-c"), ensure_ascii=False), encoding="utf-8")
+    environment = {
+        **os.environ,
+        "NONTAX_BASE_URL": sandbox.base_url,
+        "NONTAX_ACCESS_TOKEN": sandbox.access_token,
+    }
+    for status, word in ((0, "inserted"), (1, "rejected")):
+        done = subprocess.run(
+            [str(program), str(file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env=environment,
+        )
+        assert (done.returncode, done.stdout.split()[0]) == (status, word)
+    assert list(sandbox.bills) == ["from-c"]
