@@ -23,7 +23,7 @@ ALL_PY := setup.py $(foreach dir,nontax tests tools examples benchmarks,\
 
 C_FLAGS = -std=c11 -D_DEFAULT_SOURCE -g -fvisibility=hidden -Wall -Wextra -Werror \
 	-DNONTAX_VERSION='"$(VERSION)"' -Icsrc/core $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
-C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson)
+C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson) -lpthread -lm
 SANITIZE := address,undefined
 
 # --- for everyone -------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ ctest-$(1): $$(CTEST_C:tests/core/%.c=build/$(1)/tests/%)
 	@sh tools/run_ctests.sh "$(1)" "" $$^
 endef
 
-CTEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka) -lpthread
+CTEST_LIBS = $(shell $(PKG_CONFIG) --libs cmocka)
 
 $(eval $(call variant,gcc,$(CC),-O2))
 $(eval $(call variant,asan,$(CC),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all))

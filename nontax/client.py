@@ -205,7 +205,8 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<nontax.Client for {self._base_url}>"
+        # A traceback with local variables may show a client that could not be made.
+        return f"<nontax.Client for {getattr(self, '_base_url', 'nothing')}>"
 
 
 _default: dict[str, Client] = {}
@@ -219,7 +220,7 @@ def _no_credentials(_stale: str | None) -> str:
 
 def _default_client() -> Client:
     if "client" not in _default:
-        known = os.environ.get("NONTAX_ACCESS_TOKEN")
+        known = bool(os.environ.get("NONTAX_ACCESS_TOKEN"))
         # Two threads may both come here; the first one's client stays.
         _default.setdefault("client", Client(token_source=None if known else _no_credentials))
     return _default["client"]

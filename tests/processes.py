@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -112,9 +112,12 @@ class Child:
             text=True,
             env=os.environ | dict(env or {}),
         )
-        self._say(json.dumps(setup))
+        self._setup = json.dumps(setup)
 
     def __enter__(self) -> Self:
+        # A child that cannot even begin is reported by whatever is expected of it next.
+        with contextlib.suppress(BrokenPipeError):
+            self._say(self._setup)
         return self
 
     def __exit__(
@@ -123,7 +126,8 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.process.kill()
+        if self.process.poll() is None:
+            self.process.kill()
         self.process.communicate()
 
     def _say(self, line: str) -> None:
@@ -156,7 +160,7 @@ class Child:
 
 
 def run(
-    function: Callable[[Talk], None], env: Mapping[str, str] | None = None, **setup: Any
+    function: Callable[[Talk], None], env: Mapping[str, str] | None = None, /, **setup: Any
 ) -> list[dict[str, Any]]:
     """Run a function in a `Child` to its end: what it has told. It must print nothing else."""
     with Child(function, env, **setup) as child:
@@ -272,8 +276,3 @@ class Server:
         # What was sent must be at the peer when the test goes on.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return Connection(sock)
-
-    @contextlib.contextmanager
-    def accepted(self) -> Iterator[Connection]:
-        with self.accept() as connection:
-            yield connection

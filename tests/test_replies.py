@@ -133,7 +133,7 @@ def test_success_without_a_usable_field(
     sandbox: Sandbox, client: nontax.Client, name: str, value: object
 ) -> None:
     error = doubtful(answer(client, sandbox, success(**{name: value})))
-    assert "says success" in error.reason
+    assert "says success" in error.reason or "NUL character" in error.reason
     client.insert_bill(bill())
 
 

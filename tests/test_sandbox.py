@@ -1215,8 +1215,10 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """The running command and what it says to export."""
+def command(
+    *arguments: str,
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str], list[str]]]:
+    """The running command, what it says to export, and what it says besides."""
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "nontax.sandbox", "--port", "0", *arguments],
         env=environment(),
@@ -1228,12 +1230,15 @@ def command(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
         try:
             assert process.stdout is not None
             exports = {}
+            notes = []
             while not (line := process.stdout.readline()).startswith("# One line per request"):
-                assert line.startswith(("export ", "# "))
                 if line.startswith("export "):
                     name, value = line.removeprefix("export ").rstrip("\n").split("=", 1)
                     exports[name] = value
-            yield process, exports
+                else:
+                    assert line.startswith("# ")
+                    notes.append(line)
+            yield process, exports, notes
         finally:
             process.kill()
 
@@ -1260,7 +1265,7 @@ def insert_with(exports: dict[str, str]) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_runs_until_a_signal(number: signal.Signals) -> None:
-    with command() as (process, exports):
+    with command() as (process, exports, _):
         assert list(exports) == [
             "NONTAX_BASE_URL",
             "NONTAX_ACCESS_TOKEN",
@@ -1280,7 +1285,7 @@ def test_the_command_runs_until_a_signal(number: signal.Signals) -> None:
 
 
 def test_the_command_makes_a_throw_away_certificate() -> None:
-    with command("--tls", "--orders", "strict") as (process, exports):
+    with command("--tls", "--orders", "strict") as (process, exports, _):
         assert exports["NONTAX_BASE_URL"].startswith("https://127.0.0.1:")
         ca_file = Path(exports["NONTAX_CA_FILE"])
         assert insert_with(exports) == 72038
@@ -1291,7 +1296,7 @@ def test_the_command_makes_a_throw_away_certificate() -> None:
 
 def test_the_command_takes_a_certificate(certificates: Certificates) -> None:
     files = ("--cert", str(certificates.cert_file), "--key", str(certificates.key_file))
-    with command(*files) as (process, exports):
+    with command(*files) as (process, exports, _):
         assert exports["NONTAX_CA_FILE"] == str(certificates.cert_file)
         exports["NONTAX_CA_FILE"] = str(certificates.ca_file)
         assert insert_with(exports) == 0
@@ -1300,7 +1305,7 @@ def test_the_command_takes_a_certificate(certificates: Certificates) -> None:
 
 
 def test_the_command_ends_when_nobody_reads_its_log() -> None:
-    with command() as (process, exports):
+    with command() as (process, exports, _):
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

@@ -32,8 +32,8 @@ def server() -> Iterator[Server]:
 def insert_each(talk: Talk) -> None:
     """Insert the bills with one client, one after another, and tell what became of each."""
     client = talk.client()
-    for bill in talk.setup["bills"]:
-        talk.insert(client, bill)
+    for one in talk.setup["bills"]:
+        talk.insert(client, one)
         talk.wait()
 
 
@@ -249,8 +249,8 @@ def wait_in_the_token_source(talk: Talk) -> None:
 
     waited: list[bool] = []
     client = talk.client(token_source=source)
-    for bill in talk.setup["bills"]:
-        talk.insert(client, bill)
+    for one in talk.setup["bills"]:
+        talk.insert(client, one)
         talk.wait()
 
 
@@ -281,11 +281,13 @@ def insert_without_a_net(talk: Talk) -> None:
 
 def test_ctrl_c_ends_the_process_while_the_answer_is_withheld(server: Server) -> None:
     settings = {"access_token": TOKEN, "base_url": server.base_url, "timeout": 300}
-    with Child(insert_without_a_net, client=settings, bill=bill()) as child:
-        with server.accept() as connection:
-            connection.read_request()
-            child.signal(signal.SIGINT)
-            told, stderr = child.finish(-signal.SIGINT)
+    with (
+        Child(insert_without_a_net, client=settings, bill=bill()) as child,
+        server.accept() as connection,
+    ):
+        connection.read_request()
+        child.signal(signal.SIGINT)
+        told, stderr = child.finish(-signal.SIGINT)
     assert told == []
     assert "KeyboardInterrupt" in stderr
     assert "the bill may or may not have been inserted" in stderr
@@ -298,7 +300,7 @@ def interrupt_late(talk: Talk) -> None:
     """The handler raises when the reply is already there."""
     import signal
 
-    def handler(number: int, frame: object) -> None:
+    def handler(number: int, _: object) -> None:
         talk.tell(signal=number)
         talk.wait()
         raise KeyboardInterrupt
@@ -316,22 +318,24 @@ def test_a_reply_that_is_already_there_counts(
         "base_url": server.tls_url if tls else server.base_url,
         "ca_file": str(certificates.ca_file),
     }
-    with Child(interrupt_late, client=settings, bill=bill()) as child:
-        with server.accept() as connection:
-            if tls:
-                connection.start_tls(certificates)
-            connection.read_request()
-            child.signal(signal.SIGINT)
-            assert child.hear() == {"signal": signal.SIGINT}
-            connection.answer(errcode=0, errmsg="ok", code=CODE, openid="o1", echo=f"<{TOKEN}>")
-            child.go_on()
-            raised = child.hear()
-            assert raised["type"] == "KeyboardInterrupt"
-            assert raised["context"] is None
-            (note,) = raised["notes"]
-            assert CODE in note
-            assert "o1" in note
-            assert child.finish() == ([], "")
+    with (
+        Child(interrupt_late, client=settings, bill=bill()) as child,
+        server.accept() as connection,
+    ):
+        if tls:
+            connection.start_tls(certificates)
+        connection.read_request()
+        child.signal(signal.SIGINT)
+        assert child.hear() == {"signal": signal.SIGINT}
+        connection.answer(errcode=0, errmsg="ok", code=CODE, openid="o1", echo=f"<{TOKEN}>")
+        child.go_on()
+        raised = child.hear()
+        assert raised["type"] == "KeyboardInterrupt"
+        assert raised["context"] is None
+        (note,) = raised["notes"]
+        assert CODE in note
+        assert "o1" in note
+        assert child.finish() == ([], "")
 
 
 def interrupt_while_handling(talk: Talk) -> None:
@@ -361,7 +365,7 @@ def raise_on_sigterm(talk: Talk) -> None:
     class ShutdownError(Exception):
         pass
 
-    def handler(number: int, frame: object) -> None:
+    def handler(*_: object) -> None:
         if talk.setup["kind"] == "SystemExit":
             raise SystemExit(3)
         raise ShutdownError("now") from ValueError("why")
@@ -396,7 +400,7 @@ def count_alarms(talk: Talk) -> None:
     """SIGALRM is told and otherwise harmless."""
     import signal
 
-    signal.signal(signal.SIGALRM, lambda number, frame: talk.tell(signal=number))
+    signal.signal(signal.SIGALRM, lambda number, _: talk.tell(signal=number))
     talk.insert(talk.client(), talk.setup["bill"])
 
 
@@ -478,7 +482,7 @@ def raise_many_times(talk: Talk) -> None:
     class InterruptError(Exception):
         pass
 
-    def handler(number: int, frame: object) -> None:
+    def handler(*_: object) -> None:
         raise InterruptError
 
     def insert() -> None:

@@ -120,7 +120,7 @@ const nontax_interface *nontax_interface_find(const char *name);
  *
  * A number as it is written, exact to the last digit ("9007199254740993", "12.50"). */
 cJSON *nontax_json_number(const char *literal);
-/* A moment, in Unix seconds: printed as an integer, accepted only where a time is expected. */
+/* A moment, in Unix seconds: printed as an integer, and no amount. */
 cJSON *nontax_json_time(int64_t unix_seconds);
 /* A value that could not be converted, which the caller has reported with nontax_problems_add():
  * it is skipped by the check, so that one mistake is one problem. */

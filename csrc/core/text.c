@@ -84,20 +84,48 @@ void nx_text_format(nontax_text *target, const char *format, ...)
     nx_text_copy(target->text, sizeof target->text, full, length < 0 ? 0 : strlen(full));
 }
 
-static void replace_all(char *text, const char *pattern, size_t length)
+static int hexadecimal(char digit)
 {
-    char *found = text;
-    while ((found = strstr(found, pattern))) {
-        memcpy(found, "***", 3);
-        memmove(found + 3, found + length, strlen(found + length) + 1);
-        found += 3;
+    if (digit >= '0' && digit <= '9') {
+        return digit - '0';
     }
+    digit |= 0x20;
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+/* The length of the secret at the start of text, each of its characters as it is or
+ * percent-encoded; 0 if it is not there. */
+static size_t secret_size(const char *text, const char *secret)
+{
+    const char *at = text;
+    for (; *secret; secret++) {
+        if (*at == *secret) {
+            at++;
+        } else if (*at == '%' && hexadecimal(at[1]) >= 0 && hexadecimal(at[2]) >= 0 &&
+                   (char)(hexadecimal(at[1]) * 16 + hexadecimal(at[2])) == *secret) {
+            at += 3;
+        } else {
+            return 0;
+        }
+    }
+    return (size_t)(at - text);
 }
 
 void nx_text_mask(char *text, const char *secret)
 {
-    size_t length = secret ? strlen(secret) : 0;
-    if (length >= 8) {
-        replace_all(text, secret, length);
+    if (!secret || strlen(secret) < 8) {
+        return;
     }
+    char *out = text;
+    while (*text) {
+        size_t size = secret_size(text, secret);
+        if (size) {
+            memcpy(out, "***", 3); /* shorter than any secret: it never overtakes the reading */
+            out += 3;
+            text += size;
+        } else {
+            *out++ = *text++;
+        }
+    }
+    *out = '\0';
 }

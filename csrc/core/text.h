@@ -15,7 +15,7 @@ void nx_text_copy(char *target, size_t capacity, const char *text, size_t size);
 void nx_text_format(nontax_text *target, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Replaces every occurrence of the secret, in place, by "***".
+/* Replaces every occurrence of the secret, in place, by "***", also where it is percent-encoded.
  * Secrets of fewer than 8 characters are left: they would hit innocent text, and WeChat has none.
  */
 void nx_text_mask(char *text, const char *secret);

@@ -120,7 +120,7 @@ def _run(arguments: argparse.Namespace) -> None:
         print("# This is the finance bureau. The collecting unit, for another terminal:")
         for line in _credentials(sandbox.unit):
             print(f"# {line}")
-        print(f"# Its s_pappid is {sandbox.bureau.s_pappid}")
+        print(f"# The s_pappid that getbillauthurl needs: {sandbox.bureau.s_pappid}")
         print(f"# Wallets, orders, requests: {sandbox.pages_url}")
         print(f"# Authorisation pages: {sandbox.base_url}{AUTHORISE_PATH}?key=... (getbillauthurl)")
         print("# One line per request follows; Ctrl-C ends the sandbox.", flush=True)

@@ -1,7 +1,6 @@
 """WeChat accounts: AppID, AppSecret, access tokens, IP list, quotas, permissions, push settings."""
 
 import base64
-import binascii
 import re
 import secrets
 import threading
@@ -151,7 +150,7 @@ class Account:
         if key is not None:
             try:
                 decoded = base64.b64decode(key + "=", validate=True)
-            except binascii.Error:
+            except ValueError:
                 decoded = b""
             if len(decoded) != 32:
                 raise ValueError("push_aes_key must have 43 characters of base64")

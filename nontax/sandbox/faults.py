@@ -1,7 +1,8 @@
 """How the sandbox can misbehave. Given to `Sandbox.misbehave`; each value applies to one request.
 
 Everything here is immutable. "Taken" means: the request is checked as always, and if it is in order
-the bill is in the wallet, whatever the peer is told.
+the bill is in the wallet (or what else its interface is there for is done), whatever the peer is
+told.
 
 Common misbehaviour, spelled out:
 

@@ -18,7 +18,7 @@ dt { color: #6a6a6a; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; background: #fff; border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
-th, td { text-align: left; vertical-align: top; padding: .45rem .8rem; overflow-wrap: anywhere;
+th, td { text-align: left; vertical-align: top; padding: .45rem .8rem; overflow-wrap: break-word;
   border-top: 1px solid #e7e7e7; }
 th { color: #6a6a6a; font-weight: 500; border-top: 0; white-space: nowrap; }
 td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }

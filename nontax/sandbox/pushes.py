@@ -154,7 +154,7 @@ class Pusher:
         try:
             outcome = self._post(push, content_type)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            outcome = str(error) or type(error).__name__
+            outcome = getattr(error, "strerror", None) or str(error) or type(error).__name__
         finally:
             timer.cancel()
             timer.join()

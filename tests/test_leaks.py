@@ -1,0 +1,375 @@
+"""Leaks: memory, objects, references and descriptors stay level however often a call fails."""
+
+import os
+import sys
+
+import pytest
+from bills import bill
+from processes import Server, Talk, run
+
+from nontax.sandbox import Sandbox, faults
+from nontax.sandbox.certificates import Certificates
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+TOKEN = "leaks-canary-417c0be95d"
+
+# AddressSanitizer keeps freed memory back, to catch its late use; a little of it is enough here.
+ENV = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"}
+
+
+def fail_in_every_way(talk: Talk) -> None:
+    """Fail, and succeed, in all ways there are, again and again; measure from time to time."""
+    import gc
+    import os
+    import resource
+    import sys
+    import tracemalloc
+    from typing import Any
+
+    import nontax
+    import nontax._core
+    import nontax.errors
+
+    setup: dict[str, Any] = talk.setup
+    one = setup["bill"]
+
+    class SourceError(Exception):
+        pass
+
+    def no_token(_: str | None) -> str:
+        raise SourceError
+
+    def broken_token(_: str | None) -> str:
+        return "a b"
+
+    def interrupted(_: str | None) -> str:
+        raise KeyboardInterrupt
+
+    def same_token(_: str | None) -> str:
+        return str(setup["client"]["access_token"])
+
+    def newer_token(stale: str | None) -> str:
+        return "newer" if stale else "older-than-that"
+
+    class Broken(dict[str, Any]):
+        def items(self) -> Any:
+            raise SourceError
+
+    class Interrupting(dict[str, Any]):
+        def items(self) -> Any:
+            raise KeyboardInterrupt
+
+    def source(function: Any, **changes: Any) -> nontax.Client:
+        return talk.client(access_token=None, token_source=function, **changes)
+
+    base = talk.client(retries=0)
+    quiet = talk.client(timeout=0.001)
+    nobody = talk.client(base_url=setup["nobody"], retries=0)
+    untrusted = talk.client(base_url=setup["tls"], retries=0)
+    extra = talk.client(allow_extra=True, base_url=setup["nobody"], retries=0)
+    sources = [source(function) for function in (no_token, broken_token, interrupted)]
+    refused = [source(function) for function in (same_token, newer_token)]
+    nested: dict[str, Any] = {}
+    nested["nested"] = [nested, {1: 2}, (Broken(),), "\ud800", "a\0b", 1 << 200, float("nan"), b""]
+
+    def attempt(client: nontax.Client, bill: Any) -> None:
+        try:
+            client.insert_bill(bill)
+        except (nontax.NontaxError, KeyboardInterrupt):
+            return
+        raise AssertionError("it should have failed")
+
+    def make(**settings: Any) -> None:
+        try:
+            talk.client(**settings)
+        except (ValueError, TypeError):
+            return
+        raise AssertionError("it should have failed")
+
+    def local_round() -> int:
+        """What needs no server."""
+        bills = [one | {"fee": 1.5}, {}, None, [], 7, nested, Broken(), Interrupting(), {"a": one}]
+        bills += [one | {"title": ""}, one | nested]
+        for each in bills:
+            attempt(base, each)
+        for client in sources:
+            attempt(client, one)
+        attempt(nobody, one)
+        attempt(extra, one | {"more": [1, 2.5, None, True, {"a": "b"}]})
+        for settings in (
+            {"access_token": "a b"},
+            {"access_token": "\ud800"},
+            {"base_url": "ftp://localhost"},
+            {"ca_file": "/no/such/file"},
+            {"timeout": 0},
+            {"retries": "1"},
+            {"token_source": 7, "access_token": None},
+        ):
+            make(**settings)
+        return len(bills) + len(sources) + 2
+
+    def server_round() -> int:
+        """What the sandbox refuses, breaks off or takes, according to its queue of faults."""
+        for _ in range(setup["faults"]):
+            attempt(base, one)
+        for client in refused:
+            attempt(client, one)
+        attempt(untrusted, one)
+        attempt(quiet, one)
+        base.close()
+        return setup["faults"] + 4
+
+    def resident() -> int:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+
+    def references() -> dict[str, int]:
+        things = {
+            "None": None,
+            "True": True,
+            "False": False,
+            "Client": nontax._core.Client,
+            "make_error": nontax.errors.make_error,
+            "error": nontax.InvalidRequestError,
+            "bill": one,
+            "source": no_token,
+        }
+        return {name: sys.getrefcount(thing) for name, thing in things.items()}
+
+    def weigh() -> dict[str, Any]:
+        gc.collect()
+        return {
+            "objects": len(gc.get_objects()),
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "blocks": sys.getallocatedblocks(),
+            "references": references(),
+        }
+
+    def repeat(rounds: int, each: Any) -> int:
+        return sum(each() for _ in range(rounds))
+
+    each = {"local": local_round, "server": server_round}[setup["round"]]
+    calls = setup["rounds"]
+    repeat(calls // 4, each)
+    before, memory = weigh(), resident()
+    count = repeat(calls, each)
+    after = weigh()
+    talk.tell(count=count, before=before, after=after, memory=resident() - memory)
+    tracemalloc.start()
+    repeat(2, each)
+    gc.collect()
+    traced = tracemalloc.get_traced_memory()[0]
+    count = repeat(calls // 4, each)
+    gc.collect()
+    talk.tell(count=count, traced=tracemalloc.get_traced_memory()[0] - traced)
+
+
+def check(told: list[dict[str, object]], at_least: int) -> None:
+    """Next to nothing may have become more; one thing for every call is a leak."""
+    measured, traced = told
+    count, before, after = measured["count"], measured["before"], measured["after"]
+    assert isinstance(count, int)
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    assert count >= at_least
+    assert after["descriptors"] == before["descriptors"]
+    few = count // 40
+    assert after["objects"] - before["objects"] < few
+    assert after["blocks"] - before["blocks"] < few
+    for name, number in after["references"].items():
+        assert number - before["references"][name] < few, name
+    assert isinstance(measured["memory"], int)
+    assert measured["memory"] < 6 << 20
+    assert isinstance(traced["traced"], int)
+    assert isinstance(traced["count"], int)
+    assert traced["traced"] < 32 * traced["count"]
+
+
+def test_failures_without_a_server(certificates: Certificates) -> None:
+    with Server() as server:
+        nobody = server.base_url
+    client = {"access_token": TOKEN, "base_url": nobody, "ca_file": str(certificates.ca_file)}
+    told = run(
+        fail_in_every_way,
+        ENV,
+        client=client,
+        bill=bill(),
+        nobody=nobody,
+        tls=nobody,
+        round="local",
+        rounds=250,
+    )
+    check(told, 4000)
+
+
+def test_failures_with_a_server(
+    sandbox: Sandbox, tls_sandbox: Sandbox, certificates: Certificates
+) -> None:
+    with Server() as server:
+        nobody = server.base_url
+    kinds: list[faults.Fault] = [
+        faults.Errcode(45011),
+        faults.Errcode(-1, taken=True),
+        faults.Errcode(99999, errmsg=f"票{TOKEN}"),
+        faults.Close("body"),
+        faults.Close("body", reset=True),
+        faults.Close("head"),
+        faults.Reply(502, body=b"<html>"),
+        faults.Reply(302, {"Location": "/"}, b""),
+        faults.Reply(cut_after=120),
+        faults.Reply(length_delta=5),
+        faults.Reply(body=b'{"errcode": 0, "errmsg": "ok", "openid": "o"}'),
+        faults.Reply(body=b'{"errcode": 1, "deep": [{"a": [1, 2.5, null, true, "x"]}]}'),
+        faults.Reply(body=b"{" * 2000),
+    ]
+    one = bill()
+    sandbox.reject(one["order_id"])
+    rounds = 60
+    # Two refused tokens, one of which is tried once more, and a call without time.
+    unspoilt = 4
+    client = {
+        "access_token": sandbox.access_token,
+        "base_url": sandbox.base_url,
+        "ca_file": str(certificates.ca_file),
+    }
+    del unspoilt
+    for _ in range(2 * rounds):
+        for kind in kinds:
+            sandbox.misbehave(kind)
+    told = run(
+        fail_in_every_way,
+        ENV,
+        client=client,
+        bill=one,
+        nobody=nobody,
+        tls=tls_sandbox.base_url.replace("127.0.0.1", "127.0.0.2"),
+        round="server",
+        rounds=rounds,
+        faults=len(kinds),
+    )
+    check(told, 1000)
+    assert tls_sandbox.requests == ()
+
+
+def make_and_drop(talk: Talk) -> None:
+    """Two hundred clients, each with a connection, each dropped in another way."""
+    import gc
+    import os
+    import sys
+    import weakref
+    from typing import Any
+
+    import nontax
+    import nontax._core
+
+    class Source:
+        """Hands out the token; in some rounds it also holds its client, and so itself."""
+
+        def __init__(self) -> None:
+            self.client: nontax.Client | None = None
+
+        def __call__(self, _: str | None) -> str:
+            return str(talk.setup["token"])
+
+    def use(number: int) -> Any:
+        source = Source()
+        client = talk.client(token_source=source)
+        if number % 4 == 0:
+            with client:
+                client.insert_bill(talk.setup["bills"][number])
+        elif number % 4 == 1:
+            client.insert_bill(talk.setup["bills"][number])
+        elif number % 4 == 2:
+            source.client = client
+            client.insert_bill(talk.setup["bills"][number])
+        return weakref.ref(source)
+
+    def weigh() -> list[int]:
+        gc.collect()
+        return [
+            len(os.listdir("/proc/self/fd")),
+            len(gc.get_objects()),
+            sys.getrefcount(nontax._core.Client),
+        ]
+
+    gc.disable()
+    sources = [use(number) for number in range(8)]
+    gc.collect()
+    before = weigh()
+    sources = [use(number) for number in range(8, 200)]
+    # Without a cycle nothing waits for the collector.
+    held = sum(source() is not None for source in sources)
+    gc.collect()
+    still_held = sum(source() is not None for source in sources)
+    del sources
+    talk.tell(held=held, still_held=still_held, before=before, after=weigh())
+
+
+def test_clients_leave_nothing_behind(tls_sandbox: Sandbox, certificates: Certificates) -> None:
+    client = {"base_url": tls_sandbox.base_url, "ca_file": str(certificates.ca_file)}
+    bills = [bill() for _ in range(200)]
+    (told,) = run(make_and_drop, client=client, bills=bills, token=tls_sandbox.access_token)
+    assert len(tls_sandbox.bills) == tls_sandbox.connections == 150
+    assert told["held"] == 48
+    assert told["still_held"] == 0
+    descriptors, objects, references = (
+        after - before for after, before in zip(told["after"], told["before"], strict=True)
+    )
+    assert descriptors == 0
+    assert objects < 50
+    assert references == 0
+
+
+def drop_exceptions(talk: Talk) -> None:
+    """Catch exceptions of every kind and let them go."""
+    import gc
+    import weakref
+    from typing import Any
+
+    import nontax
+
+    class SourceError(Exception):
+        pass
+
+    def source(stale: str | None) -> str:
+        if stale is not None:
+            raise SourceError
+        return "an-old-token"
+
+    def fetch(client: nontax.Client, one: Any) -> tuple[str, Any, Any]:
+        try:
+            client.insert_bill(one)
+        except Exception as error:
+            cause = error.__cause__
+            return type(error).__name__, weakref.ref(error), cause and weakref.ref(cause)
+        raise AssertionError("it should have failed")
+
+    clients = [
+        talk.client(),
+        talk.client(base_url=talk.setup["nobody"], retries=0),
+        talk.client(access_token=None, token_source=source),
+    ]
+    gc.collect()
+    gc.disable()
+    for client, one in zip([0, 0, 0, 1, 2], [None, {}, talk.setup["bill"]] * 2, strict=False):
+        name, error, cause = fetch(clients[client], one or talk.setup["bill"])
+        talk.tell(name=name, gone=error() is None, cause_gone=cause is None or cause() is None)
+
+
+def test_exceptions_do_not_hold_themselves(sandbox: Sandbox) -> None:
+    with Server() as server:
+        nobody = server.base_url
+    sandbox.misbehave(faults.Close("body"))
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    one = bill()
+    sandbox.reject(one["order_id"])
+    told = run(drop_exceptions, client=client, bill=one, nobody=nobody)
+    assert [facts["name"] for facts in told] == [
+        "InDoubtError",
+        "BillStateError",
+        "BillStateError",
+        "NotSentError",
+        "AccessTokenError",
+    ]
+    assert all(facts["gone"] and facts["cause_gone"] for facts in told)
