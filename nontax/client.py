@@ -126,8 +126,9 @@ class Client:
                 allow_extra=allow_extra,
             )
         finally:
-            # A traceback that shows local variables must not show the token.
-            del access_token
+            # A traceback that shows local variables must not show the token, also not one that was
+            # given as the source by mistake.
+            del access_token, token_source
 
     def insert_bill(self, bill: "Bill") -> InsertedBill:
         """Insert one fiscal e-bill into the wallet of the citizen who authorised its order.

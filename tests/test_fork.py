@@ -12,7 +12,13 @@ from processes import CODE, Child, Server, Talk, run
 from nontax.sandbox import Sandbox
 from nontax.sandbox.certificates import Certificates
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here"),
+    pytest.mark.skipif(
+        "libasan" in os.environ.get("LD_PRELOAD", ""),
+        reason="ASan's own allocator can deadlock in the forked child of a process with threads",
+    ),
+]
 
 TOKEN = "fork-canary-3f60b7d2c8"
 

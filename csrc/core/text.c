@@ -93,22 +93,31 @@ static int hexadecimal(char digit)
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-/* The length of the secret at the start of text, each of its characters as it is or
- * percent-encoded; 0 if it is not there. */
-static size_t secret_size(const char *text, const char *secret)
+static bool is_encoded(const char *text, char character)
 {
-    const char *at = text;
+    return *text == '%' && hexadecimal(text[1]) >= 0 && hexadecimal(text[2]) >= 0 &&
+           (char)(hexadecimal(text[1]) * 16 + hexadecimal(text[2])) == character;
+}
+
+/* Where the secret at the start of text ends, each of its characters as it is or percent-encoded;
+ * NULL if it is not there. */
+static const char *secret_end(const char *text, const char *secret)
+{
     for (; *secret; secret++) {
-        if (*at == *secret) {
-            at++;
-        } else if (*at == '%' && hexadecimal(at[1]) >= 0 && hexadecimal(at[2]) >= 0 &&
-                   (char)(hexadecimal(at[1]) * 16 + hexadecimal(at[2])) == *secret) {
-            at += 3;
-        } else {
-            return 0;
+        bool plain = *text == *secret, encoded = is_encoded(text, *secret);
+        if (plain && encoded) { /* only for a "%" in the secret: it may be either */
+            const char *end = secret_end(text + 3, secret + 1);
+            if (end) {
+                return end;
+            }
+        } else if (encoded) {
+            text += 2;
+        } else if (!plain) {
+            return NULL;
         }
+        text++;
     }
-    return (size_t)(at - text);
+    return text;
 }
 
 void nx_text_mask(char *text, const char *secret)
@@ -118,11 +127,11 @@ void nx_text_mask(char *text, const char *secret)
     }
     char *out = text;
     while (*text) {
-        size_t size = secret_size(text, secret);
-        if (size) {
+        const char *end = secret_end(text, secret);
+        if (end) {
             memcpy(out, "***", 3); /* shorter than any secret: it never overtakes the reading */
             out += 3;
-            text += size;
+            text += end - text;
         } else {
             *out++ = *text++;
         }

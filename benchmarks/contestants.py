@@ -1,0 +1,363 @@
+"""One contestant in a process of its own: it inserts bills in its way and prints what that cost.
+
+`python contestants.py NAME JOB`: JOB is a `Job` as JSON, the answer is a `Cost` as JSON. Libraries
+are imported only by who uses them, so that the memory is that of one contestant alone.
+"""
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nontax import Client
+
+PATH = "/nontax/insertbill"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do: first `warm_up` bills that do not count, then `bills` that do."""
+
+    base_url: str
+    token: str
+    ca_file: str
+    agent: str
+    server_pid: int
+    warm_up: int
+    bills: int
+    in_flight: int
+
+    @property
+    def url(self) -> str:
+        return f"{self.base_url}{PATH}?access_token={self.token}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "User-Agent": self.agent,
+            "Accept": "*/*",
+            "Content-Type": "application/json",
+        }
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the bills took: seconds of wall, client's and server's CPU time; peak memory in all."""
+
+    bills: int
+    wall: float
+    cpu: float
+    server_cpu: float
+    peak_kib: int
+    version: str
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu / self.bills * 1e6
+
+    @property
+    def per_second(self) -> float:
+        return self.bills / self.wall
+
+
+class Meter:
+    """The clocks between `start` and `stop`."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._schedstat = Path(f"/proc/{server_pid}/schedstat")
+        self.wall = self.cpu = self.server_cpu = 0.0
+
+    def _read(self) -> tuple[float, float, float]:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        server_ns = int(self._schedstat.read_text().split()[0])
+        return time.monotonic(), used.ru_utime + used.ru_stime, server_ns / 1e9
+
+    def start(self) -> None:
+        self._begin = self._read()
+
+    def stop(self) -> None:
+        end = self._read()
+        self.wall, self.cpu, self.server_cpu = (
+            after - before for after, before in zip(end, self._begin, strict=True)
+        )
+
+
+def peak_kib() -> int:
+    """Peak memory. Not ru_maxrss: that one begins with the memory of whoever started us."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def version(package: str) -> str:
+    from importlib import metadata
+
+    return metadata.version(package)
+
+
+def new_bill() -> dict[str, object]:
+    """The sample of WeChat's page, made anew each time as a program would make it."""
+    return {
+        "order_id": "1512354784",
+        "card_id": "pjZ8Yt1XGILfi-FUsewpnnolGgZk",
+        "appid": "wxf8b4f85f3a794e77",
+        "card_ext": {
+            "user_card": {
+                "invoice_user_data": {
+                    "fee": 1234,
+                    "title": "张三",
+                    "billing_time": 1480342498,
+                    "billing_no": "00000001",
+                    "billing_code": "20171201",
+                    "s_pdf_media_id": "875215254123541236",
+                }
+            }
+        },
+    }
+
+
+def new_body() -> bytes:
+    return json.dumps(new_bill(), ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def check(status: int, body: bytes | str) -> str:
+    """Read the reply as its receiver would, and return the bill's code."""
+    reply = json.loads(body)
+    if status != 200 or reply["errcode"] != 0:
+        raise RuntimeError(f"HTTP {status}: {body!r}")
+    return str(reply["code"])
+
+
+# How bills are handed to a function that inserts one
+
+
+def one_at_a_time(job: Job, meter: Meter, insert: Callable[[], object]) -> None:
+    for _ in range(job.warm_up):
+        insert()
+    meter.start()
+    for _ in range(job.bills):
+        insert()
+    meter.stop()
+
+
+def in_threads(job: Job, meter: Meter, inserters: list[Callable[[], object]]) -> None:
+    """One thread for each inserter; they share the work."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def run(count: int) -> None:
+        left = iter(range(count))
+
+        def work(insert: Callable[[], object]) -> None:
+            for _ in left:
+                insert()
+
+        for _ in pool.map(work, inserters):
+            pass
+
+    with ThreadPoolExecutor(len(inserters)) as pool:
+        run(job.warm_up)
+        meter.start()
+        run(job.bills)
+        meter.stop()
+
+
+async def in_tasks(job: Job, meter: Meter, insert: Callable[[], Awaitable[object]]) -> None:
+    import asyncio
+
+    async def run(count: int) -> None:
+        left = iter(range(count))
+
+        async def work() -> None:
+            for _ in left:
+                await insert()
+
+        await asyncio.gather(*(work() for _ in range(job.in_flight)))
+
+    await run(job.warm_up)
+    meter.start()
+    await run(job.bills)
+    meter.stop()
+
+
+# The contestants: each returns the version of what it has used
+
+
+def nontax_client(job: Job) -> "Client":
+    import nontax
+
+    return nontax.Client(access_token=job.token, base_url=job.base_url, ca_file=job.ca_file)
+
+
+def nontax_version() -> str:
+    from nontax import _core
+
+    curl, tls, cjson = _core.libraries()
+    return f"{_core.version} (libcurl {curl}, {tls}, cJSON {cjson})"
+
+
+def nontax_bills(job: Job) -> Iterator[dict[str, object]]:
+    return (new_bill() for _ in range(job.warm_up + job.bills))
+
+
+def nontax_one(job: Job, meter: Meter) -> str:
+    client = nontax_client(job)
+    one_at_a_time(job, meter, lambda: client.insert_bill(new_bill()))
+    return nontax_version()
+
+
+def nontax_bulk(job: Job, meter: Meter) -> str:
+    meter.start()
+    run = nontax_client(job).insert_bills(nontax_bills(job), concurrency=job.in_flight)
+    for number, outcome in enumerate(run, 1):
+        if outcome.outcome != "inserted":
+            raise RuntimeError(repr(outcome))
+        if number == job.warm_up:
+            meter.start()
+    meter.stop()
+    return nontax_version()
+
+
+def pycurl_one(job: Job, meter: Meter) -> str:
+    import pycurl
+
+    curl = pycurl.Curl()
+    curl.setopt(pycurl.URL, job.url)
+    curl.setopt(pycurl.CAINFO, job.ca_file)
+    curl.setopt(pycurl.POST, 1)
+    curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
+    headers = [f"{name}: {value}" for name, value in job.headers.items()]
+    curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
+
+    def insert() -> str:
+        reply = BytesIO()
+        curl.setopt(pycurl.POSTFIELDS, new_body())
+        curl.setopt(pycurl.WRITEDATA, reply)
+        curl.perform()
+        return check(curl.getinfo(pycurl.RESPONSE_CODE), reply.getvalue())
+
+    one_at_a_time(job, meter, insert)
+    return str(pycurl.version)
+
+
+def requests_inserter(job: Job) -> Callable[[], str]:
+    import requests
+    from urllib3.util import SKIP_HEADER
+
+    session = requests.Session()
+    session.verify = job.ca_file
+    session.headers.clear()
+    # Without this, urllib3 adds a header that the others do not send.
+    session.headers.update(job.headers | {"Accept-Encoding": SKIP_HEADER})
+
+    def insert() -> str:
+        reply = session.post(job.url, data=new_body())
+        return check(reply.status_code, reply.content)
+
+    return insert
+
+
+def requests_version() -> str:
+    return f"{version('requests')} (urllib3 {version('urllib3')})"
+
+
+def requests_one(job: Job, meter: Meter) -> str:
+    one_at_a_time(job, meter, requests_inserter(job))
+    return requests_version()
+
+
+def requests_threads(job: Job, meter: Meter) -> str:
+    in_threads(job, meter, [requests_inserter(job) for _ in range(job.in_flight)])
+    return requests_version()
+
+
+def httpx_one(job: Job, meter: Meter) -> str:
+    import ssl
+
+    import httpx
+
+    with httpx.Client(verify=ssl.create_default_context(cafile=job.ca_file)) as client:
+        client.headers.clear()
+        client.headers.update(job.headers)
+
+        def insert() -> str:
+            reply = client.post(job.url, content=new_body())
+            return check(reply.status_code, reply.content)
+
+        one_at_a_time(job, meter, insert)
+    return version("httpx")
+
+
+def httpx_async(job: Job, meter: Meter) -> str:
+    import asyncio
+    import ssl
+
+    import httpx
+
+    async def main() -> None:
+        tls = ssl.create_default_context(cafile=job.ca_file)
+        async with httpx.AsyncClient(verify=tls) as client:
+            client.headers.clear()
+            client.headers.update(job.headers)
+
+            async def insert() -> str:
+                reply = await client.post(job.url, content=new_body())
+                return check(reply.status_code, reply.content)
+
+            await in_tasks(job, meter, insert)
+
+    asyncio.run(main())
+    return version("httpx")
+
+
+def aiohttp_async(job: Job, meter: Meter) -> str:
+    import asyncio
+    import ssl
+
+    import aiohttp
+
+    async def main() -> None:
+        tls = ssl.create_default_context(cafile=job.ca_file)
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=job.in_flight),
+            headers=job.headers,
+            skip_auto_headers=["Accept-Encoding"],
+        ) as session:
+
+            async def insert() -> str:
+                async with session.post(job.url, data=new_body()) as reply:
+                    return check(reply.status, await reply.read())
+
+            await in_tasks(job, meter, insert)
+
+    asyncio.run(main())
+    return version("aiohttp")
+
+
+CONTESTANTS = {
+    "nontax": nontax_one,
+    "nontax-bulk": nontax_bulk,
+    "pycurl": pycurl_one,
+    "requests": requests_one,
+    "requests-threads": requests_threads,
+    "httpx": httpx_one,
+    "httpx-async": httpx_async,
+    "aiohttp": aiohttp_async,
+}
+
+
+def main() -> None:
+    name, text = sys.argv[1:]
+    job = Job(**json.loads(text))
+    meter = Meter(job.server_pid)
+    version = CONTESTANTS[name](job, meter)
+    cost = Cost(job.bills, meter.wall, meter.cpu, meter.server_cpu, peak_kib(), version)
+    print(json.dumps(asdict(cost)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""What was measured: as numbers, as a table for the terminal, as JSON, and against the goals."""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+
+from contestants import Cost
+
+MANY = 16
+TITLES = {
+    1: {
+        "bare-easy": "C, curl_easy_perform",
+        "nontax": "nontax, insert_bill",
+        "pycurl": "pycurl",
+        "requests": "requests, Session",
+        "httpx": "httpx, Client",
+    },
+    MANY: {
+        "bare-multi": "C, curl multi and epoll",
+        "nontax-bulk": "nontax, insert_bills",
+        "aiohttp": "aiohttp",
+        "httpx-async": "httpx, AsyncClient",
+        "requests-threads": "requests, 16 threads",
+    },
+}
+HEADINGS = {1: "One bill at a time", MANY: f"{MANY} bills in flight"}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median with the smallest and the largest value."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        return cls(statistics.median(values), min(values), max(values))
+
+    def text(self, digits: int = 0) -> str:
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f}-{self.high:.{digits}f})"
+
+
+@dataclass
+class Report:
+    """Everything that one run of the benchmarks has measured.
+
+    costs: by contestant, one for each round. foreign: by round, the share of all cores that went to
+    processes that are none of ours. imports_ms: by module ("pass": none), one for each round.
+    memory_kib: peak memory by number of bills. second_thread: pairs of rates, beside a bulk run and
+    alone. notes: what was left out, and why.
+    """
+
+    machine: dict[str, str]
+    settings: dict[str, object]
+    costs: dict[str, list[Cost]] = field(default_factory=dict)
+    foreign: list[float] = field(default_factory=list)
+    imports_ms: dict[str, list[float]] = field(default_factory=dict)
+    memory_kib: dict[int, int] = field(default_factory=dict)
+    second_thread: list[tuple[float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def cpu_us(self, name: str) -> Spread:
+        return Spread.of([cost.cpu_us for cost in self.costs[name]])
+
+    def per_second(self, name: str) -> Spread:
+        return Spread.of([cost.per_second for cost in self.costs[name]])
+
+    def server_busy(self, name: str) -> float:
+        return statistics.median(cost.server_cpu / cost.wall for cost in self.costs[name])
+
+    def peak_mb(self, name: str) -> float:
+        return max(cost.peak_kib for cost in self.costs[name]) / 1024
+
+    def ratio(self, name: str, base: str, value: Callable[[Cost], float]) -> Spread | None:
+        """One contestant's value as a multiple of another's, round by round."""
+        if name not in self.costs or base not in self.costs:
+            return None
+        pairs = zip(self.costs[name], self.costs[base], strict=True)
+        return Spread.of([value(one) / value(other) for one, other in pairs])
+
+    def import_ms(self, name: str) -> list[float]:
+        """CPU time that `import NAME` adds to the start of Python, round by round."""
+        pairs = zip(self.imports_ms[name], self.imports_ms["pass"], strict=True)
+        return [one - nothing for one, nothing in pairs]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A goal, and how it went. measured is None where it was not measured.
+
+    bare: what the C program alone reaches against the same peer, which is where libcurl ends.
+    """
+
+    text: str
+    limit: float
+    at_most: bool
+    measured: Spread | None
+    bare: Spread | None = None
+
+    @property
+    def met(self) -> bool | None:
+        if self.measured is None:
+            return None
+        value = self.measured.median
+        return value <= self.limit if self.at_most else value >= self.limit
+
+
+def goals(report: Report) -> list[Goal]:
+    def cpu(name: str, base: str) -> Spread | None:
+        return report.ratio(name, base, lambda cost: cost.cpu_us)
+
+    def speed(name: str, base: str) -> Spread | None:
+        return report.ratio(name, base, lambda cost: cost.per_second)
+
+    def at_most(
+        text: str, limit: float, measured: Spread | None, bare: Spread | None = None
+    ) -> Goal:
+        return Goal(text, limit, True, measured, bare)
+
+    def at_least(
+        text: str, limit: float, measured: Spread | None, bare: Spread | None = None
+    ) -> Goal:
+        return Goal(text, limit, False, measured, bare)
+
+    imports = memory = thread = None
+    if {"nontax", "pycurl"} <= report.imports_ms.keys():
+        pairs = zip(report.import_ms("nontax"), report.import_ms("pycurl"), strict=True)
+        imports = Spread.of([ours / theirs for ours, theirs in pairs])
+    if len(report.memory_kib) > 1:
+        few, *_, many = (report.memory_kib[count] for count in sorted(report.memory_kib))
+        memory = Spread.of([(many - few) / 1024])
+    if report.second_thread:
+        thread = Spread.of([beside / alone for beside, alone in report.second_thread])
+    most = f"{max(report.memory_kib, default=0):,}"
+    bare_requests = speed("bare-multi", "requests-threads")
+    bare_aiohttp = speed("bare-multi", "aiohttp")
+    return [
+        at_most("one: CPU per bill, x C", 1.15, cpu("nontax", "bare-easy")),
+        at_most(
+            "one: CPU per bill, x requests",
+            0.2,
+            cpu("nontax", "requests"),
+            cpu("bare-easy", "requests"),
+        ),
+        at_most("import, x pycurl", 1.3, imports),
+        at_least("bulk: bills/s, x C", 0.8, speed("nontax-bulk", "bare-multi")),
+        at_least(
+            "bulk: bills/s, x requests in threads",
+            20,
+            speed("nontax-bulk", "requests-threads"),
+            bare_requests,
+        ),
+        at_least("bulk: bills/s, x aiohttp", 5, speed("nontax-bulk", "aiohttp"), bare_aiohttp),
+        at_most(f"bulk: {most} bills, MB over 1,000", 10, memory),
+        at_least("bulk: speed left to a second thread", 0.9, thread),
+    ]
+
+
+def as_json(report: Report) -> dict[str, object]:
+    found = asdict(report)
+    found["goals"] = [asdict(goal) | {"met": goal.met} for goal in goals(report)]
+    return found
+
+
+def table(report: Report) -> Iterator[str]:
+    for name, value in report.machine.items():
+        yield f"{name:<12} {value}"
+    if report.foreign:
+        share = Spread.of([100 * share for share in report.foreign])
+        yield f"{'other load':<12} {share.text()} % of all cores, by round"
+    for in_flight, titles in TITLES.items():
+        names = [name for name in titles if name in report.costs]
+        if not names:
+            continue
+        base = next(iter(titles))
+        yield ""
+        yield (
+            f"{HEADINGS[in_flight]:<24} {'CPU us/bill':>18} {'x C':>18} {'bills/s':>22} "
+            f"{'server busy':>11} {'peak MB':>8}"
+        )
+        for name in names:
+            ratio = report.ratio(name, base, lambda cost: cost.cpu_us)
+            yield (
+                f"{titles[name]:<24} {report.cpu_us(name).text():>18} "
+                f"{ratio.text(2) if ratio else '':>18} {report.per_second(name).text():>22} "
+                f"{report.server_busy(name):>11.0%} {report.peak_mb(name):>8.1f}"
+            )
+    if report.imports_ms:
+        yield ""
+        yield f"{'Import':<24} {'CPU ms':>18}"
+        for name in report.imports_ms:
+            if name != "pass":
+                yield f"{name:<24} {Spread.of(report.import_ms(name)).text(1):>18}"
+    if report.memory_kib:
+        yield ""
+        yield f"{'Bulk run, peak MB':<24}"
+        for count, kib in report.memory_kib.items():
+            yield f"{count:>11,} bills {kib / 1024:>25.1f}"
+    yield ""
+    yield f"{'Goals':<40} {'':>8} {'measured':>20} {'':<12} {'C alone':>8}"
+    for goal in goals(report):
+        word = {True: "met", False: "MISSED", None: "not measured"}[goal.met]
+        limit = f"{'<=' if goal.at_most else '>='} {goal.limit:g}"
+        found = goal.measured.text(2) if goal.measured else ""
+        bare = f"{goal.bare.median:.2f}" if goal.bare else ""
+        yield f"{goal.text:<40} {limit:>8} {found:>20} {word:<12} {bare:>8}".rstrip()
+    for note in report.notes:
+        yield f"note: {note}"
