@@ -40,8 +40,6 @@ BARE = {"bare-easy": "bare_easy.c", "bare-multi": "bare_multi.c"}
 MODULES = ("nontax", "pycurl", "requests", "httpx", "aiohttp")
 PARTS = ("imports", "memory", "second-thread")
 IN_FLIGHT = {name: in_flight for in_flight, names in TITLES.items() for name in names}
-NEEDS = {"nontax-bulk": "insert_bills"}
-NEEDS |= dict.fromkeys(("memory", "second-thread"), "insert_bills")
 Say = Callable[[str], None]
 # As long as WeChat's, and of characters that need no encoding.
 TOKEN = "ACCESS_TOKEN_of_the_finance_bureau_" * 4
@@ -207,9 +205,6 @@ def progress(line: str) -> None:
 
 def missing(name: str) -> str | None:
     """Why a contestant or a part cannot run here; None: it can."""
-    method = NEEDS.get(name)
-    if method and not hasattr(nontax.Client, method):
-        return f"nontax.Client has no {method}"
     module = name.split("-", maxsplit=1)[0]
     if name in CONTESTANTS and importlib.util.find_spec(module) is None:
         return f"{module} is not installed"
