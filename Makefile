@@ -160,6 +160,9 @@ ctest-valgrind: $(CTEST_C:tests/core/%.c=build/gcc/tests/%)
 # safe-path mode keeps the source tree from coming first in the processes that tests start.
 VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 
+# What does not run the extension is not run again.
+PURE_PYTHON = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*"
+
 # A test may hide the report of a process it started: reports go to files, and any file is a failure.
 # With --capture=sys the last words of pytest's own process are shown too.
 REPORT = $(CURDIR)/build/$*/report
@@ -180,7 +183,7 @@ pytest-asan pytest-poll: pytest-%: $(VENV)/installed ## run with the sanitized o
 	@echo "pytest  $*"
 	@rm -f $(REPORT)*
 	@$(VARIANT_ENV) $(BIN)/pytest -q -m "not build" -p no:cacheprovider --durations=5 \
-		--capture=sys; status=$$?; for report in $(REPORT)*; do \
+		--capture=sys $(PURE_PYTHON); status=$$?; for report in $(REPORT)*; do \
 			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
 		done; exit $$status
 
@@ -195,8 +198,12 @@ wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a c
 	@$(BIN)/pytest -q -m build
 
 .PHONY: bench
-bench: build $(VENV)/bench-installed ## the benchmarks
-	@$(BIN)/python benchmarks/run.py
+bench: build $(VENV)/bench-installed ## the benchmarks (ARGS=--quick for rough numbers)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+.PHONY: bench-slow
+bench-slow: build $(VENV)/bench-installed ## what a slow link makes of it
+	@$(BIN)/python benchmarks/slow_link.py
 
 $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<

@@ -22,6 +22,7 @@ SLOW_BILLS_PER_SECOND = 160
 # `mirror` is what makes nginx read the body before it replies; empty_gif refuses a POST at no cost,
 # which leads to the reply. Below SLOW replies are handed out at a fixed pace: requests queue.
 CONFIG = """\
+{user}
 daemon off;
 master_process off;
 pid {folder}/nginx.pid;
@@ -106,6 +107,8 @@ def running_nginx(
         config.write_text(
             CONFIG.format(
                 folder=folder,
+                # Its usual other user does not exist in a namespace without real root.
+                user="user root;" if os.geteuid() == 0 else "",
                 log=f"{log} session" if logging else "off",
                 pace=SLOW_BILLS_PER_SECOND,
                 address=address,

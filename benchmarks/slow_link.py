@@ -173,8 +173,7 @@ def ways() -> Iterator[tuple[str, Callable[[Place], list[float]]]]:
     yield "nontax, a new client for each bill", new_clients
     yield "nontax, one client, closed each time", closed_client
     yield "nontax, one client", kept_client
-    if hasattr(nontax.Client, "insert_bills"):
-        yield f"nontax, insert_bills, {MANY} in flight", bulk
+    yield f"nontax, insert_bills, {MANY} in flight", bulk
 
 
 def near_end() -> None:
