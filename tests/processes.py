@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -18,7 +19,7 @@ from typing import Any, Self
 import nontax
 from nontax.sandbox.certificates import Certificates
 
-GUARD = 50.0  # Seconds; only so that a broken test ends.
+GUARD = 30.0  # Seconds; only so that a broken test ends.
 CODE = "682000000001"
 OPENID = "oSandboxScripted000000000000"
 
@@ -97,6 +98,7 @@ class Child:
     ) -> None:
         self._token: str | None = setup.get("client", {}).get("access_token")
         self._told: list[str] = []
+        self._ended = False
         program = _PROGRAM.format(
             folder=str(Path(__file__).parent),
             source=textwrap.dedent(inspect.getsource(function)),
@@ -111,6 +113,8 @@ class Child:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | dict(env or {}),
+            # A process group of its own, so that processes which it forks end with it.
+            start_new_session=True,
         )
         self._setup = json.dumps(setup)
 
@@ -126,9 +130,10 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+        if not self._ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
 
     def _say(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -154,6 +159,8 @@ class Child:
     def finish(self, status: int = 0) -> tuple[list[dict[str, Any]], str]:
         """Wait for the child's end: what it has told since `hear()`, and its stderr."""
         rest, stderr = self.process.communicate(timeout=GUARD)
+        # Its pipes are closed: it has ended, and so has all that it has forked.
+        self._ended = True
         assert self.process.returncode == status, stderr
         assert self._token is None or self._token not in "".join(self._told) + rest + stderr
         return [json.loads(line) for line in rest.splitlines()], stderr

@@ -164,10 +164,11 @@ class Sandbox:
             stopping=self._stopping,
             log=self._log,
         )
-        connection.start()
+        # Listed before it can serve: whoever has seen a reply may close its connection.
         with self._connections_lock:
             self._connections = [other for other in self._connections if other.is_alive()]
             self._connections.append(connection)
+            connection.start()
 
     # Where it is and what it takes
 
