@@ -270,6 +270,45 @@ def test_forks_while_other_threads_are_in_a_call(
     assert len(world.requests) == len(world.bills) == told["inserted"] + 60
 
 
+def fork_among_handshakes(talk: Talk) -> None:
+    """Fork while other threads are inside the TLS library; each child needs it at once."""
+    import os
+    import threading
+
+    import nontax
+
+    def shake_hands() -> None:
+        try:
+            client.insert_bill(talk.setup["bill"])
+        except nontax.TLSError:
+            return
+        raise AssertionError("the certificate is not to be trusted")
+
+    def go_on() -> None:
+        while not stop.is_set():
+            shake_hands()
+
+    stop = threading.Event()
+    client = talk.client()
+    threads = [threading.Thread(target=go_on) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(talk.setup["forks"]):
+        pid = os.fork()
+        if pid == 0:
+            shake_hands()
+            os._exit(0)
+        assert os.waitpid(pid, 0) == (pid, 0)
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_forks_while_other_threads_shake_hands(tls_sandbox: Sandbox) -> None:
+    client = {"access_token": TOKEN, "base_url": tls_sandbox.base_url}
+    assert run(fork_among_handshakes, client=client, bill=bill(), forks=30) == []
+
+
 def fork_in_the_token_source(talk: Talk) -> None:
     """The token source starts a process by os.fork(), and both come back from it."""
     import os

@@ -237,14 +237,15 @@ def test_ctrl_c_between_two_attempts() -> None:
 
 def wait_in_the_token_source(talk: Talk) -> None:
     """Ask for the token as late as the test allows."""
-    from threading import Event
 
     def source(stale: str | None) -> str:
         if (stale is not None) is talk.setup["stale"] and not waited:
             waited.append(True)
             talk.tell(stale=stale is not None)
             del stale
-            Event().wait()
+            # Not in a lock: Python can miss a signal that comes on the way into one.
+            while True:
+                pass
         return str(talk.setup["tokens"][len(waited)])
 
     waited: list[bool] = []
@@ -452,9 +453,11 @@ def interrupt_the_main_thread(talk: Talk) -> None:
     import threading
 
     thread = threading.Thread(target=talk.insert, args=(talk.client(), talk.setup["bill"]))
-    thread.start()
     try:
-        threading.Event().wait()
+        thread.start()
+        # Not in a lock: Python can miss a signal that comes on the way into one.
+        while True:
+            pass
     except KeyboardInterrupt as error:
         talk.tell_error(error)
     thread.join()

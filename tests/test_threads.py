@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from bills import bill
-from processes import CODE, Child, Server, Talk
+from processes import CODE, Child, Server, Talk, run
 
 import nontax
 from nontax.sandbox import Sandbox, faults
@@ -146,10 +146,11 @@ def test_closing_while_others_insert_disturbs_nobody(
     sandbox: Sandbox, client: nontax.Client, pool: ThreadPoolExecutor
 ) -> None:
     calls = [pool.submit(client.insert_bill, bill()) for _ in range(300)]
-    while not all(call.done() for call in calls):
+    codes = set()
+    for call in calls:
         client.close()
-    taken = {there.code for there in sandbox.bills.values()}
-    assert {call.result().code for call in calls} == taken
+        codes.add(call.result().code)
+    assert codes == {there.code for there in sandbox.bills.values()}
     assert len(sandbox.requests) == 300
 
 
@@ -297,6 +298,34 @@ def test_daemon_threads_in_tls_end_with_the_interpreter(
                 connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 80\r\n\r\n{")
             child.go_on()
             assert child.finish() == ([{"last": "word"}], "")
+
+
+def shake_hands_to_the_end(talk: Talk) -> None:
+    """End the program while threads are inside the TLS library."""
+    import threading
+
+    import nontax
+
+    def insert() -> None:
+        while True:
+            try:
+                client.insert_bill(talk.setup["bill"])
+            except nontax.TLSError:
+                busy.release()
+
+    client = talk.client()
+    busy = threading.Semaphore(0)
+    for _ in range(6):
+        threading.Thread(target=insert, daemon=True).start()
+    for _ in range(8):
+        busy.acquire()
+
+
+def test_the_tls_library_outlives_the_threads_that_are_in_it(tls_sandbox: Sandbox) -> None:
+    # The sandbox's certificate is not trusted: handshakes are all that there is.
+    client = {"access_token": TOKEN, "base_url": tls_sandbox.base_url}
+    for _ in range(6):
+        assert run(shake_hands_to_the_end, client=client, bill=bill()) == []
 
 
 def test_other_threads_in_a_call_hold_the_interpreter_up(server: Server) -> None:

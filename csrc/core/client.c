@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "gate.h"
 #include "lane.h"
 #include "text.h"
 
@@ -40,7 +41,8 @@ const char *nontax_version(void)
 
 /* A fork copies the clients, but their connections stay the parent's: one process's bytes in the
  * other's TLS stream would destroy both. So the child forgets all lanes, unread and unfreed. Every
- * client's lock is held during the fork, so that no pool is copied half-changed. */
+ * client's lock is held during the fork, so that no pool is copied half-changed, and no thread is
+ * inside libcurl. */
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static nontax_client *registry;
 static atomic_uint generation;
@@ -52,6 +54,7 @@ unsigned nx_process_generation(void)
 
 static void before_fork(void)
 {
+    nx_gate_close();
     pthread_mutex_lock(&registry_lock);
     for (nontax_client *client = registry; client; client = client->next) {
         pthread_mutex_lock(&client->lock);
@@ -64,6 +67,7 @@ static void after_fork_in_parent(void)
         pthread_mutex_unlock(&client->lock);
     }
     pthread_mutex_unlock(&registry_lock);
+    nx_gate_open();
 }
 
 static void after_fork_in_child(void)
@@ -73,13 +77,10 @@ static void after_fork_in_child(void)
         client->idle = NULL;
         client->idle_count = 0;
         client->share = NULL;
-        for (int i = 0; i < CURL_LOCK_DATA_LAST; i++) {
-            /* Perhaps held by a thread that does not exist here; only its copy is used again. */
-            (void)pthread_mutex_init(&client->share_locks[i], NULL);
-        }
         pthread_mutex_unlock(&client->lock);
     }
     pthread_mutex_unlock(&registry_lock);
+    nx_gate_open_in_child();
 }
 
 /* ---- the library ------------------------------------------------------------------------- */
@@ -114,7 +115,8 @@ static void start(void)
         /* A blocking name look-up could not be interrupted, and would stop all calls of a lane. */
         nx_text_format(&start_why, "libcurl %s was built without a resolver that can wait",
                        curl->version);
-    } else if (pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
+    } else if (!nx_gate_close_at_exit() ||
+               pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0) {
         start_status = NONTAX_NO_MEMORY;
     } else {
         start_status = NONTAX_OK;
@@ -350,6 +352,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     registry = client;
     pthread_mutex_unlock(&registry_lock);
 
+    nx_gate_enter();
     status = copy_settings(client, settings, why);
     if (status == NONTAX_OK) {
         status = add_header(client, "Content-Type: application/json");
@@ -363,6 +366,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     if (status == NONTAX_OK) {
         status = try_options(client, why);
     }
+    nx_gate_leave();
     if (status != NONTAX_OK) {
         nontax_client_free(client);
         return status;
@@ -401,10 +405,12 @@ void nontax_client_free(nontax_client *client)
         client->next->previous = client->previous;
     }
     pthread_mutex_unlock(&registry_lock);
+    nx_gate_enter();
     if (client->share) {
         (void)curl_share_cleanup(client->share); /* no lane is left that could use it */
     }
     curl_slist_free_all(client->headers);
+    nx_gate_leave();
     for (int i = 0; i < CURL_LOCK_DATA_LAST; i++) {
         (void)pthread_mutex_destroy(&client->share_locks[i]);
     }

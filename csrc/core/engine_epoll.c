@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "gate.h"
 #include "memory.h"
 
 enum { EVENTS_AT_ONCE = 64 };
@@ -116,20 +117,20 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
     struct epoll_event events[EVENTS_AT_ONCE];
     int64_t next = engine->curl_due < until ? engine->curl_due : until;
     int count = epoll_wait(engine->epoll, events, EVENTS_AT_ONCE, wait_ms(next));
+    CURLMcode code = CURLM_OK;
     *happened = count > 0;
-    for (int i = 0; i < count; i++) {
-        CURLMcode code = handle_event(engine, &events[i]);
-        if (code != CURLM_OK) {
-            return code;
-        }
+    nx_gate_enter();
+    for (int i = 0; i < count && code == CURLM_OK; i++) {
+        code = handle_event(engine, &events[i]);
     }
-    if (engine->curl_due <= nx_now_ms()) {
+    if (code == CURLM_OK && engine->curl_due <= nx_now_ms()) {
         int running = 0;
         *happened = true;
         engine->curl_due = NX_NEVER; /* libcurl sets the next one in this call */
-        return curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        code = curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
-    return CURLM_OK;
+    nx_gate_leave();
+    return code;
 }
 
 int nx_engine_descriptor(nx_engine *engine)

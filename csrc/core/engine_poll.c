@@ -6,6 +6,7 @@
 #include <limits.h>
 
 #include "client.h"
+#include "gate.h"
 #include "memory.h"
 
 struct nx_engine {
@@ -36,7 +37,9 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
     /* Returns at once when a transfer was added since the last turn. */
     CURLMcode code = curl_multi_poll(engine->multi, NULL, 0, wait_ms, &ready);
     if (code == CURLM_OK) {
+        nx_gate_enter();
         code = curl_multi_perform(engine->multi, &engine->running);
+        nx_gate_leave();
     }
     *happened = ready > 0 || engine->running != before;
     return code;

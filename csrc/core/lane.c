@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "gate.h"
 #include "list.h"
 #include "retry.h"
 
@@ -74,10 +75,13 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
     lane->sockets.count = parallel;
     lane->sockets.list = nx_calloc((size_t)parallel, sizeof *lane->sockets.list);
+    nx_gate_enter();
     lane->multi = curl_multi_init();
-    if (!lane->sockets.list || !lane->multi ||
-        curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) != CURLM_OK ||
-        nx_engine_new(lane->multi, &lane->engine) != NONTAX_OK) {
+    bool made = lane->sockets.list && lane->multi &&
+                curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
+                nx_engine_new(lane->multi, &lane->engine) == NONTAX_OK;
+    nx_gate_leave();
+    if (!made) {
         nontax_lane_free(lane);
         return NONTAX_NO_MEMORY;
     }
@@ -99,6 +103,7 @@ void nontax_lane_free(nontax_lane *lane)
         return; /* a parent's lane is forgotten, with its memory: freeing it would close sockets */
     }
     nontax_call *call;
+    nx_gate_enter();
     while ((call = nx_lane_any(lane))) {
         nontax_lane_cancel(lane, call);
     }
@@ -110,6 +115,7 @@ void nontax_lane_free(nontax_lane *lane)
     if (lane->multi) {
         (void)curl_multi_cleanup(lane->multi); /* nothing could be done if it failed */
     }
+    nx_gate_leave();
     nx_engine_free(lane->engine);
     nx_free(lane->sockets.list);
     nx_free(lane);
@@ -380,7 +386,9 @@ nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call)
         return NONTAX_WRONG_PROCESS;
     }
     if (call->state == NX_CALL_READY) {
+        nx_gate_enter();
         begin(lane, call);
+        nx_gate_leave();
     } else {
         nx_list_append(&lane->done, call);
     }
@@ -401,12 +409,14 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     int64_t due = earliest_due(lane);
     int64_t until = wait_ms > 0 && !lane->done.first ? now + wait_ms : 0;
     CURLMcode code = nx_engine_turn(lane->engine, due < until ? due : until, &happened);
+    nx_gate_enter();
     if (code != CURLM_OK) {
         break_lane(lane, code);
     }
     collect(lane);
     expire(lane);
     begin_due(lane);
+    nx_gate_leave();
     nx_engine_arm(lane->engine, earliest_due(lane));
     lane->last_step = nx_now_ms();
     return happened ? NONTAX_STEP_BUSY : NONTAX_STEP_IDLE;
@@ -440,7 +450,9 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
         return;
     }
     if (call->state == NX_CALL_RUNNING) {
+        nx_gate_enter();
         abandon(lane, call, false);
+        nx_gate_leave();
     } else {
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
     }
