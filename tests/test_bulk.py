@@ -31,6 +31,20 @@ def by_index(outcomes: list[Outcome]) -> dict[int, Outcome]:
     return found
 
 
+def interrupt_after(sandbox: Sandbox, requests: int) -> threading.Thread:
+    """Send Ctrl-C to the main thread once the sandbox has so many requests."""
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def interrupt() -> None:
+        sandbox.wait_for_requests(requests, timeout=10)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    return interrupter
+
+
 def test_every_bill_comes_out_once(sandbox: Sandbox, client: nontax.Client) -> None:
     sent = list(bills(500))
     outcomes = by_index(list(client.insert_bills(sent, concurrency=8)))
@@ -205,18 +219,10 @@ def test_close_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> No
     """Ctrl-C loses nothing: the iterator goes on, and close() gives the rest."""
     sandbox.misbehave(faults.NeverAnswer(), times=4)
     run = client.insert_bills(bills(4), concurrency=4)
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        sandbox.wait_for_requests(4, timeout=10)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    helper = threading.Thread(target=interrupt)
-    helper.start()
+    interrupter = interrupt_after(sandbox, 4)
     with pytest.raises(KeyboardInterrupt):
         next(run)
-    helper.join()
+    interrupter.join()
     outcomes = by_index(run.close())
     assert set(outcomes) == {0, 1, 2, 3}
     assert {outcome.outcome for outcome in outcomes.values()} == {"in_doubt"}
@@ -227,18 +233,10 @@ def test_close_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> No
 def test_going_on_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> None:
     sandbox.misbehave(faults.Delay(0.4), times=1)
     run = client.insert_bills(bills(3), concurrency=1)
-    main = threading.main_thread().ident
-    assert main is not None
-
-    def interrupt() -> None:
-        sandbox.wait_for_requests(1, timeout=10)
-        signal.pthread_kill(main, signal.SIGINT)
-
-    helper = threading.Thread(target=interrupt)
-    helper.start()
+    interrupter = interrupt_after(sandbox, 1)
     with pytest.raises(KeyboardInterrupt):
         next(run)
-    helper.join()
+    interrupter.join()
     assert [outcome.outcome for outcome in run] == ["inserted"] * 3
     assert len(sandbox.requests) == 3
 

@@ -141,23 +141,42 @@ static bool is_loopback(const char *host)
            (inet_pton(AF_INET, host, &address) == 1 && ntohl(address.s_addr) >> 24 == 127);
 }
 
-static nontax_status check_base_url(nontax_client *client, CURLU *url, const char *text,
-                                    nontax_text *why)
+/* Scheme and host, to be freed with curl_free() in any case. */
+static CURLUcode split_url(const char *text, unsigned flags, char **scheme, char **host)
 {
-    char *scheme = NULL, *host = NULL;
-    nontax_status status = NONTAX_BAD_SETTING;
-    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+    CURLU *url = curl_url();
+    CURLUcode code = url ? CURLUE_OK : CURLUE_OUT_OF_MEMORY;
+    *scheme = *host = NULL;
     if (code == CURLUE_OK) {
-        code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
+        code = curl_url_set(url, CURLUPART_URL, text, flags);
     }
     if (code == CURLUE_OK) {
-        code = curl_url_get(url, CURLUPART_HOST, &host, 0);
+        code = curl_url_get(url, CURLUPART_SCHEME, scheme, 0);
     }
+    if (code == CURLUE_OK) {
+        code = curl_url_get(url, CURLUPART_HOST, host, 0);
+    }
+    curl_url_cleanup(url);
+    return code;
+}
+
+static nontax_status refuse_url(nontax_text *why, const char *name, CURLUcode code)
+{
     if (code == CURLUE_OUT_OF_MEMORY) {
-        status = NONTAX_NO_MEMORY;
-    } else if (code != CURLUE_OK) {
-        nx_text_format(why, "base_url is not a URL: %s", curl_url_strerror(code));
-    } else if (strpbrk(text, "@?#")) { /* also where the part behind it is empty */
+        return NONTAX_NO_MEMORY;
+    }
+    nx_text_format(why, "%s is not a URL: %s", name, curl_url_strerror(code));
+    return NONTAX_BAD_SETTING;
+}
+
+static nontax_status check_base_url(nontax_client *client, nontax_text *why)
+{
+    char *scheme, *host;
+    nontax_status status = NONTAX_BAD_SETTING;
+    CURLUcode code = split_url(client->base_url, 0, &scheme, &host);
+    if (code != CURLUE_OK) {
+        status = refuse_url(why, "base_url", code);
+    } else if (strpbrk(client->base_url, "@?#")) { /* also where the part behind it is empty */
         nx_text_format(why, "base_url must have neither a user, a query nor a fragment");
     } else if (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) {
         nx_text_format(why, "base_url must begin with https://");
@@ -177,24 +196,11 @@ static nontax_status check_proxy(const char *text, nontax_text *why)
 {
     static const char *const schemes[] = {"http",    "https",  "socks4",
                                           "socks4a", "socks5", "socks5h"};
-    char *scheme = NULL, *host = NULL;
+    char *scheme, *host;
     nontax_status status = NONTAX_BAD_SETTING;
-    CURLU *url = curl_url();
-    CURLUcode code = url ? CURLUE_OK : CURLUE_OUT_OF_MEMORY;
-    if (code == CURLUE_OK) {
-        code =
-            curl_url_set(url, CURLUPART_URL, text, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME);
-    }
-    if (code == CURLUE_OK) {
-        code = curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
-    }
-    if (code == CURLUE_OK) {
-        code = curl_url_get(url, CURLUPART_HOST, &host, 0);
-    }
-    if (code == CURLUE_OUT_OF_MEMORY) {
-        status = NONTAX_NO_MEMORY;
-    } else if (code != CURLUE_OK) {
-        nx_text_format(why, "proxy is not a URL: %s", curl_url_strerror(code));
+    CURLUcode code = split_url(text, CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME, &scheme, &host);
+    if (code != CURLUE_OK) {
+        status = refuse_url(why, "proxy", code);
     } else {
         for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
             status = strcmp(scheme, schemes[i]) == 0 ? NONTAX_OK : status;
@@ -205,7 +211,6 @@ static nontax_status check_proxy(const char *text, nontax_text *why)
     }
     curl_free(scheme);
     curl_free(host);
-    curl_url_cleanup(url);
     return status;
 }
 
@@ -251,10 +256,7 @@ static nontax_status copy_settings(nontax_client *client, const nontax_settings 
         !copy_text(&client->proxy, settings->proxy)) {
         return NONTAX_NO_MEMORY;
     }
-    CURLU *url = curl_url();
-    nontax_status status =
-        url ? check_base_url(client, url, client->base_url, why) : NONTAX_NO_MEMORY;
-    curl_url_cleanup(url);
+    nontax_status status = check_base_url(client, why);
     if (status == NONTAX_OK && client->proxy && *client->proxy) {
         status = check_proxy(client->proxy, why);
     }

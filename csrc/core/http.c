@@ -92,7 +92,7 @@ static size_t receive_reply(char *data, size_t size, size_t count, void *context
 
 /* ---- options ----------------------------------------------------------------------------- */
 
-nontax_status nx_refuse_option(nontax_text *why, const char *option, CURLcode code)
+static nontax_status refuse_option(nontax_text *why, const char *option, CURLcode code)
 {
     nx_text_format(why, "libcurl %s refuses %s: %s", curl_version_info(CURLVERSION_NOW)->version,
                    option, curl_easy_strerror(code));
@@ -103,7 +103,7 @@ nontax_status nx_refuse_option(nontax_text *why, const char *option, CURLcode co
     do {                                                                                           \
         CURLcode set_code = curl_easy_setopt(transfer->easy, option, value);                       \
         if (set_code != CURLE_OK) {                                                                \
-            return nx_refuse_option(why, #option, set_code);                                       \
+            return refuse_option(why, #option, set_code);                                          \
         }                                                                                          \
     } while (0)
 
@@ -158,7 +158,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     /* A name look-up that hangs must not hold up whoever ends the call. */
     CURLcode code = curl_easy_setopt(transfer->easy, CURLOPT_QUICK_EXIT, 1L);
     if (code != CURLE_OK && code != CURLE_UNKNOWN_OPTION) {
-        return nx_refuse_option(why, "CURLOPT_QUICK_EXIT", code);
+        return refuse_option(why, "CURLOPT_QUICK_EXIT", code);
     }
 #endif
     return NONTAX_OK;
@@ -230,7 +230,7 @@ static nontax_status build_url(nx_buffer *url, const char *base, const char *pat
     return append_encoded(url, token);
 }
 
-/* Leaves no trace of the token: neither here nor in libcurl's copy of the URL. */
+/* The token is wiped here; libcurl's copy of the URL can only be made to be freed. */
 static void forget_url(nx_transfer *transfer)
 {
     nx_buffer_clear(&transfer->url, KEEP_BUFFER);
@@ -313,8 +313,6 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const char *token
     } else if (!sent) {
         result->cause = is_tls_failure(code) ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
         write_reason(result, "", detail);
-    } else if (result->timed_out) {
-        write_reason(result, "no complete answer came in time", detail);
     } else if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK) {
         write_reason(result, "the connection ended before an answer came", "");
     } else {

@@ -58,7 +58,4 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
  * time was over, or for another reason. */
 void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *result);
 
-/* "CURLOPT_X could not be set: …" */
-nontax_status nx_refuse_option(nontax_text *why, const char *option, CURLcode code);
-
 #endif

@@ -5,12 +5,11 @@
 #include "nontax.h"
 
 typedef enum nx_kind {
-    NX_TEXT,    /* a string that is not blank */
-    NX_FEN,     /* an amount: an integer number of fen, not negative */
-    NX_TIME,    /* Unix seconds of ten digits, as an integer or a string */
-    NX_OBJECT,  /* has members: the rows below it that are one deeper */
-    NX_WRAPPER, /* an object whose members may stand in its parent instead */
-    NX_INTEGER  /* only in replies */
+    NX_TEXT,   /* a string that is not blank */
+    NX_FEN,    /* an amount: an integer number of fen, not negative */
+    NX_TIME,   /* Unix seconds of ten digits, as an integer or a string */
+    NX_OBJECT, /* has members: the rows below it that are one deeper */
+    NX_WRAPPER /* an object whose members may stand in its parent instead */
 } nx_kind;
 
 /* One field. Rows are an outline: a row's members follow it, one deeper. */

@@ -270,12 +270,17 @@ static void begin(nontax_lane *lane, nontax_call *call)
     }
 }
 
-static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
+static void stop_running(nontax_lane *lane, nontax_call *call)
 {
     nx_list_remove(&lane->running, call);
-    nx_transfer_note_socket(call->transfer, &lane->sockets);
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
+}
+
+static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
+{
+    nx_transfer_note_socket(call->transfer, &lane->sockets);
+    stop_running(lane, call);
     nx_transfer_finish(call->transfer, code, call->interface, call->token.data, &call->result,
                        &call->fields);
     call->result.fields = call->fields;
@@ -309,9 +314,7 @@ static void collect(nontax_lane *lane)
 /* Takes a call's transfer away before its end. */
 static void abandon(nontax_lane *lane, nontax_call *call, bool timed_out)
 {
-    nx_list_remove(&lane->running, call);
-    CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
-    lane->broken = lane->broken || removed != CURLM_OK;
+    stop_running(lane, call);
     nx_transfer_abandon(call->transfer, timed_out, &call->result);
     detach_transfer(lane, call);
 }
@@ -433,8 +436,7 @@ nontax_call *nontax_lane_take(nontax_lane *lane)
 
 void nx_lane_drain(nontax_lane *lane)
 {
-    /* TLS may need several steps for one answer; a server that sends without end must not hold us.
-     */
+    /* TLS may need several steps for one answer, but an endless one must not hold us. */
     for (int steps = 0; steps < 16 && nontax_lane_step(lane, 0) == NONTAX_STEP_BUSY; steps++) {
     }
 }

@@ -91,19 +91,9 @@ static void mask_strings(cJSON *item, const char *token)
     }
 }
 
-/* Whether a documented field of the reply can be used as it stands; *why says what is wrong. */
-static bool usable(const nx_field *field, const cJSON *item, const char **why)
+/* Whether a documented field of the reply can be used as it stands. */
+static bool usable(const cJSON *item)
 {
-    if (!item) {
-        *why = "has no";
-        return false;
-    }
-    if (field->kind == NX_INTEGER) {
-        *why = "has an unusable";
-        return cJSON_IsNumber(item) && fabs(item->valuedouble) < 9007199254740992.0 &&
-               item->valuedouble == (double)(int64_t)item->valuedouble;
-    }
-    *why = "has an unusable";
     return cJSON_IsString(item) && *item->valuestring &&
            nx_utf8_valid(item->valuestring, strlen(item->valuestring));
 }
@@ -119,13 +109,13 @@ static void read_success(const nontax_interface *interface, const cJSON *reply, 
         const nx_field *field = &interface->reply_fields[i];
         bool twice = false;
         const cJSON *item = only_member(reply, field->name, &twice);
-        const char *why = NULL;
         if (twice) {
             in_doubt(result, "the reply says success, but has %s twice", field->name);
             return;
         }
-        if ((item || field->required) && !usable(field, item, &why)) {
-            in_doubt(result, "the reply says success, but %s %s", why, field->name);
+        if ((item || field->required) && !usable(item)) {
+            in_doubt(result, "the reply says success, but has %s %s", item ? "an unusable" : "no",
+                     field->name);
             return;
         }
     }

@@ -17,7 +17,8 @@ typedef struct entry {
 } entry;
 
 typedef struct run_object {
-    PyObject_HEAD client_object *client;
+    PyObject_HEAD
+    client_object *client;
     nontax_run *run;
     PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
     PyObject *bills;          /* an iterator; NULL: exhausted */
@@ -407,19 +408,17 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     self->client = (client_object *)Py_NewRef(client);
     self->make_outcome = Py_NewRef(make_outcome);
     self->bills = PyObject_GetIter(bills);
+    nontax_status status = NONTAX_OK;
     if (self->bills) {
-        switch (nontax_run_new(self->client->client, &settings, &self->run, &why)) {
-        case NONTAX_OK:
-            return (PyObject *)self;
-        case NONTAX_NO_MEMORY:
-            PyErr_NoMemory();
-            break;
-        default:
-            PyErr_SetString(PyExc_ValueError, why.text);
-        }
+        status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
-    Py_DECREF(self);
-    return NULL;
+    if (status != NONTAX_OK) {
+        raise_refusal(status, &why);
+    }
+    if (!self->run) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
 }
 
 static int run_traverse(PyObject *object, visitproc visit, void *arg)

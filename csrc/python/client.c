@@ -57,6 +57,15 @@ void raise_object(PyObject *error)
     }
 }
 
+void raise_refusal(nontax_status status, const nontax_text *why)
+{
+    if (status == NONTAX_NO_MEMORY) {
+        PyErr_NoMemory();
+    } else {
+        PyErr_SetString(PyExc_ValueError, why->text);
+    }
+}
+
 PyObject *take_exception(void)
 {
     PyObject *type = NULL, *value = NULL, *traceback = NULL;
@@ -313,17 +322,13 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         Py_DECREF(self);
         return NULL;
     }
-    switch (nontax_client_new(&settings, &self->client, &why)) {
-    case NONTAX_OK:
-        return (PyObject *)self;
-    case NONTAX_NO_MEMORY:
-        PyErr_NoMemory();
-        break;
-    default:
-        PyErr_SetString(PyExc_ValueError, why.text);
+    nontax_status status = nontax_client_new(&settings, &self->client, &why);
+    if (status != NONTAX_OK) {
+        raise_refusal(status, &why);
+        Py_DECREF(self);
+        return NULL;
     }
-    Py_DECREF(self);
-    return NULL;
+    return (PyObject *)self;
 }
 
 static int client_traverse(PyObject *object, visitproc visit, void *arg)

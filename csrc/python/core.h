@@ -25,7 +25,8 @@ PyObject *python_from_json(const cJSON *item);
 PyObject *client_type_new(PyObject *module);
 
 typedef struct client_object {
-    PyObject_HEAD nontax_client *client;
+    PyObject_HEAD
+    nontax_client *client;
     PyObject *access_token; /* a fixed one, checked; or NULL */
     PyObject *token_source; /* a callable, or NULL */
     PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
@@ -41,6 +42,8 @@ const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **pr
 
 /* Raises an exception object, taking over the reference; NULL: one is set already. */
 void raise_object(PyObject *error);
+/* Raises what a constructor of the core has refused. */
+void raise_refusal(nontax_status status, const nontax_text *why);
 /* Takes the exception that is set, as an instance with its traceback. */
 PyObject *take_exception(void);
 
