@@ -3,7 +3,7 @@
     import nontax
     nontax.insert_bill(bill, access_token="…")      # -> InsertedBill(code=…, openid=…)
 
-    client = nontax.Client(access_token="…")        # keeps its connections; serves all threads
+    client = nontax.Client(appid="wx…", secret="…") # keeps its connections; serves all threads
     client.insert_bill(bill)
 
 Every error is a `NontaxError` with an `outcome`: "rejected", "not_sent" or "in_doubt".
@@ -29,6 +29,18 @@ from nontax.errors import (
     TLSError,
     WeChatError,
 )
+from nontax.results import (
+    AuthData,
+    BillAuthUrl,
+    BillCard,
+    PdfUrl,
+    PlatformId,
+    Quota,
+    RidInfo,
+    Ticket,
+    UploadedPdf,
+)
+from nontax.token import OrdinaryToken, StableToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +54,9 @@ __version__ = _core.version
 __all__ = [
     "AccessTokenError",
     "AccountError",
+    "AuthData",
+    "BillAuthUrl",
+    "BillCard",
     "BillStateError",
     "Client",
     "DuplicateBillError",
@@ -52,11 +67,19 @@ __all__ = [
     "NontaxError",
     "NotAuthorizedError",
     "NotSentError",
+    "OrdinaryToken",
     "Outcome",
     "ParameterError",
+    "PdfUrl",
+    "PlatformId",
+    "Quota",
     "QuotaError",
+    "RidInfo",
+    "StableToken",
     "SystemBusyError",
     "TLSError",
+    "Ticket",
+    "UploadedPdf",
     "WeChatError",
     "errcode",
     "insert_bill",

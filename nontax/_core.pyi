@@ -16,8 +16,9 @@ class Client:
         *,
         make_error: Callable[..., BaseException],
         access_token: str | None,
-        token_source: Callable[[str | None], str] | None,
-        base_url: str,
+        token_source: Callable[..., str] | None,
+        timed_source: bool,
+        base_urls: tuple[str, ...],
         ca_file: str | None,
         proxy: str | None,
         connect_timeout: float,
@@ -26,7 +27,12 @@ class Client:
         allow_extra: bool,
     ) -> Client: ...
     def call(
-        self, interface: str, payload: object, access_token: str | None, /
+        self,
+        interface: str,
+        payload: object,
+        access_token: str | None,
+        seconds: float | None,
+        /,
     ) -> dict[str, Any]: ...
     def close(self) -> None: ...
 

@@ -1,96 +1,106 @@
-"""The client: what people call to insert bills."""
+"""The client: what people call."""
 
 import os
 
-from nontax import _core
+from nontax import _core, interfaces
 from nontax.bill import InsertedBill, Outcome
+from nontax.cached import Cached
 from nontax.errors import InvalidRequestError, make_error
+from nontax.pdf import Pdf
+from nontax.results import Ticket
+from nontax.settings import (
+    base_urls_of,
+    check_count,
+    check_path,
+    check_seconds,
+    check_text,
+)
+from nontax.token import FetchedToken, StableToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
     from types import TracebackType
-    from typing import SupportsFloat, SupportsIndex
+    from typing import SupportsIndex
 
     from nontax._core import Run
     from nontax.bill import Bill
+    from nontax.interfaces import Request, T
+    from nontax.pdf import PdfLike
+    from nontax.results import (
+        AuthData,
+        BillAuthUrl,
+        BillCard,
+        PdfUrl,
+        PlatformId,
+        Quota,
+        RidInfo,
+        UploadedPdf,
+    )
 
     TokenSource = Callable[[str | None], str]
 
-BASE_URL = "https://api.weixin.qq.com"
 
-
-# Settings are checked here because here their names are known.
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str")
-    if not value.isprintable():
-        raise ValueError(f"{name} has a character that cannot be in it")
-    return value
-
-
-def _path(name: str, value: "str | os.PathLike[str]") -> str:
-    try:
-        return _text(name, os.fspath(value))
-    except TypeError:
-        raise TypeError(f"{name} must be a str or a path") from None
-
-
-def _seconds(name: str, value: "SupportsFloat") -> float:
-    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number of seconds")
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = -1.0
-    if not 0.001 <= seconds <= 86_400:
-        raise ValueError(f"{name} must be between a millisecond and a day")
-    return seconds
-
-
-def _count(name: str, value: "SupportsIndex", lowest: int, highest: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an int")
-    count = value.__index__()
-    if not lowest <= count <= highest:
-        raise ValueError(f"{name} must be between {lowest} and {highest}")
-    return count
+def _from_environment(name: str) -> str | None:
+    return os.environ.get(name) or None
 
 
 class Client:
-    """Inserts bills, over connections that it keeps open between calls.
+    """All of WeChat's interfaces for fiscal e-bills, over connections that it keeps open.
 
-    access_token: str; a token that you have fetched. Without it, `token_source` is asked.
+    Its credentials are those of one account, given in one of three ways:
+
+    appid, secret: str; of the account. Access tokens are then fetched by a `StableToken`.
+    access_token: str; a token that you have fetched.
     token_source: callable `source(stale) -> str`. Called with None it returns the current access
         token; called with a token that WeChat has refused, a newer one. It is called from the
-        thread that inserts, possibly from several at once.
+        thread that makes a call, possibly from several at once.
+
     base_url: str; "https://…". "http://…" is allowed to this machine itself only (the sandbox).
+    fallback_base_urls: sequence of further hosts, each tried when nothing could be sent to those
+        before it. WeChat has https://api2.weixin.qq.com (for when the default cannot be reached),
+        and sh., sz. and hk.api.weixin.qq.com; that they serve the /nontax interfaces is not
+        confirmed. What may have been taken goes to no other host.
     ca_file: path of a PEM file with a private CA, trusted in place of the system's.
     proxy: str; URL of an HTTP proxy. None: as the environment says (https_proxy). "": none.
     connect_timeout: seconds for one connection, TLS included.
-    timeout: seconds for one whole call, repeats included.
+    timeout: seconds for one whole call, repeats and a token's fetch included.
     retries: how often a call is repeated that was certainly not taken: nothing could be sent, or
-        WeChat answered 72036 or 72054 (busy). What may have been taken is never repeated.
-    allow_extra: send fields that WeChat's page does not name, instead of refusing them.
+        WeChat answered 72036 or 72054 (busy). What may have been taken is never repeated, unless
+        the interface only reads.
+    allow_extra: send fields of a bill that WeChat's page does not name, instead of refusing them.
 
-    What is not given is read from NONTAX_ACCESS_TOKEN, NONTAX_BASE_URL and NONTAX_CA_FILE, if set.
+    What is not given is read from NONTAX_APPID and NONTAX_SECRET, or else NONTAX_ACCESS_TOKEN, and
+    from NONTAX_BASE_URL and NONTAX_CA_FILE, if set.
 
     One client serves all threads of a process, each on a connection of its own, and goes on in both
-    processes after a fork. It is a context manager; leaving it closes its connections.
+    processes after a fork. It is a context manager; leaving it closes its connections. Make one and
+    keep it: it holds the token and the ticket, too.
+
+    All methods raise:
+        InvalidRequestError: an argument breaks WeChat's rules; nothing was sent.
+        NotSentError, TLSError: nothing was sent.
+        InDoubtError: it was sent and no usable answer came.
+        WeChatError or one of its subclasses: WeChat answered with an errcode, to this call or to
+            the fetch of its access token (then `outcome` is "not_sent").
+        Whatever a signal handler raises (KeyboardInterrupt); its `__context__` is then the error
+        that tells what is known of the call.
 
     Raises ValueError or TypeError if a setting cannot be used; nothing is connected to yet.
     """
 
-    __slots__ = ("_base_url", "_core")
+    __slots__ = ("_base_url", "_core", "_ticket", "_timeout")
 
     def __init__(
         self,
         *,
+        appid: str | None = None,
+        secret: str | None = None,
         access_token: str | None = None,
         token_source: "TokenSource | None" = None,
         base_url: str | None = None,
+        fallback_base_urls: "Sequence[str]" = (),
         ca_file: "str | os.PathLike[str] | None" = None,
         proxy: str | None = None,
         connect_timeout: float = 5.0,
@@ -99,36 +109,73 @@ class Client:
         allow_extra: bool = False,
     ) -> None:
         try:
-            if access_token is not None and token_source is not None:
-                raise TypeError("give access_token or token_source, not both")
+            by_secret = appid is not None or secret is not None
+            if by_secret + (access_token is not None) + (token_source is not None) > 1:
+                raise TypeError("give appid and secret, or access_token, or token_source")
             if access_token is None and token_source is None:
-                access_token = os.environ.get("NONTAX_ACCESS_TOKEN") or None
-                if access_token is None:
-                    raise ValueError(
-                        "no credentials: give access_token or token_source, "
-                        "or set NONTAX_ACCESS_TOKEN"
-                    )
-            if base_url is None:
-                base_url = os.environ.get("NONTAX_BASE_URL") or BASE_URL
+                appid = appid or _from_environment("NONTAX_APPID")
+                secret = secret or _from_environment("NONTAX_SECRET")
+                if appid is None or secret is None:
+                    if by_secret:
+                        raise ValueError(
+                            "appid and secret belong together: give both, "
+                            "or set NONTAX_APPID and NONTAX_SECRET"
+                        )
+                    access_token = _from_environment("NONTAX_ACCESS_TOKEN")
+                    if access_token is None:
+                        raise ValueError(
+                            "no credentials: give appid and secret, access_token or token_source, "
+                            "or set NONTAX_APPID and NONTAX_SECRET, or NONTAX_ACCESS_TOKEN"
+                        )
+            base_urls = base_urls_of(base_url, fallback_base_urls)
+            self._base_url = base_urls[0]
             if ca_file is None:
-                ca_file = os.environ.get("NONTAX_CA_FILE") or None
-            self._base_url = _text("base_url", base_url)
+                ca_file = _from_environment("NONTAX_CA_FILE")
+            self._timeout = check_seconds("timeout", timeout)
+            if access_token is None and token_source is None:
+                assert appid is not None
+                assert secret is not None
+                token_source = StableToken(
+                    appid,
+                    secret,
+                    base_url=self._base_url,
+                    fallback_base_urls=base_urls[1:],
+                    ca_file=ca_file,
+                    proxy=proxy,
+                    timeout=min(self._timeout, 10.0),
+                )
+            source = (
+                token_source._within if isinstance(token_source, FetchedToken) else token_source
+            )
+            self._ticket: Cached[Ticket] = Cached()
             self._core = _core.Client(
                 make_error=make_error,
                 access_token=access_token,
-                token_source=token_source,
-                base_url=self._base_url,
-                ca_file=None if ca_file is None else _path("ca_file", ca_file),
-                proxy=None if proxy is None else _text("proxy", proxy),
-                connect_timeout=_seconds("connect_timeout", connect_timeout),
-                timeout=_seconds("timeout", timeout),
-                retries=_count("retries", retries, 0, 100),
+                token_source=source,
+                timed_source=isinstance(token_source, FetchedToken),
+                base_urls=base_urls,
+                ca_file=None if ca_file is None else check_path("ca_file", ca_file),
+                proxy=None if proxy is None else check_text("proxy", proxy),
+                connect_timeout=check_seconds("connect_timeout", connect_timeout),
+                timeout=self._timeout,
+                retries=check_count("retries", retries, 0, 100),
                 allow_extra=allow_extra,
             )
         finally:
-            # A traceback that shows local variables must not show the token, also not one that was
-            # given as the source by mistake.
-            del access_token, token_source
+            # A traceback that shows local variables must not show a credential, also not one that
+            # was given in the wrong place.
+            del appid, secret, access_token, token_source
+            source = None
+
+    def _call(self, request: "Request[T]") -> "T":
+        name, payload, make_result = request
+        try:
+            reply = self._core.call(name, payload, None, None)
+        finally:
+            del request, payload  # there may be a ticket in it
+        return make_result(reply)
+
+    # The finance bureau
 
     def insert_bill(self, bill: "Bill") -> InsertedBill:
         """Insert one fiscal e-bill into the wallet of the citizen who authorised its order.
@@ -141,18 +188,12 @@ class Client:
         The token must be the finance bureau's. The bill is sent once, and again by itself only when
         it was certainly not taken (see `Client`).
 
-        Raises:
-            InvalidRequestError: the bill breaks WeChat's rules; nothing was sent.
-            NotSentError, TLSError: nothing was sent.
-            InDoubtError: it was sent and no usable answer came; it may be in the wallet.
-            WeChatError or one of its subclasses: WeChat answered with an errcode.
-            Whatever a signal handler raises (KeyboardInterrupt); its `__context__` is then the
-            error that tells what is known of the bill.
+        Raises as `Client` says. After InDoubtError the bill may be in the wallet.
 
         WeChat's page:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoiceinsert.html
         """
-        return InsertedBill._from_reply(self._core.call("insertbill", bill, None))
+        return self._call(interfaces.insert_bill(bill))
 
     def insert_bills(
         self, bills: "Iterable[Bill]", *, concurrency: int = 16, rate: float | None = None
@@ -185,10 +226,190 @@ class Client:
             client=self._core,
             make_outcome=Outcome._from_core,
             bills=bills,
-            concurrency=_count("concurrency", concurrency, 1, 1000),
+            concurrency=check_count("concurrency", concurrency, 1, 1000),
             rate=0.0 if rate is None else float(rate),
             quota_pause=0.0,
         )
+
+    def create_bill_card(self, *, payee: str, logo_url: str) -> "BillCard":
+        """Create the template of one collecting unit's bills; once, and keep its `card_id`.
+
+        payee: str; full name of the payee, shown in the bill's details. logo_url: str; the bureau's
+        logo, a URL from WeChat's image upload.
+
+        The token must be the finance bureau's. Bills inserted very soon afterwards may be refused
+        with 40078. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoicecreatecard.html
+        """
+        return self._call(interfaces.create_bill_card(payee, logo_url))
+
+    def upload_pdf(self, pdf: "PdfLike", *, filename: str | None = None) -> "UploadedPdf":
+        """Upload a bill's PDF; its `s_media_id` goes into the bill's `s_pdf_media_id`.
+
+        pdf: a path, bytes, or a file open for reading bytes, which is sent from where it stands;
+            where it stands afterwards is not said. It is sent piece by piece.
+        filename: str; None: the path's or the file's own name, or "bill.pdf".
+
+        WeChat keeps it for three days, unless it gets into a bill. That the upload went well says
+        nothing about the content, which is checked when the bill is inserted (72040, 72082).
+
+        The token must be the finance bureau's. Raises as `Client` says, TypeError for anything
+        else, and OSError if the file cannot be opened.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoiceplatformsetpdf.html
+        """
+        with Pdf(pdf, filename) as opened:
+            return self._call(interfaces.upload_pdf(opened.payload))
+
+    def get_s_pappid(self) -> "PlatformId":
+        """Get the finance bureau's `s_pappid`, which its collecting units need.
+
+        The token must be the finance bureau's. Raises as `Client` says, and ValueError if there is
+        none in WeChat's answer.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_setinvoiceurl.html
+        """
+        return self._call(interfaces.get_s_pappid())
+
+    def get_pdf_url(self, s_media_id: str) -> "PdfUrl":
+        """Get a link to an uploaded PDF, good for two hours.
+
+        The token must be that of the finance bureau which uploaded it. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoiceplatformgetpdf.html
+        """
+        return self._call(interfaces.get_pdf_url(s_media_id))
+
+    def update_bill_status(self, *, card_id: str, code: str, reimburse_status: str) -> None:
+        """Report a bill's status that has changed outside WeChat.
+
+        card_id: str; the template's. code: str; the card code that `insert_bill` returned, not a
+            code printed on the bill (72038).
+        reimburse_status: "INVOICE_REIMBURSE_CANCEL" (red-flushed, 冲红), "INVOICE_REIMBURSE_INIT"
+            (open), "INVOICE_REIMBURSE_LOCK" (locked) or "INVOICE_REIMBURSE_CLOSURE" (written off,
+            for good).
+
+        The token must be the finance bureau's. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicekpupdatainvoicestatus.html
+        """
+        return self._call(interfaces.update_bill_status(card_id, code, reimburse_status))
+
+    # The collecting unit
+
+    def get_ticket(self) -> Ticket:
+        """Get the account's card ticket, which `get_bill_auth_url` needs and asks for by itself.
+
+        It is fetched once and kept for its lifetime (two hours): WeChat lets it be fetched only a
+        few times. The token must be the collecting unit's. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_getticket.html
+        """
+        return self._ticket.get(self._fetch_ticket, None, self._timeout)
+
+    def _fetch_ticket(self, _stale: Ticket | None, _seconds: float) -> tuple[Ticket, float]:
+        ticket = self._call(interfaces.get_ticket())
+        return ticket, float(ticket.expires_in)
+
+    def get_bill_auth_url(
+        self,
+        *,
+        s_pappid: str,
+        order_id: str,
+        money: "SupportsIndex",
+        source: str = "web",
+        redirect_url: str | None = None,
+        timestamp: "SupportsIndex | datetime | None" = None,
+        ticket: "str | Ticket | None" = None,
+    ) -> "BillAuthUrl":
+        """Get the page on which a citizen authorises an order; show it to the citizen.
+
+        s_pappid: str; the finance bureau's. order_id: str; a number of yours, one for each bill.
+        money: int; the order's amount in fen.
+        source: "web" (an official account's page) or "app".
+        redirect_url: str; the page that follows a successful authorisation.
+        timestamp: int, Unix seconds, or an aware datetime; None: now.
+        ticket: str or Ticket; None: from `get_ticket`.
+
+        The token must be the collecting unit's. What became of it comes as an event (see
+        `nontax.events`) or from `get_auth_data`. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoicegetauthurl.html
+        """
+        try:
+            return self._call(
+                interfaces.get_bill_auth_url(
+                    s_pappid,
+                    order_id,
+                    money,
+                    source,
+                    redirect_url,
+                    timestamp,
+                    self.get_ticket() if ticket is None else ticket,
+                )
+            )
+        finally:
+            del ticket  # a traceback that shows local variables must not show it
+
+    def get_auth_data(self, *, s_pappid: str, order_id: str) -> "AuthData":
+        """Ask what became of an order's authorisation.
+
+        s_pappid: str; the finance bureau's. order_id: str; the order's.
+
+        The token must be the collecting unit's. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicebizgetauthdata.html
+        """
+        return self._call(interfaces.get_auth_data(s_pappid, order_id))
+
+    def reject_bill(
+        self, *, s_pappid: str, order_id: str, reason: str, url: str | None = None
+    ) -> None:
+        """Irreversible: reject an order, which can never be inserted afterwards (72035).
+
+        s_pappid: str; the finance bureau's. order_id: str; the order's. reason: str; shown to the
+        citizen, who is notified. url: str; a link for the citizen's next step.
+
+        The citizen then needs a new order_id and a new authorisation. The token must be the
+        collecting unit's. Raises as `Client` says.
+
+        WeChat's page:
+        https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicebizrejectinsert.html
+        """
+        return self._call(interfaces.reject_bill(s_pappid, order_id, reason, url))
+
+    # Looking things up
+
+    def get_rid_info(self, rid: str) -> "RidInfo":
+        """Look up a request by the `rid` of an error: what WeChat received, and what it answered.
+
+        rid: str; three groups of eight hexadecimal digits, not older than seven days, of the same
+        account. Raises as `Client` says.
+
+        WeChat's page: https://developers.weixin.qq.com/doc/service/openApi/get_rid_info.html
+        """
+        return self._call(interfaces.get_rid_info(rid))
+
+    def get_quota(self, cgi_path: str) -> "Quota":
+        """Look up how often the account may call an interface, and did.
+
+        cgi_path: str; the interface's path, such as "/nontax/insertbill". That WeChat knows the
+        /nontax paths here is not confirmed. Raises as `Client` says.
+
+        WeChat's page: https://developers.weixin.qq.com/doc/service/openApi/clear_quota.html
+        """
+        return self._call(interfaces.get_quota(cgi_path))
+
+    # The client itself
 
     def close(self) -> None:
         """Close the connections that are idle now. The client stays usable."""
@@ -215,13 +436,24 @@ _default: dict[str, Client] = {}
 
 def _no_credentials(_stale: str | None) -> str:
     raise InvalidRequestError(
-        problems=[("access_token", "is missing: pass access_token=..., or set NONTAX_ACCESS_TOKEN")]
+        problems=[
+            (
+                "access_token",
+                "is missing: pass access_token=..., or set NONTAX_APPID and NONTAX_SECRET, "
+                "or NONTAX_ACCESS_TOKEN",
+            )
+        ]
     )
+
+
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name))
 
 
 def _default_client() -> Client:
     if "client" not in _default:
-        known = bool(os.environ.get("NONTAX_ACCESS_TOKEN"))
+        by_secret = _is_set("NONTAX_APPID") and _is_set("NONTAX_SECRET")
+        known = by_secret or _is_set("NONTAX_ACCESS_TOKEN")
         # Two threads may both come here; the first one's client stays.
         _default.setdefault("client", Client(token_source=None if known else _no_credentials))
     return _default["client"]
@@ -230,11 +462,11 @@ def _default_client() -> Client:
 def insert_bill(bill: "Bill", *, access_token: str | None = None) -> InsertedBill:
     """Insert one fiscal e-bill with the process's default client; see `Client.insert_bill`.
 
-    access_token: str; None: NONTAX_ACCESS_TOKEN. NONTAX_BASE_URL and NONTAX_CA_FILE count, too;
-        the environment is read at the first call.
+    access_token: str; None: as the environment says (see `Client`), which is read at the first
+        call.
     """
     try:
-        reply = _default_client()._core.call("insertbill", bill, access_token)
+        reply = _default_client()._core.call("insertbill", bill, access_token, None)
     finally:
         # A traceback that shows local variables must not show the token.
         del access_token

@@ -26,11 +26,13 @@ class NontaxError(Exception):
     """Base of all errors of this package.
 
     outcome: what became of the bill: "rejected", "not_sent" or "in_doubt". Never "inserted".
+    interface: WeChat's name of the interface, such as "insertbill" (str).
 
     All errors can be pickled and copied. No text in them contains the access token.
     """
 
     outcome: "Outcome"
+    interface: str = "insertbill"
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.__dict__)
@@ -105,12 +107,15 @@ class InDoubtError(NontaxError):
     reason: what happened, in English. curl_code: libcurl's error number, or 0.
     http_status: status of the reply, or None if there was none.
     timed_out: whether the time was over before an answer came.
+    reads: whether the interface only reads: then there is no doubt about any bill, and it may be
+        called again.
     """
 
     reason: str
     curl_code: int
     http_status: int | None
     timed_out: bool
+    reads: bool
 
     def __init__(
         self,
@@ -119,15 +124,24 @@ class InDoubtError(NontaxError):
         curl_code: int = 0,
         http_status: int | None = None,
         timed_out: bool = False,
+        reads: bool = False,
     ) -> None:
         super().__init__()
         self.outcome = "in_doubt"
+        self.reads = reads
         self.reason = reason
         self.curl_code = curl_code
         self.http_status = http_status
         self.timed_out = timed_out
 
     def __str__(self) -> str:
+        if self.reads:
+            return f"{self.interface} gave no usable answer: {self.reason}; it may be called again"
+        if self.interface != "insertbill":
+            return (
+                f"{self.interface} may or may not have been carried out: {self.reason}; do not "
+                "call it again before you know"
+            )
         return (
             f"the bill may or may not have been inserted: {self.reason}; do not send it again "
             "before you know (see the README: In doubt)"
@@ -169,8 +183,13 @@ class WeChatError(NontaxError):
 
     def __str__(self) -> str:
         rid = f" [rid {self.rid}]" if self.rid and self.rid not in self.errmsg else ""
-        what = "WeChat's answer leaves the bill in doubt" if self.errcode == -1 else "rejected"
-        return f"{what}: {self.errcode} {self.name}: {self.errmsg}{rid} | {self.advice}"
+        words = f"{self.errcode} {self.name}: {self.errmsg}{rid} | {self.advice}"
+        what = "" if self.interface == "insertbill" else f"{self.interface} "
+        if self.outcome == "not_sent":
+            return f"nothing was sent, there is no access token: {what}rejected: {words}"
+        if self.outcome == "rejected":
+            return f"{what}rejected: {words}"
+        return f"WeChat's answer leaves the {what.strip() or 'bill'} in doubt: {words}"
 
 
 class AccessTokenError(WeChatError):
@@ -220,8 +239,26 @@ _CATEGORY_CLASSES: dict[str, type[WeChatError]] = {
 }
 
 
+# 40001 has two meanings: from an interface that takes the AppSecret, it is that which is wrong.
+_BY_SECRET = ("stable_token", "token")
+
+
+def _refusal(interface: str, errcode: int, errmsg: str, rid: str, http_status: int) -> WeChatError:
+    _, _, category, _, _ = _core.errcode(errcode)
+    if interface in _BY_SECRET and category == "access_token":
+        category = "account"
+    error = _CATEGORY_CLASSES.get(category, WeChatError)(
+        errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status
+    )
+    if interface in _BY_SECRET and errcode == 40001:
+        _, _, _, error.retry, error.advice = _core.errcode(40125)
+    return error
+
+
 def make_error(
     *,
+    interface: str,
+    reads: bool,
     outcome: "Outcome",
     cause: str,
     timed_out: bool,
@@ -244,30 +281,30 @@ def make_error(
     if isinstance(source_error, NontaxError):
         source_error.outcome = outcome  # of this bill, whatever the token's own call came to
         return source_error
+    error: NontaxError
     if source_error is not None and errcode is None:
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
         error.__cause__ = source_error
-        return error
-    if token_problem is not None and errcode is None:
-        return InvalidRequestError(problems=[("access_token", token_problem)])
-    if cause == "payload":
-        return InvalidRequestError(problems=problems)
-    if errcode is not None and cause == "answer":
-        _, _, category, _, _ = _core.errcode(errcode)
-        refusal = _CATEGORY_CLASSES.get(category, WeChatError)(
-            errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status
-        )
-        refusal.__cause__ = source_error
+    elif token_problem is not None and errcode is None:
+        error = InvalidRequestError(problems=[("access_token", token_problem)])
+    elif cause == "payload":
+        error = InvalidRequestError(problems=problems)
+    elif errcode is not None and cause == "answer":
+        error = _refusal(interface, errcode, errmsg, rid, http_status)
+        error.__cause__ = source_error
         if token_problem is not None:
-            refusal.add_note(f"nontax: the newer access token {token_problem}")
-        return refusal
-    if outcome == "in_doubt":
-        return InDoubtError(
+            error.add_note(f"nontax: the newer access token {token_problem}")
+    elif outcome == "in_doubt":
+        error = InDoubtError(
             reason=reason,
             curl_code=curl_code,
             http_status=http_status or None,
             timed_out=timed_out,
+            reads=reads,
         )
-    return (TLSError if cause == "tls" else NotSentError)(
-        reason=reason, curl_code=curl_code, timed_out=timed_out
-    )
+    else:
+        error = (TLSError if cause == "tls" else NotSentError)(
+            reason=reason, curl_code=curl_code, timed_out=timed_out
+        )
+    error.interface = interface
+    return error

@@ -1055,7 +1055,7 @@ def test_a_ca_file_by_path(tls_sandbox: Sandbox, certificates: Certificates) -> 
 
 
 def test_credentials_are_given_once() -> None:
-    with pytest.raises(TypeError, match="access_token or token_source, not both"):
+    with pytest.raises(TypeError, match="give appid and secret, or access_token, or token_source"):
         nontax.Client(access_token="token", token_source=lambda _: "token")
     with pytest.raises(ValueError, match="NONTAX_ACCESS_TOKEN"):
         nontax.Client()

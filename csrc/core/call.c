@@ -21,6 +21,7 @@ nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *inte
         call->interface = interface;
         call->generation = nx_process_generation();
         call->deadline = nx_now_ms() + client->timeout_ms;
+        call->url = nx_client_first_url(client);
         nx_call_finish_unsent(call, NONTAX_CAUSE_PAYLOAD, "it has no payload yet");
     }
     return call;
@@ -30,12 +31,11 @@ void nontax_call_free(nontax_call *call)
 {
     if (call) {
         nx_problems_free(&call->problems);
-        if (call->body) {
-            nx_wipe(call->body, strlen(call->body));
-            cJSON_free(call->body);
-        }
+        nx_body_free(&call->body);
         nx_buffer_free(&call->token);
-        cJSON_Delete(call->fields);
+        nx_buffer_free(&call->first_token);
+        nx_buffer_free(&call->secret);
+        nx_json_free(call->fields);
         nx_free(call);
     }
 }
@@ -53,7 +53,7 @@ bool nx_call_is_ours(const nontax_call *call)
 void nx_call_clear_result(nontax_call *call)
 {
     int attempts = call->result.attempts;
-    cJSON_Delete(call->fields);
+    nx_json_free(call->fields);
     call->fields = NULL;
     call->result = (nontax_result){.attempts = attempts};
 }
@@ -67,14 +67,18 @@ void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *re
     call->state = NX_CALL_FINISHED;
 }
 
-nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
+nx_secrets nx_call_secrets(const nontax_call *call)
 {
-    nontax_status status = nx_request_build(call->interface, payload, call->client->allow_extra,
-                                            &call->problems, &call->body);
+    return (nx_secrets){{call->token.data, call->first_token.data, call->secret.data}};
+}
+
+/* The payload is in the body, or is not. */
+static nontax_status accept_payload(nontax_call *call, nontax_status status)
+{
     switch (status) {
     case NONTAX_OK:
         nx_call_finish_unsent(call, NONTAX_CAUSE_TOKEN, "there is no access token");
-        call->state = NX_CALL_NEEDS_TOKEN;
+        call->state = call->interface->by_secret ? NX_CALL_READY : NX_CALL_NEEDS_TOKEN;
         break;
     case NONTAX_BAD_PAYLOAD:
         nx_call_finish_unsent(call, NONTAX_CAUSE_PAYLOAD, "the payload is invalid");
@@ -83,6 +87,47 @@ nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
         nx_call_finish_unsent(call, NONTAX_CAUSE_MEMORY, "out of memory");
     }
     return status;
+}
+
+nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
+{
+    nontax_status status = nx_request_build(call->interface, payload, call->client->allow_extra,
+                                            &call->problems, &call->body.text, &call->secret);
+    call->body.size = call->body.text.size;
+    return accept_payload(call, status);
+}
+
+nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file)
+{
+    const char *name = call->interface->file_part;
+    const char *problem = nx_file_problem(file);
+    nontax_status status = NONTAX_OK;
+    if (problem) {
+        status = nontax_problems_add(&call->problems, name, problem);
+    }
+    if (status == NONTAX_OK && (!*file->name || !nx_utf8_valid(file->name, strlen(file->name)))) {
+        status = nontax_problems_add(&call->problems, "filename",
+                                     *file->name ? "is not valid UTF-8" : "is empty");
+    }
+    if (status == NONTAX_OK && call->problems.count > 0) {
+        status = NONTAX_BAD_PAYLOAD;
+    }
+    if (status == NONTAX_OK) {
+        status = nx_body_frame(&call->body, call->interface, file, call->client->boundary);
+    }
+    return accept_payload(call, status);
+}
+
+void nontax_call_limit_time(nontax_call *call, int64_t timeout_ms)
+{
+    int64_t deadline = nx_now_ms() + timeout_ms;
+    call->deadline = deadline < call->deadline ? deadline : call->deadline;
+}
+
+int64_t nontax_call_time_left(const nontax_call *call)
+{
+    int64_t left = call->deadline - nx_now_ms();
+    return left > 0 ? left : 0;
 }
 
 bool nontax_call_needs_token(const nontax_call *call)
@@ -120,6 +165,8 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
         }
         call->token_refused = false;
         call->token_renewed = true;
+        call->first_token = call->token; /* it must still be masked */
+        call->token = (nx_buffer){0};
     }
     nx_buffer_clear(&call->token, 4096);
     if (nx_buffer_append(&call->token, token, size) != NONTAX_OK) {
@@ -159,4 +206,9 @@ bool nontax_call_finished(const nontax_call *call)
 const nontax_result *nontax_call_result(const nontax_call *call)
 {
     return &call->result;
+}
+
+const nontax_interface *nontax_call_interface(const nontax_call *call)
+{
+    return call->interface;
 }

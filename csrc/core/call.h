@@ -18,11 +18,13 @@ struct nontax_call {
     unsigned generation; /* of the process that made it */
     nx_call_state state;
     nontax_problems problems;
-    char *body;
+    nx_body body;
     nx_buffer token;
-    bool token_refused; /* `token` is stale */
-    bool token_renewed; /* `token` is the second one */
-    bool gave_up;       /* for want of a token */
+    nx_buffer first_token; /* the one before it, which WeChat has refused */
+    nx_buffer secret;      /* another one in the payload */
+    bool token_refused;    /* `token` is stale */
+    bool token_renewed;    /* `token` is the second one */
+    bool gave_up;          /* for want of a token */
     int repeats;
     int quota_pauses;
     bool bulk; /* part of a bulk run: errcode 45011 is waited out */
@@ -33,14 +35,20 @@ struct nontax_call {
 
     /* While it is on a lane. */
     nx_transfer *transfer;
-    bool fresh;  /* the next attempt wants a new connection */
-    int64_t due; /* of the next attempt */
+    int url;               /* of the client's base_urls */
+    int urls_tried;        /* in this round, before that one */
+    int64_t attempt_until; /* the deadline of this attempt */
+    bool fresh;            /* the next attempt wants a new connection */
+    int64_t due;           /* of the next attempt */
     nontax_call *next;
     nontax_call *previous;
 };
 
 /* Whether this process made the call; if not, its parent goes on with it. */
 bool nx_call_is_ours(const nontax_call *call);
+
+/* What must not be seen in what comes back. */
+nx_secrets nx_call_secrets(const nontax_call *call);
 
 /* Before an attempt: forgets the last one's result. */
 void nx_call_clear_result(nontax_call *call);

@@ -2,10 +2,10 @@
 #include "client.h"
 
 #include <arpa/inet.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +22,7 @@
 enum {
     OLDEST_LIBCURL = 0x075500, /* 7.85.0: CURLOPT_PROTOCOLS_STR, thread-safe global init */
     SLICE_MS = 100,            /* between two questions whether the caller wants to stop */
+    PREFER_MS = 30 * 1000,     /* how long a base_url that did not answer is passed over */
     MAX_IDLE = 128             /* lanes that wait in the pool, each with a connection */
 };
 
@@ -169,22 +170,25 @@ static nontax_status refuse_url(nontax_text *why, const char *name, CURLUcode co
     return NONTAX_BAD_SETTING;
 }
 
-static nontax_status check_base_url(nontax_client *client, nontax_text *why)
+static nontax_status check_base_url(const char *text, const char *name, bool *loopback,
+                                    nontax_text *why)
 {
     char *scheme, *host;
     nontax_status status = NONTAX_BAD_SETTING;
-    CURLUcode code = split_url(client->base_url, 0, &scheme, &host);
+    CURLUcode code = split_url(text, 0, &scheme, &host);
     if (code != CURLUE_OK) {
-        status = refuse_url(why, "base_url", code);
-    } else if (strpbrk(client->base_url, "@?#")) { /* also where the part behind it is empty */
-        nx_text_format(why, "base_url must have neither a user, a query nor a fragment");
+        status = refuse_url(why, name, code);
+    } else if (strpbrk(text, "@?#")) { /* also where the part behind it is empty */
+        nx_text_format(why, "%s must have neither a user, a query nor a fragment", name);
     } else if (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) {
-        nx_text_format(why, "base_url must begin with https://");
+        nx_text_format(why, "%s must begin with https://", name);
     } else if (strcmp(scheme, "http") == 0 && !is_loopback(host)) {
-        nx_text_format(why, "base_url must begin with https://: http:// would show the access "
-                            "token to the network, and is allowed to this machine itself only");
+        nx_text_format(why,
+                       "%s must begin with https://: http:// would show the access token to the "
+                       "network, and is allowed to this machine itself only",
+                       name);
     } else {
-        client->loopback = is_loopback(host);
+        *loopback = is_loopback(host);
         status = NONTAX_OK;
     }
     curl_free(scheme);
@@ -226,6 +230,50 @@ static bool copy_text(char **target, const char *text)
     return *target || !text;
 }
 
+static nontax_status add_base_url(nontax_client *client, const char *url, nontax_text *why)
+{
+    const char *name = client->base_url_count ? "fallback_base_urls" : "base_url";
+    bool loopback = false;
+    nontax_status status = check_base_url(url, name, &loopback, why);
+    if (status != NONTAX_OK) {
+        return status;
+    }
+    if (client->base_url_count && loopback != client->loopback) {
+        /* It decides about the proxy, which is set once for all. */
+        nx_text_format(why, "fallback_base_urls must all be this machine itself, or none of them, "
+                            "like base_url");
+        return NONTAX_BAD_SETTING;
+    }
+    client->loopback = loopback;
+    char *copy = nx_strdup(url);
+    if (!copy) {
+        return NONTAX_NO_MEMORY;
+    }
+    for (size_t end = strlen(copy); end > 0 && copy[end - 1] == '/';) {
+        copy[--end] = '\0';
+    }
+    client->base_urls[client->base_url_count++] = copy;
+    return NONTAX_OK;
+}
+
+static nontax_status copy_base_urls(nontax_client *client, const nontax_settings *settings,
+                                    nontax_text *why)
+{
+    int count = 1;
+    for (const char *const *url = settings->fallback_base_urls; url && *url; url++) {
+        count++;
+    }
+    client->base_urls = nx_calloc((size_t)count, sizeof *client->base_urls);
+    nontax_status status = client->base_urls ? NONTAX_OK : NONTAX_NO_MEMORY;
+    if (status == NONTAX_OK) {
+        status = add_base_url(client, settings->base_url, why);
+    }
+    for (int i = 0; i < count - 1 && status == NONTAX_OK; i++) {
+        status = add_base_url(client, settings->fallback_base_urls[i], why);
+    }
+    return status;
+}
+
 static nontax_status copy_settings(nontax_client *client, const nontax_settings *settings,
                                    nontax_text *why)
 {
@@ -251,28 +299,74 @@ static nontax_status copy_settings(nontax_client *client, const nontax_settings 
     client->timeout_ms = settings->timeout_ms;
     client->retries = settings->retries;
     client->allow_extra = settings->allow_extra;
-    if (!copy_text(&client->base_url, settings->base_url) ||
-        !copy_text(&client->ca_file, settings->ca_file) ||
+    if (!copy_text(&client->ca_file, settings->ca_file) ||
         !copy_text(&client->proxy, settings->proxy)) {
         return NONTAX_NO_MEMORY;
     }
-    nontax_status status = check_base_url(client, why);
+    nontax_status status = copy_base_urls(client, settings, why);
     if (status == NONTAX_OK && client->proxy && *client->proxy) {
         status = check_proxy(client->proxy, why);
-    }
-    for (size_t end = strlen(client->base_url); end > 0 && client->base_url[end - 1] == '/';) {
-        client->base_url[--end] = '\0';
     }
     return status;
 }
 
-static nontax_status add_header(nontax_client *client, const char *header)
+/* ---- where to first ---------------------------------------------------------------------- */
+
+int nx_client_first_url(const nontax_client *client)
 {
-    struct curl_slist *longer = curl_slist_append(client->headers, header);
+    return atomic_load(&client->preferred_until) > nx_now_ms() ? atomic_load(&client->preferred)
+                                                               : 0;
+}
+
+void nx_client_prefer_url(nontax_client *client, int url)
+{
+    atomic_store(&client->preferred, url);
+    atomic_store(&client->preferred_until, nx_now_ms() + PREFER_MS);
+}
+
+/* ---- headers ----------------------------------------------------------------------------- */
+
+static nontax_status add_header(nontax_client *client, nx_form form, const char *header)
+{
+    struct curl_slist *longer = curl_slist_append(client->headers[form], header);
     if (!longer) {
         return NONTAX_NO_MEMORY;
     }
-    client->headers = longer;
+    client->headers[form] = longer;
+    return NONTAX_OK;
+}
+
+/* What separates a file from its frame must not occur in the file, and nobody may foresee it. */
+static bool make_boundary(nontax_client *client)
+{
+    unsigned char random[16];
+    if (getentropy(random, sizeof random) != 0) {
+        return false;
+    }
+    int used = snprintf(client->boundary, sizeof client->boundary, "nontax-");
+    for (size_t i = 0; i < sizeof random; i++) {
+        used += snprintf(client->boundary + used, sizeof client->boundary - (size_t)used, "%02x",
+                         random[i]);
+    }
+    return true;
+}
+
+static nontax_status make_headers(nontax_client *client, nontax_text *why)
+{
+    char multipart[96];
+    if (!make_boundary(client)) {
+        nx_text_format(why, "the system has no random numbers");
+        return NONTAX_BAD_SETTING;
+    }
+    snprintf(multipart, sizeof multipart, "Content-Type: multipart/form-data; boundary=%s",
+             client->boundary);
+    /* No waiting for a "100 Continue". */
+    if (add_header(client, NX_JSON, "Content-Type: application/json") != NONTAX_OK ||
+        add_header(client, NX_JSON, "Expect:") != NONTAX_OK ||
+        add_header(client, NX_FILE, multipart) != NONTAX_OK ||
+        add_header(client, NX_FILE, "Expect:") != NONTAX_OK) {
+        return NONTAX_NO_MEMORY;
+    }
     return NONTAX_OK;
 }
 
@@ -357,10 +451,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     nx_gate_enter();
     status = copy_settings(client, settings, why);
     if (status == NONTAX_OK) {
-        status = add_header(client, "Content-Type: application/json");
-    }
-    if (status == NONTAX_OK) {
-        status = add_header(client, "Expect:"); /* no waiting for a "100 Continue" */
+        status = make_headers(client, why);
     }
     if (status == NONTAX_OK) {
         status = nx_client_prepare_lanes(client);
@@ -411,13 +502,18 @@ void nontax_client_free(nontax_client *client)
     if (client->share) {
         (void)curl_share_cleanup(client->share); /* no lane is left that could use it */
     }
-    curl_slist_free_all(client->headers);
+    for (int form = NX_JSON; form <= NX_FILE; form++) {
+        curl_slist_free_all(client->headers[form]);
+    }
     nx_gate_leave();
     for (int i = 0; i < CURL_LOCK_DATA_LAST; i++) {
         (void)pthread_mutex_destroy(&client->share_locks[i]);
     }
     (void)pthread_mutex_destroy(&client->lock);
-    nx_free(client->base_url);
+    for (int i = 0; i < client->base_url_count; i++) {
+        nx_free(client->base_urls[i]);
+    }
+    nx_free(client->base_urls);
     nx_free(client->ca_file);
     nx_free(client->proxy);
     nx_free(client);

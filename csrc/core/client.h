@@ -4,20 +4,28 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
-#include "nontax.h"
+#include "interfaces.h"
 
 struct nontax_client {
     /* Settings: never changed after nontax_client_new(). */
-    char *base_url; /* without a slash at its end */
+    char **base_urls; /* in the order in which they are tried, without slashes at their ends */
+    int base_url_count;
     char *ca_file;
     char *proxy;
-    bool loopback; /* base_url is this machine itself */
+    bool loopback; /* the base_urls are this machine itself */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int retries;
     bool allow_extra;
-    struct curl_slist *headers;
+    struct curl_slist *headers[NX_FILE + 1]; /* for each form of request */
+    char boundary[40];                       /* of multipart frames */
+
+    /* The base_url that answered when those before it could not be reached, and until when it is
+     * the first one to be tried. */
+    atomic_int preferred;
+    atomic_llong preferred_until;
 
     /* DNS and TLS sessions, shared by the lanes; NULL until the first one. */
     CURLSH *share;
@@ -37,6 +45,10 @@ struct nontax_client {
 unsigned nx_process_generation(void);
 
 int64_t nx_now_ms(void);
+
+/* Which base_url a new call tries first; and what was learned by a call. */
+int nx_client_first_url(const nontax_client *client);
+void nx_client_prefer_url(nontax_client *client, int url);
 
 /* To be called before a lane is made: what lanes share does not outlive a fork. */
 nontax_status nx_client_prepare_lanes(nontax_client *client);

@@ -23,11 +23,18 @@ enum {
 static size_t send_body(char *target, size_t size, size_t count, void *context)
 {
     nx_transfer *transfer = context;
-    size_t left = transfer->body_size - transfer->body_sent;
-    size_t now = size * count < left ? size * count : left;
-    memcpy(target, transfer->body + transfer->body_sent, now);
-    transfer->body_sent += now;
-    return now;
+    ptrdiff_t now = nx_body_read(transfer->body, transfer->body_sent, target, size * count);
+    if (now < 0) {
+        transfer->file_failed = true;
+        return CURL_READFUNC_ABORT;
+    }
+    transfer->body_sent += (size_t)now;
+    return (size_t)now;
+}
+
+static bool was_sent(const nx_transfer *transfer)
+{
+    return transfer->body_sent > 0 || transfer->begun;
 }
 
 /* Whether a connection from an earlier call has bytes waiting that nobody asked for. libcurl (seen
@@ -70,10 +77,15 @@ static int before_request(void *context, char *remote, char *local, int remote_p
 {
     nx_transfer *transfer = context;
     (void)remote, (void)local, (void)remote_port;
-    transfer->unasked =
-        transfer->body_sent == 0 && has_unasked_bytes(transfer->sockets, local_port);
-    return transfer->body_sent > 0 || transfer->unasked ? CURL_PREREQFUNC_ABORT
-                                                        : CURL_PREREQFUNC_OK;
+    if (was_sent(transfer) && !transfer->may_begin_again) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    transfer->unasked = has_unasked_bytes(transfer->sockets, local_port);
+    if (transfer->unasked) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    transfer->begun = !transfer->body;
+    return CURL_PREREQFUNC_OK;
 }
 
 static size_t receive_reply(char *data, size_t size, size_t count, void *context)
@@ -143,7 +155,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
 
     SET(CURLOPT_POST, 1L);
-    SET(CURLOPT_HTTPHEADER, client->headers);
+    SET(CURLOPT_HTTPHEADER, client->headers[NX_JSON]);
     char agent[64];
     snprintf(agent, sizeof agent, "nontax/%s", nontax_version());
     SET(CURLOPT_USERAGENT, agent);
@@ -198,36 +210,32 @@ void nx_transfer_free(nx_transfer *transfer)
 
 /* ---- a transfer's life ------------------------------------------------------------------- */
 
-static nontax_status append_encoded(nx_buffer *url, const char *text)
+static nontax_status append(nx_buffer *url, const char *text)
 {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-                                "0123456789-._~";
-    while (*text) {
-        size_t run = strspn(text, plain);
-        nontax_status status = nx_buffer_append(url, text, run);
-        text += run;
-        if (status == NONTAX_OK && *text) {
-            char encoded[4];
-            snprintf(encoded, sizeof encoded, "%%%02X", (unsigned)(unsigned char)*text++);
-            status = nx_buffer_append(url, encoded, 3);
-        }
-        if (status != NONTAX_OK) {
-            return status;
-        }
-    }
-    return NONTAX_OK;
+    return nx_buffer_append(url, text, strlen(text));
 }
 
-static nontax_status build_url(nx_buffer *url, const char *base, const char *path,
-                               const char *token)
+static nontax_status build_url(nx_buffer *url, const nx_request *request)
 {
-    static const char query[] = "?access_token=";
-    if (nx_buffer_append(url, base, strlen(base)) != NONTAX_OK ||
-        nx_buffer_append(url, path, strlen(path)) != NONTAX_OK ||
-        nx_buffer_append(url, query, strlen(query)) != NONTAX_OK) {
-        return NONTAX_NO_MEMORY;
+    const char *separator = "?";
+    nontax_status status = append(url, request->base_url);
+    if (status == NONTAX_OK) {
+        status = append(url, request->interface->path);
     }
-    return append_encoded(url, token);
+    if (status == NONTAX_OK && request->token) {
+        separator = "&";
+        status = append(url, "?access_token=");
+        if (status == NONTAX_OK) {
+            status = nx_append_encoded(url, request->token);
+        }
+    }
+    if (status == NONTAX_OK && request->interface->form == NX_QUERY) {
+        status = append(url, separator);
+        if (status == NONTAX_OK) {
+            status = append(url, request->body->text.data);
+        }
+    }
+    return status;
 }
 
 /* The token is wiped here; libcurl's copy of the URL can only be made to be freed. */
@@ -238,24 +246,46 @@ static void forget_url(nx_transfer *transfer)
     (void)curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL);
 }
 
-nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
-                                  const nontax_interface *interface, const char *token,
-                                  const char *body, bool fresh, void *owner)
+/* A transfer serves calls of all interfaces in turn. */
+static CURLcode set_form(nx_transfer *transfer, const nontax_client *client, nx_form form)
 {
-    transfer->body = body;
-    transfer->body_size = strlen(body);
+    CURLcode code = CURLE_OK;
+    if (transfer->form != form) {
+        code =
+            curl_easy_setopt(transfer->easy, form == NX_QUERY ? CURLOPT_HTTPGET : CURLOPT_POST, 1L);
+    }
+    if (code == CURLE_OK && transfer->form != form) {
+        code = curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, client->headers[form]);
+    }
+    if (code == CURLE_OK) {
+        transfer->form = form;
+    }
+    return code;
+}
+
+nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
+                                  const nx_request *request)
+{
+    nx_form form = request->interface->form;
+    transfer->body = form == NX_QUERY ? NULL : request->body;
+    transfer->begun = false;
+    transfer->may_begin_again = !transfer->body && request->interface->reads;
     transfer->body_sent = 0;
+    transfer->file_failed = false;
     transfer->unasked = false;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
     nx_buffer_clear(&transfer->reply, KEEP_BUFFER);
-    if (build_url(&transfer->url, client->base_url, interface->path, token) != NONTAX_OK ||
+    size_t size = transfer->body ? transfer->body->size : 0;
+    if (build_url(&transfer->url, request) != NONTAX_OK ||
+        set_form(transfer, client, form) != CURLE_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url.data) != CURLE_OK ||
-        curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, owner) != CURLE_OK ||
-        curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L) != CURLE_OK ||
-        curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                         (curl_off_t)transfer->body_size) != CURLE_OK) {
+        curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, request->owner) != CURLE_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L) !=
+            CURLE_OK ||
+        curl_easy_setopt(transfer->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)size) !=
+            CURLE_OK) {
         forget_url(transfer);
         return NONTAX_NO_MEMORY;
     }
@@ -293,12 +323,12 @@ static void write_reason(nontax_result *result, const char *what, const char *de
 }
 
 /* libcurl has ended the transfer with an error: was anything sent? */
-static void read_failure(nx_transfer *transfer, CURLcode code, const char *token,
+static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets *secrets,
                          nontax_result *result)
 {
-    nx_text_mask(transfer->error, token);
+    nx_text_mask(transfer->error, secrets);
     const char *detail = *transfer->error ? transfer->error : curl_easy_strerror(code);
-    bool sent = transfer->body_sent > 0;
+    bool sent = was_sent(transfer);
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
     result->cause = NONTAX_CAUSE_CONNECTION;
     result->timed_out = code == CURLE_OPERATION_TIMEDOUT;
@@ -308,6 +338,9 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const char *token
     } else if (transfer->reply_too_large) {
         result->cause = NONTAX_CAUSE_REPLY;
         write_reason(result, "the reply is larger than 1 MiB", "");
+    } else if (transfer->file_failed) {
+        result->cause = NONTAX_CAUSE_CANCELLED;
+        write_reason(result, "the file could not be read to its end", "");
     } else if (transfer->unasked) {
         write_reason(result, "bytes were waiting on the connection before the bill was sent", "");
     } else if (!sent) {
@@ -328,7 +361,7 @@ static long status_of(const nx_transfer *transfer)
 }
 
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,
-                        const char *token, nontax_result *result, cJSON **fields)
+                        const nx_secrets *secrets, nontax_result *result, cJSON **fields)
 {
     long http_status = status_of(transfer);
     *fields = NULL;
@@ -336,19 +369,19 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
     forget_url(transfer);
     if (code != CURLE_OK) {
         result->http_status = http_status;
-        read_failure(transfer, code, token, result);
+        read_failure(transfer, code, secrets, result);
         return;
     }
     const char *body = transfer->reply.data ? transfer->reply.data : "";
-    nx_reply_read(interface, body, transfer->reply.size, http_status, token, result, fields);
-    if (result->cause == NONTAX_CAUSE_REPLY && transfer->body_sent == 0) {
+    nx_reply_read(interface, body, transfer->reply.size, http_status, secrets, result, fields);
+    if (result->cause == NONTAX_CAUSE_REPLY && !was_sent(transfer)) {
         result->outcome = NONTAX_NOT_SENT; /* something on the way has answered to the head alone */
     }
 }
 
 void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *result)
 {
-    bool sent = transfer->body_sent > 0;
+    bool sent = was_sent(transfer);
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
     result->timed_out = timed_out;
     result->http_status = status_of(transfer);

@@ -4,9 +4,9 @@
 
 #include <curl/curl.h>
 
+#include "body.h"
 #include "client.h"
-#include "interfaces.h"
-#include "memory.h"
+#include "text.h"
 
 /* The sockets of a lane's idle connections, by their local ports: that is how libcurl's callback
  * before a request names the connection. */
@@ -21,14 +21,27 @@ typedef struct nx_sockets {
     int next; /* the place to be used next */
 } nx_sockets;
 
+/* What is to be sent, and where to. */
+typedef struct nx_request {
+    const nontax_interface *interface;
+    const char *base_url;
+    const char *token; /* NULL: none */
+    const nx_body *body;
+    bool fresh; /* on a new connection */
+    void *owner;
+} nx_request;
+
 typedef struct nx_transfer {
     CURL *easy;
     const nx_sockets *sockets;
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
-    const char *body;
-    size_t body_size;
-    size_t body_sent; /* bytes that were handed to the connection */
+    nx_form form;         /* what libcurl is set to */
+    const nx_body *body;  /* NULL: a GET, which */
+    bool begun;           /* was begun, */
+    bool may_begin_again; /* which does no harm */
+    size_t body_sent;     /* bytes that were handed to the connection */
+    bool file_failed;
     nx_buffer reply;
     bool unasked; /* bytes were waiting on the connection before the request: it was not sent */
     bool reply_too_large;
@@ -41,18 +54,16 @@ nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets,
                               nx_transfer **transfer, nontax_text *why);
 void nx_transfer_free(nx_transfer *transfer);
 
-/* Makes it ready to be added to a multi handle; `fresh`: on a new connection. Body and token must
- * outlive it. */
+/* Makes it ready to be added to a multi handle. All that the request points to must outlive it. */
 nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
-                                  const nontax_interface *interface, const char *token,
-                                  const char *body, bool fresh, void *owner);
+                                  const nx_request *request);
 
 /* To be called while the ended transfer is still on its multi handle: notes its connection. */
 void nx_transfer_note_socket(const nx_transfer *transfer, nx_sockets *sockets);
 
 /* Says what became of a transfer that libcurl has ended with `code`, and forgets the token. */
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,
-                        const char *token, nontax_result *result, cJSON **fields);
+                        const nx_secrets *secrets, nontax_result *result, cJSON **fields);
 
 /* Says what is known of a transfer that was taken off the multi handle before its end: because the
  * time was over, or for another reason. */

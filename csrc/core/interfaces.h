@@ -5,11 +5,17 @@
 #include "nontax.h"
 
 typedef enum nx_kind {
-    NX_TEXT,   /* a string that is not blank */
-    NX_FEN,    /* an amount: an integer number of fen, not negative */
-    NX_TIME,   /* Unix seconds of ten digits, as an integer or a string */
-    NX_OBJECT, /* has members: the rows below it that are one deeper */
-    NX_WRAPPER /* an object whose members may stand in its parent instead */
+    NX_TEXT,    /* a string that is not blank */
+    NX_SECRET,  /* a text that is masked in whatever comes back */
+    NX_RID,     /* an id of a request: three groups of eight hexadecimal digits */
+    NX_PATH,    /* an interface's path, with its leading slash and without a host */
+    NX_FEN,     /* an amount: an integer number of fen, not negative */
+    NX_TIME,    /* Unix seconds of ten digits, as an integer or a string */
+    NX_SECONDS, /* Unix seconds of ten digits, as an integer */
+    NX_BOOL,
+    NX_INTEGER, /* in replies */
+    NX_OBJECT,  /* has members: the rows below it that are one deeper */
+    NX_WRAPPER  /* an object whose members may stand in its parent instead */
 } nx_kind;
 
 /* One field. Rows are an outline: a row's members follow it, one deeper. */
@@ -18,15 +24,31 @@ typedef struct nx_field {
     const char *name;
     nx_kind kind;
     bool required;
+    const char *const *choices; /* the only texts that it may be, up to NULL; NULL: any */
 } nx_field;
+
+/* How a payload travels. */
+typedef enum nx_form {
+    NX_JSON,  /* POST, as a JSON object */
+    NX_QUERY, /* GET, in the URL */
+    NX_FILE   /* POST, one file as multipart/form-data */
+} nx_form;
 
 struct nontax_interface {
     const char *name;
     const char *path;
-    const nx_field *fields;
-    int field_count;
+    nx_form form;
+    /* It changes nothing: when no usable answer came, it may be asked again. */
+    bool reads;
+    /* It takes the AppSecret in place of an access token, and answers without errcode when it went
+     * well. */
+    bool by_secret;
     /* Whether a flat row of all leaves is understood, too, and put into the outline's shape. */
     bool flat_allowed;
+    const char *file_part; /* NX_FILE: the part's name, and what it must hold */
+    const char *file_type;
+    const nx_field *fields;
+    int field_count;
     const nx_field *reply_fields; /* all of depth 0 */
     int reply_field_count;
 };

@@ -167,13 +167,40 @@ static void wait_for_quota(nontax_lane *lane, nontax_call *call)
     pause_call(lane, call, lane->quota_until);
 }
 
+static void begin(nontax_lane *lane, nontax_call *call);
+
+/* Nothing could be sent to this host: is there one that was not tried yet? */
+static bool take_next_url(nontax_call *call)
+{
+    const nontax_result *result = &call->result;
+    bool unreachable =
+        result->outcome == NONTAX_NOT_SENT &&
+        (result->cause == NONTAX_CAUSE_CONNECTION || result->cause == NONTAX_CAUSE_TLS);
+    if (!unreachable || call->urls_tried + 1 >= call->client->base_url_count) {
+        return false;
+    }
+    call->urls_tried++;
+    call->url = (call->url + 1) % call->client->base_url_count;
+    return true;
+}
+
 /* An attempt has its result: is there another one? */
 static void settle(nontax_lane *lane, nontax_call *call)
 {
+    if (take_next_url(call)) {
+        begin(lane, call);
+        return;
+    }
+    if (call->urls_tried && call->result.outcome != NONTAX_NOT_SENT) {
+        nx_client_prefer_url(call->client, call->url);
+    }
+    call->urls_tried = 0;
+    call->url = nx_client_first_url(call->client);
     const nx_history history = {
         .retries = lane->client->retries,
         .repeats = call->repeats,
-        .token_renewed = call->token_renewed,
+        .token_renewed = call->token_renewed || call->interface->by_secret,
+        .reads = call->interface->reads,
         .bulk = call->bulk,
         .quota_pauses = call->quota_pauses,
     };
@@ -210,8 +237,15 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_
     if (status == NONTAX_OK) {
         call->transfer = lane->spare;
         lane->spare = call->transfer->next;
-        status = nx_transfer_prepare(call->transfer, lane->client, call->interface,
-                                     call->token.data, call->body, call->fresh, call);
+        const nx_request request = {
+            .interface = call->interface,
+            .base_url = lane->client->base_urls[call->url],
+            .token = call->token.data,
+            .body = &call->body,
+            .fresh = call->fresh,
+            .owner = call,
+        };
+        status = nx_transfer_prepare(call->transfer, lane->client, &request);
         if (status != NONTAX_OK) {
             detach_transfer(lane, call);
         }
@@ -224,6 +258,13 @@ static void finish_unsent(nontax_lane *lane, nontax_call *call, nontax_cause cau
 {
     nx_call_finish_unsent(call, cause, reason);
     finish(lane, call);
+}
+
+/* An interface that may be asked again when no answer comes must have time left for it. */
+static int64_t attempt_until(const nontax_call *call, int64_t now)
+{
+    int repeats_left = call->interface->reads ? call->client->retries - call->repeats : 0;
+    return repeats_left > 0 ? now + (call->deadline - now) / (repeats_left + 1) : call->deadline;
 }
 
 /* Begins an attempt. If that fails, the call is finished, and nothing of this attempt was sent. */
@@ -265,8 +306,9 @@ static void begin(nontax_lane *lane, nontax_call *call)
     call->result.attempts++;
     call->state = NX_CALL_RUNNING;
     nx_list_append(&lane->running, call);
-    if (call->deadline < lane->next_deadline) {
-        lane->next_deadline = call->deadline;
+    call->attempt_until = attempt_until(call, nx_now_ms());
+    if (call->attempt_until < lane->next_deadline) {
+        lane->next_deadline = call->attempt_until;
     }
 }
 
@@ -281,7 +323,8 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
 {
     nx_transfer_note_socket(call->transfer, &lane->sockets);
     stop_running(lane, call);
-    nx_transfer_finish(call->transfer, code, call->interface, call->token.data, &call->result,
+    const nx_secrets secrets = nx_call_secrets(call);
+    nx_transfer_finish(call->transfer, code, call->interface, &secrets, &call->result,
                        &call->fields);
     call->result.fields = call->fields;
     /* The connection was bad before the bill came to it: that is no attempt of the bill's. */
@@ -332,11 +375,11 @@ static void expire(nontax_lane *lane)
     nontax_call *call = lane->running.first;
     while (call) {
         nontax_call *next = call->next;
-        if (call->deadline <= now) {
+        if (call->attempt_until <= now) {
             abandon(lane, call, true);
             settle(lane, call);
-        } else if (call->deadline < lane->next_deadline) {
-            lane->next_deadline = call->deadline;
+        } else if (call->attempt_until < lane->next_deadline) {
+            lane->next_deadline = call->attempt_until;
         }
         call = next;
     }

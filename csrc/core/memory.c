@@ -27,7 +27,7 @@ void nx_wipe(void *memory, size_t size)
     }
 }
 
-nontax_status nx_buffer_append(nx_buffer *buffer, const void *data, size_t size)
+nontax_status nx_buffer_reserve(nx_buffer *buffer, size_t size)
 {
     if (size >= SIZE_MAX / 2 - buffer->size) {
         return NONTAX_NO_MEMORY;
@@ -50,6 +50,14 @@ nontax_status nx_buffer_append(nx_buffer *buffer, const void *data, size_t size)
         nx_free(buffer->data);
         buffer->data = grown;
         buffer->capacity = capacity;
+    }
+    return NONTAX_OK;
+}
+
+nontax_status nx_buffer_append(nx_buffer *buffer, const void *data, size_t size)
+{
+    if (nx_buffer_reserve(buffer, size) != NONTAX_OK) {
+        return NONTAX_NO_MEMORY;
     }
     if (size) {
         memcpy(buffer->data + buffer->size, data, size);

@@ -24,6 +24,8 @@ typedef struct nx_buffer {
     size_t capacity;
 } nx_buffer;
 
+/* Makes room for `size` bytes more, and a NUL. */
+nontax_status nx_buffer_reserve(nx_buffer *buffer, size_t size);
 nontax_status nx_buffer_append(nx_buffer *buffer, const void *data, size_t size);
 /* Wipes the content and keeps the memory, unless that has become larger than `keep` bytes. */
 void nx_buffer_clear(nx_buffer *buffer, size_t keep);

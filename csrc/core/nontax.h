@@ -112,8 +112,18 @@ const char *nontax_retry_name(nontax_retry retry);          /* "after_token_refr
 
 typedef struct nontax_interface nontax_interface;
 
-/* By the last part of its path, such as "insertbill"; NULL when there is no such interface. */
+/* By the last part of its path; NULL when there is no such interface. There are the product's ten:
+ * "createbillcard", "setpdf", "seturl", "getpdf", "insertbill" and "updatestatus" for the finance
+ * bureau, "getticket", "getbillauthurl", "getauthdata" and "rejectinsert" for the collecting unit;
+ * "stable_token" and "token", which take the AppSecret; "rid/get" and "quota/get". */
 const nontax_interface *nontax_interface_find(const char *name);
+const char *nontax_interface_name(const nontax_interface *interface);
+/* It takes a file in place of a payload: nontax_call_set_file(). */
+bool nontax_interface_takes_file(const nontax_interface *interface);
+/* It changes nothing at WeChat, and is asked again by itself when no usable answer came. */
+bool nontax_interface_reads(const nontax_interface *interface);
+/* Its reply is a credential: not to be shown to anybody. */
+bool nontax_interface_answers_secret(const nontax_interface *interface);
 
 /* Payloads are cJSON trees. Four kinds of leaf need more than cJSON's own constructors, because a
  * cJSON number is a double; NULL means no memory.
@@ -144,7 +154,10 @@ nontax_status nontax_problems_add(nontax_problems *problems, const char *path, c
 /* ---- client ------------------------------------------------------------------------------ */
 
 typedef struct nontax_settings {
-    const char *base_url;       /* https://…; http://… only to this machine itself */
+    const char *base_url; /* https://…; http://… only to this machine itself */
+    /* Further hosts, up to NULL, each tried when nothing could be sent to the one before it; NULL:
+     * none. */
+    const char *const *fallback_base_urls;
     const char *ca_file;        /* PEM file of a private CA; NULL: libcurl's own */
     const char *proxy;          /* NULL: the environment's proxy; "": none */
     int64_t connect_timeout_ms; /* for one connection, TLS included */
@@ -171,7 +184,8 @@ void nontax_client_close_idle(nontax_client *client);
 
 /* ---- calls ------------------------------------------------------------------------------- */
 
-/* What became of a call. For an interface other than insertbill, "inserted" means: carried out. */
+/* What became of a call. For an interface other than insertbill, "inserted" means: carried out. A
+ * request without a body (a GET) counts as sent as soon as its head may have gone out. */
 typedef enum nontax_outcome {
     NONTAX_INSERTED, /* WeChat took it, and its reply has every field that it should have */
     NONTAX_REJECTED, /* WeChat answered with an errcode */
@@ -223,11 +237,28 @@ nontax_problems *nontax_call_problems(nontax_call *call);
 /* Checks the payload and prints it. The tree is taken over in any case. */
 nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload);
 
+/* A file to be uploaded: memory, or a part of an open file, which is read as it is sent. */
+typedef struct nontax_file {
+    const char *name; /* as the receiver is told; UTF-8 */
+    const char *data; /* NULL: see descriptor */
+    size_t size;
+    int descriptor;
+    int64_t offset; /* of the part in the open file */
+} nontax_file;
+
+/* The payload of an interface that takes a file. The name is copied; data and descriptor must stay
+ * until the call is finished. */
+nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file);
+
+/* Shortens the call's time, to at most so many milliseconds from now; and what is left of it. */
+void nontax_call_limit_time(nontax_call *call, int64_t timeout_ms);
+int64_t nontax_call_time_left(const nontax_call *call);
+
 /* Whether an access token can have these characters: visible ASCII, at least one. */
 bool nontax_token_is_valid(const char *token, size_t size);
 
 /* True while it cannot be sent for want of a token: in the beginning, and once more when WeChat
- * has refused the first one. */
+ * has refused the first one. Never for an interface that takes the AppSecret. */
 bool nontax_call_needs_token(const nontax_call *call);
 /* The token that WeChat has refused, or NULL in the beginning. */
 const char *nontax_call_stale_token(const nontax_call *call);
@@ -244,6 +275,7 @@ void *nontax_call_owner(const nontax_call *call);
 
 bool nontax_call_finished(const nontax_call *call);
 const nontax_result *nontax_call_result(const nontax_call *call);
+const nontax_interface *nontax_call_interface(const nontax_call *call);
 
 /* ---- one blocking call ------------------------------------------------------------------- */
 

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "text.h"
+#include "request.h"
 
 static void in_doubt(nontax_result *result, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -61,39 +61,44 @@ static bool read_errcode(const cJSON *item, int *errcode)
     return true;
 }
 
-/* "rid: 61725984-6126f6f9-040f19c4": three groups of eight hexadecimal digits. */
+/* "rid: 61725984-6126f6f9-040f19c4" */
 static void read_rid(const char *errmsg, char *rid, size_t capacity)
 {
-    static const char hexadecimal[] = "0123456789abcdefABCDEF";
     const char *at = errmsg;
     *rid = '\0';
     while ((at = strstr(at, "rid:"))) {
         at += strlen("rid:");
         const char *start = at + strspn(at, " ");
-        if (strspn(start, hexadecimal) == 8 && start[8] == '-' &&
-            strspn(start + 9, hexadecimal) == 8 && start[17] == '-' &&
-            strspn(start + 18, hexadecimal) == 8) {
-            snprintf(rid, capacity, "%.26s", start);
+        size_t size = nx_rid_size(start);
+        if (size) {
+            snprintf(rid, capacity, "%.*s", (int)size, start);
         }
     }
 }
 
-static void mask_strings(cJSON *item, const char *token)
+static void mask_strings(cJSON *item, const nx_secrets *secrets)
 {
     for (; item; item = item->next) {
         if (item->valuestring) {
-            nx_text_mask(item->valuestring, token);
+            nx_text_mask(item->valuestring, secrets);
         }
         if (item->string) {
-            nx_text_mask(item->string, token);
+            nx_text_mask(item->string, secrets);
         }
-        mask_strings(item->child, token);
+        mask_strings(item->child, secrets);
     }
 }
 
 /* Whether a documented field of the reply can be used as it stands. */
-static bool usable(const cJSON *item)
+static bool usable(const cJSON *item, nx_kind kind)
 {
+    if (kind == NX_OBJECT) {
+        return cJSON_IsObject(item);
+    }
+    if (kind == NX_INTEGER) {
+        return cJSON_IsNumber(item) && fabs(item->valuedouble) < 9e15 &&
+               item->valuedouble == floor(item->valuedouble);
+    }
     return cJSON_IsString(item) && *item->valuestring &&
            nx_utf8_valid(item->valuestring, strlen(item->valuestring));
 }
@@ -113,7 +118,7 @@ static void read_success(const nontax_interface *interface, const cJSON *reply, 
             in_doubt(result, "the reply says success, but has %s twice", field->name);
             return;
         }
-        if ((item || field->required) && !usable(item)) {
+        if ((item || field->required) && !usable(item, field->kind)) {
             in_doubt(result, "the reply says success, but has %s %s", item ? "an unusable" : "no",
                      field->name);
             return;
@@ -135,6 +140,10 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, l
         read_rid(errmsg->valuestring, result->rid, sizeof result->rid);
     }
     int code = 0;
+    if (interface->by_secret && !errcode) {
+        read_success(interface, reply, http_status, result);
+        return;
+    }
     if (twice || !errcode || !read_errcode(errcode, &code)) {
         in_doubt(result, "the reply %s errcode (HTTP status %ld): it is not from WeChat, or broken",
                  twice     ? "has more than one"
@@ -155,7 +164,8 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, l
 }
 
 void nx_reply_read(const nontax_interface *interface, const char *body, size_t size,
-                   long http_status, const char *token, nontax_result *result, cJSON **fields)
+                   long http_status, const nx_secrets *secrets, nontax_result *result,
+                   cJSON **fields)
 {
     *fields = NULL;
     result->http_status = http_status;
@@ -181,10 +191,10 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
     if (!cJSON_IsObject(reply) || (size_t)(end - body) != size) {
         in_doubt(result, "the reply was not a JSON object (HTTP status %ld, %zu bytes)",
                  http_status, size);
-        cJSON_Delete(reply);
+        nx_json_free(reply);
         return;
     }
-    mask_strings(reply->child, token);
+    mask_strings(reply->child, secrets);
     read_object(interface, reply, http_status, result);
     cJSON_DeleteItemFromObjectCaseSensitive(reply, "errcode");
     cJSON_DeleteItemFromObjectCaseSensitive(reply, "errmsg");

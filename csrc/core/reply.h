@@ -3,12 +3,14 @@
 #define NONTAX_REPLY_H
 
 #include "interfaces.h"
+#include "text.h"
 
 /* Reads a whole reply into the result: outcome, cause, errcode, errmsg, rid, reason. The body must
  * be followed by a NUL. Whatever the bytes are, the outcome is honest: only a complete answer of
  * the interface's own form counts. *fields is set to the reply's other members, to be freed with
- * cJSON_Delete(), or NULL. The token, which may be NULL, is masked in all texts. */
+ * nx_json_free(), or NULL. The secrets are masked in all texts. */
 void nx_reply_read(const nontax_interface *interface, const char *body, size_t size,
-                   long http_status, const char *token, nontax_result *result, cJSON **fields);
+                   long http_status, const nx_secrets *secrets, nontax_result *result,
+                   cJSON **fields);
 
 #endif

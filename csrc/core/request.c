@@ -1,4 +1,4 @@
-/* request.c: check a payload against its interface and print the JSON. */
+/* request.c: check a payload against its interface and print it. */
 #include "request.h"
 
 #include <limits.h>
@@ -12,7 +12,8 @@ enum {
     MAX_DEPTH = 64,      /* of values inside an extra field */
     MAX_PROBLEMS = 100,  /* more help nobody */
     MAX_PATH_TEXT = 256, /* of a problem's path; longer names are cut */
-    MAX_ROWS = 32        /* of one interface: a bit each in `seen` */
+    MAX_ROWS = 32,       /* of one interface: a bit each in `seen` */
+    MAX_JSON = 256 * 1024 * 1024
 };
 
 /* A raw cJSON item's valueint is unused by cJSON; ours says what the raw text is. */
@@ -328,6 +329,44 @@ static void check_text(check *check, const cJSON *item, const place *here)
     }
 }
 
+/* "61725984-6126f6f9-040f19c4" */
+static void check_rid(check *check, const cJSON *item, const place *here)
+{
+    check_text(check, item, here);
+    if (cJSON_IsString(item) &&
+        (!nx_rid_size(item->valuestring) || item->valuestring[nx_rid_size(item->valuestring)])) {
+        add_problem(check, here,
+                    "must be three groups of eight hexadecimal digits, as an error's rid");
+    }
+}
+
+static void check_interface_path(check *check, const cJSON *item, const place *here)
+{
+    check_text(check, item, here);
+    if (cJSON_IsString(item) &&
+        (item->valuestring[0] != '/' || strpbrk(item->valuestring, "?#: ") != NULL ||
+         item->valuestring[1] == '/')) {
+        add_problem(check, here, "must be a path such as \"/nontax/insertbill\", without a host");
+    }
+}
+
+static void check_choice(check *check, const cJSON *item, const nx_field *field, const place *here)
+{
+    char message[192] = "must be one of";
+    if (!cJSON_IsString(item)) {
+        return; /* reported already */
+    }
+    for (const char *const *choice = field->choices; *choice; choice++) {
+        if (strcmp(*choice, item->valuestring) == 0) {
+            return;
+        }
+        size_t used = strlen(message);
+        snprintf(message + used, sizeof message - used, "%s %s",
+                 choice == field->choices ? "" : ",", *choice);
+    }
+    add_problem(check, here, message);
+}
+
 static void check_fen(check *check, const cJSON *item, const place *here)
 {
     long long value = 0;
@@ -430,15 +469,38 @@ static void check_row(check *check, const cJSON *item, int row, const place *her
     if (cJSON_IsInvalid(item)) {
         return; /* reported by whoever could not convert it */
     }
-    switch (check->interface->fields[row].kind) {
+    const nx_field *field = &check->interface->fields[row];
+    if (field->choices) {
+        check_choice(check, item, field, here);
+    }
+    switch (field->kind) {
     case NX_TEXT:
+    case NX_SECRET:
         check_text(check, item, here);
+        break;
+    case NX_RID:
+        check_rid(check, item, here);
+        break;
+    case NX_PATH:
+        check_interface_path(check, item, here);
         break;
     case NX_FEN:
         check_fen(check, item, here);
         break;
     case NX_TIME:
         check_time(check, item, here);
+        break;
+    case NX_SECONDS:
+        if (cJSON_IsString(item)) {
+            add_problem(check, here, "must be Unix seconds as an integer, not a string");
+        } else {
+            check_time(check, item, here);
+        }
+        break;
+    case NX_BOOL:
+        if (!cJSON_IsBool(item)) {
+            add_problem(check, here, "must be true or false");
+        }
         break;
     default:
         if (cJSON_IsObject(item)) {
@@ -661,45 +723,111 @@ static void wipe_strings(cJSON *item)
     }
 }
 
-nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
-                               nontax_problems *problems, char **body)
+void nx_json_free(cJSON *tree)
 {
-    check check = {interface, allow_extra, problems, NONTAX_OK};
-    *body = NULL;
+    wipe_strings(tree);
+    cJSON_Delete(tree);
+}
+
+static nontax_status check_payload(check *check, cJSON **payload)
+{
+    if (!cJSON_IsObject(*payload)) {
+        if (!cJSON_IsInvalid(*payload)) {
+            char message[64];
+            snprintf(message, sizeof message, "must be an object with fields, not %s",
+                     kind_of(*payload));
+            add_problem(check, &whole, message);
+        }
+    } else if (is_flat(check->interface, *payload)) {
+        check_flat(check, *payload);
+        if (check->status == NONTAX_OK && check->problems->count == 0) {
+            cJSON *nested = nest(check->interface, *payload);
+            if (!nested) {
+                return NONTAX_NO_MEMORY;
+            }
+            nx_json_free(*payload);
+            *payload = nested;
+        }
+    } else {
+        check_members(check, *payload, -1, &whole);
+    }
+    if (check->status == NONTAX_OK && check->problems->count > 0) {
+        return NONTAX_BAD_PAYLOAD;
+    }
+    return check->status;
+}
+
+/* cJSON's own growing buffer leaves unwiped copies behind, so it prints into ours. It does not say
+ * why it failed; what was checked can only be too large for the room. */
+static nontax_status print_json(cJSON *payload, nx_buffer *text)
+{
+    for (size_t room = 1024; room <= MAX_JSON; room *= 4) {
+        if (nx_buffer_reserve(text, room) != NONTAX_OK) {
+            return NONTAX_NO_MEMORY;
+        }
+        if (cJSON_PrintPreallocated(payload, text->data, (int)room, false)) {
+            text->size = strlen(text->data);
+            return NONTAX_OK;
+        }
+        nx_wipe(text->data, room);
+        nx_buffer_free(text);
+    }
+    return NONTAX_NO_MEMORY;
+}
+
+static nontax_status print_query(const cJSON *payload, nx_buffer *text)
+{
+    nontax_status status = NONTAX_OK;
+    const cJSON *item = NULL;
+    cJSON_ArrayForEach(item, payload)
+    {
+        const char *separator = text->size ? "&" : "";
+        if (status == NONTAX_OK) {
+            status = nx_buffer_append(text, separator, strlen(separator));
+        }
+        if (status == NONTAX_OK) {
+            status = nx_append_encoded(text, name_of(item));
+        }
+        if (status == NONTAX_OK) {
+            status = nx_buffer_append(text, "=", 1);
+        }
+        if (status == NONTAX_OK) {
+            status = nx_append_encoded(text, item->valuestring); /* all fields are texts */
+        }
+    }
+    return status;
+}
+
+static nontax_status copy_secret(const nontax_interface *interface, const cJSON *payload,
+                                 nx_buffer *secret)
+{
+    for (int row = 0; row < interface->field_count; row++) {
+        const nx_field *field = &interface->fields[row];
+        if (field->kind == NX_SECRET) {
+            const char *text = cJSON_GetObjectItemCaseSensitive(payload, field->name)->valuestring;
+            return nx_buffer_append(secret, text, strlen(text));
+        }
+    }
+    return NONTAX_OK;
+}
+
+nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
+                               nontax_problems *problems, nx_buffer *text, nx_buffer *secret)
+{
+    /* What an interface of this form does not know could not be printed. */
+    bool extra = allow_extra && interface->form == NX_JSON;
+    check check = {interface, extra, problems, NONTAX_OK};
     if (!payload) {
         return NONTAX_NO_MEMORY;
     }
-    if (!cJSON_IsObject(payload)) {
-        if (!cJSON_IsInvalid(payload)) {
-            char message[64];
-            snprintf(message, sizeof message, "must be an object with fields, not %s",
-                     kind_of(payload));
-            add_problem(&check, &whole, message);
-        }
-    } else if (is_flat(interface, payload)) {
-        check_flat(&check, payload);
-        if (check.status == NONTAX_OK && problems->count == 0) {
-            cJSON *nested = nest(interface, payload);
-            if (!nested) {
-                check.status = NONTAX_NO_MEMORY;
-            } else {
-                cJSON_Delete(payload);
-                payload = nested;
-            }
-        }
-    } else {
-        check_members(&check, payload, -1, &whole);
+    nontax_status status = check_payload(&check, &payload);
+    if (status == NONTAX_OK) {
+        status = copy_secret(interface, payload, secret);
     }
-    if (check.status == NONTAX_OK && problems->count > 0) {
-        check.status = NONTAX_BAD_PAYLOAD;
+    if (status == NONTAX_OK) {
+        status =
+            interface->form == NX_QUERY ? print_query(payload, text) : print_json(payload, text);
     }
-    if (check.status == NONTAX_OK) {
-        *body = cJSON_PrintUnformatted(payload);
-        if (!*body) {
-            check.status = NONTAX_NO_MEMORY;
-        }
-    }
-    wipe_strings(payload);
-    cJSON_Delete(payload);
-    return check.status;
+    nx_json_free(payload);
+    return status;
 }

@@ -1,16 +1,20 @@
-/* request.h: from a payload to the body of a request. */
+/* request.h: from a payload to the text of a request. */
 #ifndef NONTAX_REQUEST_H
 #define NONTAX_REQUEST_H
 
 #include "interfaces.h"
 #include "memory.h"
 
-/* Checks the payload against its interface, adding to problems, and prints it as JSON if there are
- * none. The payload is wiped and freed in any case. NONTAX_OK: *body is set, and freed with
- * cJSON_free(). NONTAX_BAD_PAYLOAD: see problems. */
+/* Checks the payload against its interface, adding to problems, and prints it if there are none: as
+ * JSON, or for NX_QUERY as "name=value&name=value". The payload is wiped and freed in any case.
+ * NONTAX_OK: *text is the whole, and *secret what an NX_SECRET field has, if there is one.
+ * NONTAX_BAD_PAYLOAD: see problems. */
 nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
-                               nontax_problems *problems, char **body);
+                               nontax_problems *problems, nx_buffer *text, nx_buffer *secret);
 
 void nx_problems_free(nontax_problems *problems);
+
+/* Wipes all texts of a tree, and frees it. */
+void nx_json_free(cJSON *tree);
 
 #endif

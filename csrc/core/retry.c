@@ -1,5 +1,6 @@
 /* retry.c: what may be repeated by itself, and nothing else. A bill must never go out twice unless
- * WeChat has said that it did not take the first, or not one byte of the first body was sent. */
+ * WeChat has said that it did not take the first, or not one byte of the first body was sent. Only
+ * an interface that changes nothing may be asked again when its answer did not come. */
 #include "retry.h"
 
 enum { MAX_QUOTA_PAUSES = 10 }; /* of one bill: somebody else must be using up the quota */
@@ -11,7 +12,13 @@ nx_again nx_retry_decide(const nontax_result *result, const nx_history *history)
         bool again = result->cause == NONTAX_CAUSE_CONNECTION && may_repeat;
         return again ? NX_AGAIN_SAME : NX_AGAIN_NEVER;
     }
-    if (result->outcome != NONTAX_REJECTED) {
+    if (result->outcome == NONTAX_IN_DOUBT) {
+        /* Whoever only asked may ask again, unless it was the caller who ended it. */
+        bool again = history->reads && may_repeat && result->cause != NONTAX_CAUSE_CANCELLED &&
+                     result->cause != NONTAX_CAUSE_MEMORY;
+        return again ? NX_AGAIN_SAME : NX_AGAIN_NEVER;
+    }
+    if (result->outcome == NONTAX_INSERTED) {
         return NX_AGAIN_NEVER;
     }
     switch (result->errcode) {

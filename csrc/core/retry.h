@@ -15,7 +15,8 @@ typedef enum nx_again {
 typedef struct nx_history {
     int retries;        /* how often it may be repeated */
     int repeats;        /* how often it was */
-    bool token_renewed; /* it had its second token */
+    bool token_renewed; /* it had its second token, or needs none */
+    bool reads;         /* its interface changes nothing */
     bool bulk;          /* the minute's quota may be waited for, */
     int quota_pauses;   /* which it was so many times */
 } nx_history;

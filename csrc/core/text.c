@@ -120,11 +120,8 @@ static const char *secret_end(const char *text, const char *secret)
     return text;
 }
 
-void nx_text_mask(char *text, const char *secret)
+static void mask_one(char *text, const char *secret)
 {
-    if (!secret || strlen(secret) < 8) {
-        return;
-    }
     char *out = text;
     while (*text) {
         const char *end = secret_end(text, secret);
@@ -137,4 +134,53 @@ void nx_text_mask(char *text, const char *secret)
         }
     }
     *out = '\0';
+}
+
+void nx_text_mask(char *text, const nx_secrets *secrets)
+{
+    for (size_t i = 0; i < sizeof secrets->list / sizeof *secrets->list; i++) {
+        if (secrets->list[i] && strlen(secrets->list[i]) >= 8) {
+            mask_one(text, secrets->list[i]);
+        }
+    }
+}
+
+size_t nx_rid_size(const char *text)
+{
+    static const char hexadecimal[] = "0123456789abcdefABCDEF";
+    bool found = strspn(text, hexadecimal) == 8 && text[8] == '-' &&
+                 strspn(text + 9, hexadecimal) == 8 && text[17] == '-' &&
+                 strspn(text + 18, hexadecimal) == 8;
+    return found ? 26 : 0;
+}
+
+/* Goes through text in runs of characters that need nothing, each followed by one that does. */
+static nontax_status append_runs(nx_buffer *target, const char *text,
+                                 size_t (*run_of)(const char *, const char *), const char *set)
+{
+    while (*text) {
+        size_t run = run_of(text, set);
+        nontax_status status = nx_buffer_append(target, text, run);
+        text += run;
+        if (status == NONTAX_OK && *text) {
+            char encoded[4];
+            snprintf(encoded, sizeof encoded, "%%%02X", (unsigned char)*text++);
+            status = nx_buffer_append(target, encoded, 3);
+        }
+        if (status != NONTAX_OK) {
+            return status;
+        }
+    }
+    return NONTAX_OK;
+}
+
+nontax_status nx_append_encoded(nx_buffer *target, const char *text)
+{
+    return append_runs(target, text, strspn,
+                       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~");
+}
+
+nontax_status nx_append_quoted(nx_buffer *target, const char *text)
+{
+    return append_runs(target, text, strcspn, "\"\r\n");
 }

@@ -2,7 +2,7 @@
 #ifndef NONTAX_TEXT_H
 #define NONTAX_TEXT_H
 
-#include "nontax.h"
+#include "memory.h"
 
 /* Whether the bytes are UTF-8 as RFC 3629 has it: no surrogates, no overlong forms. */
 bool nx_utf8_valid(const char *text, size_t size);
@@ -15,9 +15,23 @@ void nx_text_copy(char *target, size_t capacity, const char *text, size_t size);
 void nx_text_format(nontax_text *target, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Replaces every occurrence of the secret, in place, by "***", also where it is percent-encoded.
- * Secrets of fewer than 8 characters are left: they would hit innocent text, and WeChat has none.
- */
-void nx_text_mask(char *text, const char *secret);
+/* The length of the rid at the start of text ("61725984-6126f6f9-040f19c4": three groups of eight
+ * hexadecimal digits), or 0. */
+size_t nx_rid_size(const char *text);
+
+/* Append text percent-encoded: as the query of a URL needs it, or as a quoted name in a multipart
+ * frame does, where all but quotes and line breaks goes as it is. */
+nontax_status nx_append_encoded(nx_buffer *target, const char *text);
+nontax_status nx_append_quoted(nx_buffer *target, const char *text);
+
+/* What must not be seen in anything that comes back. An entry may be NULL; nothing is owned. */
+typedef struct nx_secrets {
+    const char *list[3];
+} nx_secrets;
+
+/* Replaces every occurrence of the secrets, in place, by "***", also where they are
+ * percent-encoded. Secrets of fewer than 8 characters are left: they would hit innocent text, and
+ * WeChat has none. */
+void nx_text_mask(char *text, const nx_secrets *secrets);
 
 #endif

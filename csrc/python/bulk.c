@@ -4,7 +4,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { SLICE_MS = 100 }; /* between two looks at Python's signals */
+enum {
+    SLICE_MS = 100,   /* between two looks at Python's signals */
+    SOURCE_MS = 30000 /* a run has no end of its own that a token source must keep to */
+};
 
 /* A call on its way, and the very object that it was made from. */
 typedef struct entry {
@@ -76,20 +79,16 @@ static int add_call(run_object *self, PyObject *payload, const char *interface)
         PyErr_NoMemory();
         return -1;
     }
-    cJSON *tree = NULL;
     double began = seconds_now();
     nontax_call *call = nontax_call_new(self->client->client, nontax_interface_find(interface));
     if (!call) {
         PyErr_NoMemory();
-    } else {
-        tree = json_from_python(payload, nontax_call_problems(call));
     }
-    if (!tree) {
+    if (!call || client_set_payload(call, payload) < 0) {
         nontax_call_free(call);
         PyMem_Free(entry);
         return -1;
     }
-    (void)nontax_call_set_payload(call, tree); /* the call itself has what became of it */
     if (nontax_run_add(self->run, call) != NONTAX_OK) {
         nontax_call_free(call);
         PyMem_Free(entry);
@@ -190,7 +189,7 @@ static int ask_for_token(run_object *self)
         }
         return 0;
     }
-    PyObject *answer = PyObject_CallFunction(self->client->token_source, "z", stale);
+    PyObject *answer = client_ask_source(self->client, stale, SOURCE_MS);
     if (!answer) {
         return refuse_token(self);
     }

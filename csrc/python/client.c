@@ -29,9 +29,12 @@ PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *so
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
     PyObject *timed_out = PyBool_FromLong(result->timed_out);
     PyObject *positional = PyTuple_New(0);
-    if (listed && errcode && timed_out && positional) {
+    const nontax_interface *interface = nontax_call_interface(call);
+    PyObject *reads = PyBool_FromLong(nontax_interface_reads(interface));
+    if (listed && errcode && timed_out && positional && reads) {
         fields = Py_BuildValue(
-            "{s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:O,s:O,s:z}", "outcome",
+            "{s:s,s:O,s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:O,s:O,s:z}", "interface",
+            nontax_interface_name(interface), "reads", reads, "outcome",
             nontax_outcome_name(result->outcome), "cause", causes[result->cause], "timed_out",
             timed_out, "errcode", errcode, "http_status", result->http_status, "curl_code",
             result->curl_code, "rid", result->rid, "errmsg", result->errmsg, "reason",
@@ -44,6 +47,7 @@ PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *so
     Py_XDECREF(listed);
     Py_XDECREF(errcode);
     Py_XDECREF(timed_out);
+    Py_XDECREF(reads);
     Py_XDECREF(positional);
     Py_XDECREF(fields);
     return error;
@@ -128,6 +132,14 @@ static bool set_token(conversation *talk, nontax_call *call, PyObject *token)
     return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
 }
 
+PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms)
+{
+    if (self->timed_source) {
+        return PyObject_CallFunction(self->token_source, "zd", stale, (double)time_left_ms / 1000);
+    }
+    return PyObject_CallFunction(self->token_source, "z", stale);
+}
+
 static bool on_token(void *context, nontax_call *call)
 {
     conversation *talk = context;
@@ -139,7 +151,7 @@ static bool on_token(void *context, nontax_call *call)
     PyEval_RestoreThread(talk->thread);
     PyObject *token = talk->fixed_token
                           ? Py_NewRef(talk->fixed_token)
-                          : PyObject_CallFunction(talk->self->token_source, "z", stale);
+                          : client_ask_source(talk->self, stale, nontax_call_time_left(call));
     if (token) {
         set = set_token(talk, call, token);
         Py_DECREF(token);
@@ -172,7 +184,9 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
     PyObject *interrupt = talk->interrupt;
     talk->interrupt = NULL;
     if (result->outcome == NONTAX_INSERTED) {
-        add_note(interrupt, result->fields);
+        if (!nontax_interface_answers_secret(nontax_call_interface(call))) {
+            add_note(interrupt, result->fields);
+        }
     } else {
         PyObject *error = client_make_error(talk->self, call, NULL, NULL);
         PyErr_Clear();
@@ -207,17 +221,65 @@ static PyObject *conclude(conversation *talk, nontax_call *call)
     return NULL;
 }
 
+const nontax_interface *client_find_interface(PyObject *name)
+{
+    const char *text = PyUnicode_AsUTF8AndSize(name, NULL);
+    const nontax_interface *interface = text ? nontax_interface_find(text) : NULL;
+    if (text && !interface) {
+        PyErr_SetString(PyExc_LookupError, "there is no such interface");
+    }
+    return interface;
+}
+
+/* (name, bytes or descriptor, offset, size) */
+static int set_file(nontax_call *call, PyObject *payload)
+{
+    nontax_file file = {.descriptor = -1};
+    PyObject *source;
+    long long offset, size;
+    if (!PyTuple_Check(payload)) {
+        PyErr_SetString(PyExc_TypeError, "this interface takes a file");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(payload, "sOLL", &file.name, &source, &offset, &size)) {
+        return -1;
+    }
+    if (PyBytes_Check(source)) {
+        file.data = PyBytes_AsString(source);
+        size = PyBytes_Size(source);
+    } else {
+        file.descriptor = PyObject_AsFileDescriptor(source);
+        if (file.descriptor < 0) {
+            return -1;
+        }
+    }
+    file.offset = offset;
+    file.size = (size_t)size;
+    (void)nontax_call_set_file(call, &file); /* the call itself has what became of it */
+    return 0;
+}
+
+int client_set_payload(nontax_call *call, PyObject *payload)
+{
+    if (nontax_interface_takes_file(nontax_call_interface(call))) {
+        return set_file(call, payload);
+    }
+    cJSON *tree = json_from_python(payload, nontax_call_problems(call));
+    if (!tree) {
+        return -1;
+    }
+    (void)nontax_call_set_payload(call, tree); /* the call itself has what became of it */
+    return 0;
+}
+
 static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *payload)
 {
     const nontax_hooks hooks = {talk, on_interrupted, on_token};
-    cJSON *tree = json_from_python(payload, nontax_call_problems(call));
-    if (!tree) {
+    if (client_set_payload(call, payload) < 0) {
         return NULL;
     }
     talk->thread = PyEval_SaveThread();
-    if (nontax_call_set_payload(call, tree) == NONTAX_OK) {
-        nontax_client_run(talk->self->client, call, &hooks);
-    }
+    nontax_client_run(talk->self->client, call, &hooks);
     PyEval_RestoreThread(talk->thread);
     PyObject *result = conclude(talk, call);
     Py_XDECREF(talk->interrupt);
@@ -225,31 +287,47 @@ static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *paylo
     return result;
 }
 
-PyDoc_STRVAR(client_call_doc, "call($self, interface, payload, access_token, /)\n--\n\n"
-                              "Run one call to its end; return the reply's fields as a dict.");
+static int64_t milliseconds(double seconds)
+{
+    return seconds > 0 && seconds < 1e9 ? (int64_t)(seconds * 1000 + 0.5) : 0;
+}
+
+PyDoc_STRVAR(
+    client_call_doc,
+    "call($self, interface, payload, access_token, seconds, /)\n--\n\n"
+    "Run one call to its end; return the reply's fields as a dict.\n\n"
+    "The payload of an interface that takes a file is a tuple: its name, bytes or an open\n"
+    "descriptor, offset and size. At most so many seconds, if that is not None.");
 
 static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
     client_object *self = (client_object *)object;
     conversation talk = {.self = self, .fixed_token = self->access_token};
-    if (count != 3) {
-        PyErr_SetString(PyExc_TypeError, "call() takes interface, payload and access_token");
+    double seconds = 0;
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError,
+                        "call() takes interface, payload, access_token and seconds");
         return NULL;
     }
-    const char *name = PyUnicode_AsUTF8AndSize(arguments[0], NULL);
-    const nontax_interface *interface = name ? nontax_interface_find(name) : NULL;
+    const nontax_interface *interface = client_find_interface(arguments[0]);
     if (!interface) {
-        if (name) {
-            PyErr_SetString(PyExc_LookupError, "there is no such interface");
-        }
         return NULL;
     }
     if (arguments[2] != Py_None) {
         talk.fixed_token = arguments[2];
     }
+    if (arguments[3] != Py_None) {
+        seconds = PyFloat_AsDouble(arguments[3]);
+        if (seconds == -1.0 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
     nontax_call *call = nontax_call_new(self->client, interface);
     if (!call) {
         return PyErr_NoMemory();
+    }
+    if (arguments[3] != Py_None) {
+        nontax_call_limit_time(call, milliseconds(seconds));
     }
     PyObject *result = run_call(&talk, call, arguments[1]);
     nontax_call_free(call);
@@ -266,11 +344,6 @@ static PyObject *client_close(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 /* ---- making and freeing ------------------------------------------------------------------ */
-
-static int64_t milliseconds(double seconds)
-{
-    return seconds > 0 && seconds < 1e9 ? (int64_t)(seconds * 1000 + 0.5) : 0;
-}
 
 static int set_credentials(client_object *self, PyObject *access_token, PyObject *token_source)
 {
@@ -293,20 +366,56 @@ static int set_credentials(client_object *self, PyObject *access_token, PyObject
     return 0;
 }
 
+/* The texts of a sequence, borrowed from it, with a NULL behind them; NULL with an exception set.
+ */
+static const char **texts_of(PyObject *sequence)
+{
+    Py_ssize_t count = PyTuple_Size(sequence);
+    const char **texts = PyMem_Calloc((size_t)count + 1, sizeof *texts);
+    if (!texts) {
+        PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; texts && i < count; i++) {
+        texts[i] = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(sequence, i), NULL);
+        if (!texts[i]) {
+            PyMem_Free(texts);
+            texts = NULL;
+        }
+    }
+    return texts;
+}
+
+static int make_client(client_object *self, nontax_settings *settings, PyObject *base_urls)
+{
+    nontax_text why;
+    const char **texts = texts_of(base_urls);
+    if (!texts) {
+        return -1;
+    }
+    settings->base_url = texts[0];
+    settings->fallback_base_urls = texts + 1;
+    nontax_status status = nontax_client_new(settings, &self->client, &why);
+    PyMem_Free(texts);
+    if (status != NONTAX_OK) {
+        raise_refusal(status, &why);
+        return -1;
+    }
+    return 0;
+}
+
 static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {
-        "make_error",      "access_token", "token_source", "base_url",    "ca_file", "proxy",
-        "connect_timeout", "timeout",      "retries",      "allow_extra", NULL};
-    PyObject *make_error_function, *access_token, *token_source;
+    static char *names[] = {"make_error", "access_token", "token_source", "timed_source",
+                            "base_urls",  "ca_file",      "proxy",        "connect_timeout",
+                            "timeout",    "retries",      "allow_extra",  NULL};
+    PyObject *make_error_function, *access_token, *token_source, *base_urls;
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
-    nontax_text why;
     double connect_timeout, timeout;
-    int allow_extra;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOszzddip", names,
-                                     &make_error_function, &access_token, &token_source,
-                                     &settings.base_url, &settings.ca_file, &settings.proxy,
-                                     &connect_timeout, &timeout, &settings.retries, &allow_extra)) {
+    int timed_source, allow_extra;
+    if (!PyArg_ParseTupleAndKeywords(
+            arguments, keywords, "$OOOpO!zzddip", names, &make_error_function, &access_token,
+            &token_source, &timed_source, &PyTuple_Type, &base_urls, &settings.ca_file,
+            &settings.proxy, &connect_timeout, &timeout, &settings.retries, &allow_extra)) {
         return NULL;
     }
     settings.connect_timeout_ms = milliseconds(connect_timeout);
@@ -318,13 +427,9 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         return NULL;
     }
     self->make_error = Py_NewRef(make_error_function);
-    if (set_credentials(self, access_token, token_source) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    nontax_status status = nontax_client_new(&settings, &self->client, &why);
-    if (status != NONTAX_OK) {
-        raise_refusal(status, &why);
+    self->timed_source = timed_source != 0;
+    if (set_credentials(self, access_token, token_source) < 0 ||
+        make_client(self, &settings, base_urls) < 0) {
         Py_DECREF(self);
         return NULL;
     }

@@ -29,8 +29,20 @@ typedef struct client_object {
     nontax_client *client;
     PyObject *access_token; /* a fixed one, checked; or NULL */
     PyObject *token_source; /* a callable, or NULL */
+    bool timed_source;      /* it wants to know how many seconds it may take */
     PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
 } client_object;
+
+/* The interface of that name; NULL with an exception set. */
+const nontax_interface *client_find_interface(PyObject *name);
+
+/* Gives a call its payload, or its file, which must then outlive it. -1 with an exception: no
+ * memory, or not an Exception; whatever else is wrong with it, the call itself has. */
+int client_set_payload(nontax_call *call, PyObject *payload);
+
+/* Asks the token source for a token, or for a newer one than `stale`, within so much time. NULL
+ * with an exception set. */
+PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms);
 
 /* The exception that tells what became of a call. The last two, which may be NULL, say why there
  * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */

@@ -231,7 +231,7 @@ static void test_settings_are_copied(void **state)
     char url[] = "http://127.0.0.1:1/";
     nontax_client *client = client_for(url, 0);
     memset(url, 'x', sizeof url - 1);
-    assert_string_equal(client->base_url, "http://127.0.0.1:1");
+    assert_string_equal(client->base_urls[0], "http://127.0.0.1:1");
     nontax_client_free(client);
     nontax_client_free(NULL);
 }
@@ -245,7 +245,7 @@ static void test_slashes_at_the_end(void **state)
                                           {"https://a.example/b/", "https://a.example/b"}};
     for (size_t i = 0; i < COUNT(rows); i++) {
         nontax_client *client = client_for(rows[i][0], 0);
-        assert_string_equal(client->base_url, rows[i][1]);
+        assert_string_equal(client->base_urls[0], rows[i][1]);
         nontax_client_free(client);
     }
 }

@@ -128,7 +128,7 @@ static bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
                 return false;
             }
         } while (heap.failed);
-        REQUIRE(number > 3);
+        REQUIRE(number > 1); /* at least one was there to fail */
     }
     return true;
 }
@@ -378,19 +378,19 @@ static void test_lane(void **state)
 static bool build(cJSON *payload, bool valid, long number, bool and_all_after)
 {
     nontax_problems problems = {0};
-    char *body = NULL;
+    nx_buffer body = {0}, secret = {0};
     fail_at(number, and_all_after);
-    nontax_status status =
-        nx_request_build(nontax_interface_find("insertbill"), payload, true, &problems, &body);
+    nontax_status status = nx_request_build(nontax_interface_find("insertbill"), payload, true,
+                                            &problems, &body, &secret);
     fail_no_more();
-    REQUIRE((status == NONTAX_OK) == (body != NULL));
+    REQUIRE((status == NONTAX_OK) == (body.data != NULL));
     REQUIRE(status == NONTAX_NO_MEMORY || status == (valid ? NONTAX_OK : NONTAX_BAD_PAYLOAD));
     /* A failure may pass unnoticed only where nothing is missing because of it. */
     REQUIRE((status == NONTAX_NO_MEMORY) == heap.failed);
     for (size_t i = 0; i < problems.count; i++) {
         REQUIRE(problems.list[i].path && problems.list[i].message);
     }
-    cJSON_free(body);
+    nx_buffer_free(&body);
     nx_problems_free(&problems);
     return true;
 }
@@ -454,8 +454,9 @@ static bool read_reply(const char *body, nontax_outcome outcome, long number, bo
 {
     nontax_result result = {0};
     cJSON *fields = NULL;
+    const nx_secrets secrets = {{TOKEN}};
     fail_at(number, and_all_after);
-    nx_reply_read(nontax_interface_find("insertbill"), body, strlen(body), 200, TOKEN, &result,
+    nx_reply_read(nontax_interface_find("insertbill"), body, strlen(body), 200, &secrets, &result,
                   &fields);
     fail_no_more();
     REQUIRE(result.outcome == (heap.failed ? NONTAX_IN_DOUBT : outcome));

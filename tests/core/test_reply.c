@@ -24,7 +24,8 @@ static reading read_bytes(const char *body, size_t size, long http_status, const
     assert_non_null(copy);
     memcpy(copy, body, size);
     copy[size] = '\0';
-    nx_reply_read(nontax_interface_find("insertbill"), copy, size, http_status, token,
+    const nx_secrets secrets = {{NULL, token, "another secret"}};
+    nx_reply_read(nontax_interface_find("insertbill"), copy, size, http_status, &secrets,
                   &reading.result, &reading.fields);
     free(copy);
     return reading;

@@ -22,15 +22,18 @@ static const nontax_interface *insertbill(void)
 static void expect_body_with(cJSON *payload, bool allow_extra, const char *expected)
 {
     nontax_problems problems = {0};
-    char *body = NULL;
-    nontax_status status = nx_request_build(insertbill(), payload, allow_extra, &problems, &body);
+    nx_buffer body = {0}, secret = {0};
+    nontax_status status =
+        nx_request_build(insertbill(), payload, allow_extra, &problems, &body, &secret);
     for (size_t i = 0; i < problems.count; i++) {
         print_error("%s: %s\n", problems.list[i].path, problems.list[i].message);
     }
     assert_int_equal(status, NONTAX_OK);
     assert_int_equal(problems.count, 0);
-    assert_string_equal(body, expected);
-    cJSON_free(body);
+    assert_string_equal(body.data, expected);
+    assert_int_equal(body.size, strlen(expected));
+    assert_null(secret.data);
+    nx_buffer_free(&body);
     nx_problems_free(&problems);
 }
 
@@ -43,9 +46,11 @@ static void expect_body(cJSON *payload, const char *expected)
 static void expect_problems_with(cJSON *payload, bool allow_extra, const char *expected)
 {
     nontax_problems problems = {0};
-    char *body = NULL, found[16384];
+    nx_buffer body = {0}, secret = {0};
+    char found[16384];
     size_t size = 0;
-    nontax_status status = nx_request_build(insertbill(), payload, allow_extra, &problems, &body);
+    nontax_status status =
+        nx_request_build(insertbill(), payload, allow_extra, &problems, &body, &secret);
     found[0] = '\0';
     for (size_t i = 0; i < problems.count; i++) {
         size += (size_t)snprintf(found + size, sizeof found - size, "%s: %s\n",
@@ -53,10 +58,10 @@ static void expect_problems_with(cJSON *payload, bool allow_extra, const char *e
         assert_true(size < sizeof found);
     }
     nx_problems_free(&problems);
-    cJSON_free(body);
+    nx_buffer_free(&body);
     assert_string_equal(found, expected);
     assert_int_equal(status, NONTAX_BAD_PAYLOAD);
-    assert_null(body);
+    assert_null(body.data);
 }
 
 static void expect_problems(cJSON *payload, const char *expected)
@@ -611,10 +616,10 @@ static void test_no_payload(void **state)
 {
     (void)state;
     nontax_problems problems = {0};
-    char *body = NULL;
-    assert_int_equal(nx_request_build(insertbill(), NULL, false, &problems, &body),
+    nx_buffer body = {0}, secret = {0};
+    assert_int_equal(nx_request_build(insertbill(), NULL, false, &problems, &body, &secret),
                      NONTAX_NO_MEMORY);
-    assert_null(body);
+    assert_null(body.data);
     assert_int_equal(problems.count, 0);
 }
 
@@ -745,11 +750,11 @@ static void test_extra_time(void **state)
 
 static nontax_status build_with_reported(cJSON *payload, nontax_problems *problems)
 {
-    char *body = NULL;
+    nx_buffer body = {0}, secret = {0};
     assert_int_equal(nontax_problems_add(problems, IN_SAMPLE "fee", "is a complex number"),
                      NONTAX_OK);
-    nontax_status status = nx_request_build(insertbill(), payload, false, problems, &body);
-    assert_null(body);
+    nontax_status status = nx_request_build(insertbill(), payload, false, problems, &body, &secret);
+    assert_null(body.data);
     return status;
 }
 
@@ -792,13 +797,13 @@ static void test_invalid_is_never_printed(void **state)
     for (int shape = 0; shape < 2; shape++) {
         cJSON *bill = shape ? flat_bill() : with("fee", nontax_json_invalid());
         nontax_problems problems = {0};
-        char *body = NULL;
+        nx_buffer body = {0}, secret = {0};
         if (shape) {
             put(bill, "fee", nontax_json_invalid());
         }
-        assert_int_not_equal(nx_request_build(insertbill(), bill, false, &problems, &body),
+        assert_int_not_equal(nx_request_build(insertbill(), bill, false, &problems, &body, &secret),
                              NONTAX_OK);
-        assert_null(body);
+        assert_null(body.data);
         nx_problems_free(&problems);
     }
 }
@@ -810,14 +815,14 @@ static void test_problems_have_an_end(void **state)
     (void)state;
     for (int count = 98; count <= 150; count += count < 102 ? 1 : 48) {
         nontax_problems problems = {0};
-        char *body = NULL;
+        nx_buffer body = {0}, secret = {0};
         cJSON *bill = sample_bill();
         for (int i = 0; i < count; i++) {
             char name[16];
             snprintf(name, sizeof name, "x%d", i);
             put(bill, name, cJSON_CreateTrue());
         }
-        assert_int_equal(nx_request_build(insertbill(), bill, false, &problems, &body),
+        assert_int_equal(nx_request_build(insertbill(), bill, false, &problems, &body, &secret),
                          NONTAX_BAD_PAYLOAD);
         assert_int_equal(problems.count, count < 100 ? count : 100);
         const nontax_problem *last = &problems.list[problems.count - 1];

@@ -179,7 +179,8 @@ static void expect_mask(const char *text, const char *secret, const char *expect
     char copy[128];
     assert_true(strlen(text) < sizeof copy);
     strcpy(copy, text);
-    nx_text_mask(copy, secret);
+    const nx_secrets secrets = {{secret}};
+    nx_text_mask(copy, &secrets);
     assert_string_equal(copy, expected);
 }
 

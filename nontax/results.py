@@ -1,0 +1,209 @@
+"""What comes back from the interfaces other than insertbill."""
+
+from nontax.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Self
+
+
+class Reply(Record):
+    """The documented fields of a reply, and the others in `extra` (dict). Immutable."""
+
+    __slots__: tuple[str, ...] = ()
+
+    extra: dict[str, object]
+
+    def __init__(self, *, extra: "Mapping[str, object] | None" = None, **fields: object) -> None:
+        if not fields.keys() <= set(self.__slots__):
+            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self.__slots__)}")
+        fields["extra"] = dict(extra or {})
+        super().__init__(*(fields.get(name) for name in self.__slots__))
+
+    @classmethod
+    def _from_reply(cls, reply: "dict[str, object]") -> "Self":
+        """Make one of the fields of a checked reply."""
+        fields = {name: reply.pop(name, None) for name in cls.__slots__ if name != "extra"}
+        return cls(extra=reply, **fields)
+
+
+class BillCard(Reply):
+    """A template of one collecting unit's bills (财政电子票据模板). card_id: its id (str)."""
+
+    __slots__ = ("card_id", "extra")
+
+    card_id: str
+
+
+class UploadedPdf(Reply):
+    """A PDF at WeChat's. s_media_id: its id (str), kept for three days unless a bill has it."""
+
+    __slots__ = ("s_media_id", "extra")  # noqa: RUF023  (by meaning)
+
+    s_media_id: str
+
+
+class PlatformId(Reply):
+    """A finance bureau's id (开票平台识别码), which its collecting units need.
+
+    s_pappid: the id (str). invoice_url: the link in which WeChat gives it out (str).
+    """
+
+    __slots__ = ("s_pappid", "invoice_url", "extra")  # noqa: RUF023  (by meaning)
+
+    s_pappid: str
+    invoice_url: str
+
+
+class PdfUrl(Reply):
+    """Where an uploaded PDF can be read.
+
+    pdf_url: the link (str). pdf_url_expire_time: how long it is good, in seconds (int).
+    """
+
+    __slots__ = ("pdf_url", "pdf_url_expire_time", "extra")  # noqa: RUF023  (by meaning)
+
+    pdf_url: str
+    pdf_url_expire_time: int
+
+
+class BillAuthUrl(Reply):
+    """The page on which a citizen authorises an order.
+
+    auth_url: the link (str). expire_time: how long it is good, in seconds (int).
+    """
+
+    __slots__ = ("auth_url", "expire_time", "extra")
+
+    auth_url: str
+    expire_time: int
+
+
+class AuthData(Reply):
+    """What became of an order's authorisation.
+
+    invoice_status: str; "auth success", "reject insert" and "never auth" are known, others are
+        possible. auth_time: when it was authorised, in Unix seconds (int), or None.
+    """
+
+    __slots__ = ("invoice_status", "auth_time", "extra")  # noqa: RUF023  (by meaning)
+
+    invoice_status: str
+    auth_time: int | None
+
+
+class Ticket(Reply):
+    """A card ticket, a credential: it is not shown by repr() and cannot be pickled.
+
+    ticket: str. expires_in: its lifetime in seconds, counted from when it was fetched (int).
+    """
+
+    __slots__ = ("ticket", "expires_in", "extra")  # noqa: RUF023  (by meaning)
+
+    ticket: str
+    expires_in: int
+
+    def __repr__(self) -> str:
+        return f"Ticket(expires_in={self.expires_in})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a Ticket is a secret and is not pickled")
+
+    def __copy__(self) -> "Self":
+        return self
+
+    def __deepcopy__(self, _memo: object) -> "Self":
+        return self
+
+
+class RidInfo(Reply):
+    """One request as WeChat remembers it; credentials in its texts are masked.
+
+    invoke_time: Unix seconds (int). cost_in_ms: milliseconds (int). request_url, request_body,
+    response_body: str. client_ip: the address that WeChat saw (str).
+    """
+
+    __slots__ = (  # noqa: RUF023  (by meaning)
+        "invoke_time",
+        "cost_in_ms",
+        "request_url",
+        "request_body",
+        "response_body",
+        "client_ip",
+        "extra",
+    )
+
+    invoke_time: int
+    cost_in_ms: int
+    request_url: str
+    request_body: str
+    response_body: str
+    client_ip: str
+
+
+class Quota(Reply):
+    """How often an account may call an interface.
+
+    daily_limit, used, remain: calls of this day (int). rate_limit, component_rate_limit: dicts with
+    call_count and refresh_second, or None where WeChat sends none.
+    """
+
+    __slots__ = (  # noqa: RUF023  (by meaning)
+        "daily_limit",
+        "used",
+        "remain",
+        "rate_limit",
+        "component_rate_limit",
+        "extra",
+    )
+
+    daily_limit: int
+    used: int
+    remain: int
+    rate_limit: dict[str, int] | None
+    component_rate_limit: dict[str, int] | None
+
+
+# What a credential stands behind, in a URL and in JSON that may be quoted once more.
+_CREDENTIAL = (
+    r"((?:access_token|secret|appsecret|ticket)(?:=|\\*\"\s*:\s*\\*\"))"
+    r"[^&\s\"\\]+"
+)
+
+
+def _masked(text: object) -> object:
+    import re  # costs more than all the rest, and few look a request up
+
+    return re.sub(_CREDENTIAL, r"\1***", text) if isinstance(text, str) else text
+
+
+def rid_info(reply: "dict[str, object]") -> RidInfo:
+    """The request of a rid look-up's reply."""
+    request = reply.pop("request")
+    assert isinstance(request, dict)
+    fields = {name: _masked(value) for name, value in request.items()}
+    return RidInfo._from_reply({**fields, **reply})
+
+
+def quota(reply: "dict[str, object]") -> Quota:
+    """The quota of a quota look-up's reply."""
+    counts = reply.pop("quota")
+    assert isinstance(counts, dict)
+    return Quota._from_reply({**counts, **reply})
+
+
+def platform_id(reply: "dict[str, object]") -> PlatformId:
+    """The id in the link of a seturl reply.
+
+    Raises ValueError if there is none.
+    """
+    from urllib.parse import unquote, urlsplit  # see _masked()
+
+    url = str(reply.pop("invoice_url"))
+    # Not parse_qs(): a "+" in the id is a "+".
+    pairs = (pair.partition("=") for pair in urlsplit(url).query.split("&"))
+    found = [unquote(value) for name, _, value in pairs if name == "s_pappid" and value]
+    if len(found) != 1:
+        raise ValueError(f"WeChat's invoice_url has no s_pappid: {url}")
+    return PlatformId(s_pappid=found[0], invoice_url=url, extra=reply)

@@ -1,0 +1,56 @@
+"""Checks of the settings that people give: here their names are known."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import SupportsFloat, SupportsIndex
+
+BASE_URL = "https://api.weixin.qq.com"
+
+
+def check_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str")
+    if not value.isprintable():
+        raise ValueError(f"{name} has a character that cannot be in it")
+    return value
+
+
+def check_path(name: str, value: "str | os.PathLike[str]") -> str:
+    try:
+        return check_text(name, os.fspath(value))
+    except TypeError:
+        raise TypeError(f"{name} must be a str or a path") from None
+
+
+def check_seconds(name: str, value: "SupportsFloat") -> float:
+    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number of seconds")
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1.0
+    if not 0.001 <= seconds <= 86_400:
+        raise ValueError(f"{name} must be between a millisecond and a day")
+    return seconds
+
+
+def check_count(name: str, value: "SupportsIndex", lowest: int, highest: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an int")
+    count = value.__index__()
+    if not lowest <= count <= highest:
+        raise ValueError(f"{name} must be between {lowest} and {highest}")
+    return count
+
+
+def base_urls_of(base_url: str | None, fallbacks: "Sequence[str]") -> tuple[str, ...]:
+    """All hosts, in the order in which they are tried."""
+    if isinstance(fallbacks, str):
+        raise TypeError("fallback_base_urls must be a sequence of URLs, not one")
+    if base_url is None:
+        base_url = os.environ.get("NONTAX_BASE_URL") or BASE_URL
+    first = check_text("base_url", base_url)
+    return (first, *(check_text("fallback_base_urls", url) for url in fallbacks))

@@ -1,0 +1,181 @@
+"""Token sources on WeChat's own token interfaces."""
+
+import os
+from time import monotonic
+
+from nontax import _core
+from nontax.cached import Cached
+from nontax.errors import InDoubtError, NotSentError, SystemBusyError, make_error
+from nontax.settings import base_urls_of, check_path, check_seconds, check_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+# WeChat refreshes nothing when it is forced again within 30 seconds.
+FORCE_EVERY = 30.0
+
+_forced: dict[str, float] = {}
+
+
+def _credential(name: str, value: object) -> str:
+    # Never the value itself in a message: it may be the secret under the wrong name.
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str")
+    if not value or not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{name} is empty or has a character that cannot be in it")
+    return value
+
+
+class FetchedToken:
+    """What the two sources share: the credentials, the connection, one fetch for all threads."""
+
+    __slots__ = ("_appid", "_cached", "_core", "_secret", "_timeout")
+
+    def __init__(
+        self,
+        appid: str,
+        secret: str,
+        *,
+        base_url: str | None = None,
+        fallback_base_urls: "Sequence[str]" = (),
+        ca_file: "str | os.PathLike[str] | None" = None,
+        proxy: str | None = None,
+        timeout: float = 10.0,
+    ) -> None:
+        try:
+            self._appid = _credential("appid", appid)
+            self._secret = _credential("secret", secret)
+            self._timeout = check_seconds("timeout", timeout)
+            self._cached: Cached[str] = Cached()
+            ca_file = ca_file or os.environ.get("NONTAX_CA_FILE") or None
+            self._core = _core.Client(
+                make_error=make_error,
+                access_token=None,
+                token_source=None,
+                timed_source=False,
+                base_urls=base_urls_of(base_url, fallback_base_urls),
+                ca_file=None if ca_file is None else check_path("ca_file", ca_file),
+                proxy=None if proxy is None else check_text("proxy", proxy),
+                connect_timeout=min(5.0, self._timeout),
+                timeout=self._timeout,
+                retries=2,
+                allow_extra=False,
+            )
+        finally:
+            # A traceback that shows local variables must not show the secret.
+            del appid, secret
+
+    def __call__(self, stale: str | None = None) -> str:
+        """Return the current access token, or a newer one than `stale`, which WeChat has refused.
+
+        Raises what became of the fetch: `AccountError` (40164 names the address to put on the IP
+        list), `NotSentError`, …
+        """
+        try:
+            return self._within(stale, self._timeout)
+        finally:
+            del stale
+
+    def _within(self, stale: str | None, seconds: float) -> str:
+        """Do it in so many seconds: what is left of a call's own time."""
+        try:
+            return self._cached.get(self._fetch, stale, min(seconds, self._timeout))
+        finally:
+            del stale
+
+    def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
+        """Fetch a token; it and its lifetime in seconds."""
+        raise NotImplementedError
+
+    def _ask(self, interface: str, seconds: float, more: "dict[str, Any]") -> tuple[str, float]:
+        """Call a token interface; the token and its lifetime in seconds."""
+        try:
+            reply = self._core.call(
+                interface,
+                {
+                    "grant_type": "client_credential",
+                    "appid": self._appid,
+                    "secret": self._secret,
+                    **more,
+                },
+                None,
+                max(seconds, 0.001),
+            )
+        except (InDoubtError, SystemBusyError) as error:
+            # It is the fetch that has no answer: of the bill, nothing was sent.
+            raise NotSentError(
+                reason=f"no access token could be fetched: {error}",
+                timed_out=getattr(error, "timed_out", False),
+            ) from None
+        return reply["access_token"], float(reply["expires_in"])
+
+    def __repr__(self) -> str:
+        # A traceback with local variables may show a source that could not be made.
+        return f"<nontax.{type(self).__name__} for {getattr(self, '_appid', 'nobody')}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError(f"a {type(self).__name__} holds a secret and is not pickled")
+
+
+class StableToken(FetchedToken):
+    """A token source on WeChat's `/cgi-bin/stable_token`; what `Client(appid=…, secret=…)` uses.
+
+    appid, secret: str; of the account. base_url, fallback_base_urls, ca_file, proxy: as for
+        `Client`.
+    timeout: seconds for one fetch; within a call also not more than what is left of its time.
+
+    WeChat gives every process of an account the same token, so that processes need no store of
+    their own between them, and none invalidates another's. Within a process one fetch serves all
+    threads and tasks. The token is fetched when it is first needed, and again in its last five
+    minutes. When WeChat has refused it, normal mode is asked again, and only if that gives the same
+    token, forced mode, at most every 30 seconds: that ends the token of all processes at once.
+
+    A fetch that fails is reported as itself, and for a few seconds not tried again.
+
+    Safe in threads and after forks. Raises TypeError or ValueError if a setting cannot be used.
+
+    WeChat's page: https://developers.weixin.qq.com/doc/service/api/base/api_getstableaccesstoken
+    """
+
+    __slots__ = ()
+
+    def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
+        token = ""
+        try:
+            token, lifetime = self._ask("stable_token", seconds, {})
+            if token == stale and self._may_force():
+                token, lifetime = self._ask("stable_token", seconds, {"force_refresh": True})
+            return token, lifetime
+        finally:
+            del token, stale
+
+    def _may_force(self) -> bool:
+        # The caller holds the lock of this source; two sources of one account may both come here.
+        now = monotonic()
+        if now - _forced.get(self._appid, -FORCE_EVERY) < FORCE_EVERY:
+            return False
+        _forced[self._appid] = now
+        return True
+
+
+class OrdinaryToken(FetchedToken):
+    """A token source on WeChat's older `/cgi-bin/token`. Prefer `StableToken`.
+
+    Warning: each fetch makes a new token for the account, and ends the one before it within five
+    minutes, whoever uses that. So all programs of the account must get their tokens from one place;
+    use this only if this process is that place. Two processes with an `OrdinaryToken` for one
+    account keep ending each other's tokens (errcode 40001). `StableToken` and this interface do not
+    touch each other.
+
+    Arguments and errors as for `StableToken`.
+
+    WeChat's page: https://developers.weixin.qq.com/doc/oplatform/developers/dev/AccessToken.html
+    """
+
+    __slots__ = ()
+
+    def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
+        del stale  # every fetch makes a new one
+        return self._ask("token", seconds, {})
