@@ -19,12 +19,13 @@ from nontax.token import FetchedToken, StableToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import SupportsIndex
 
     from nontax._core import Run
+    from nontax.aio import Loops, Outcomes
     from nontax.bill import Bill
     from nontax.interfaces import Request, T
     from nontax.pdf import PdfLike
@@ -40,6 +41,16 @@ if TYPE_CHECKING:
     )
 
     TokenSource = Callable[[str | None], str]
+
+
+def _rate(rate: float | None) -> float:
+    if rate is None:
+        return 0.0
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        raise TypeError("rate must be a number of bills per second")
+    if not 0 < rate <= 1e6:
+        raise ValueError("rate must be more than 0 and at most 1e6 bills per second")
+    return float(rate)
 
 
 def _from_environment(name: str) -> str | None:
@@ -90,7 +101,7 @@ class Client:
     Raises ValueError or TypeError if a setting cannot be used; nothing is connected to yet.
     """
 
-    __slots__ = ("_base_url", "_core", "_ticket", "_timeout")
+    __slots__ = ("_base_url", "_core", "_loops", "_ticket", "_timeout")
 
     def __init__(
         self,
@@ -148,6 +159,7 @@ class Client:
                 token_source._within if isinstance(token_source, FetchedToken) else token_source
             )
             self._ticket: Cached[Ticket] = Cached()
+            self._loops: Loops | None = None
             self._core = _core.Client(
                 make_error=make_error,
                 access_token=access_token,
@@ -175,6 +187,18 @@ class Client:
             del request, payload  # there may be a ticket in it
         return make_result(reply)
 
+    async def _acall(self, request: "Request[T]") -> "T":
+        name, payload, make_result = request
+        try:
+            if self._loops is None:
+                from nontax.aio import Loops
+
+                self._loops = Loops(self._core)
+            reply = await self._loops.call(name, payload)
+        finally:
+            del request, payload
+        return make_result(reply)
+
     # The finance bureau
 
     def insert_bill(self, bill: "Bill") -> InsertedBill:
@@ -195,9 +219,21 @@ class Client:
         """
         return self._call(interfaces.insert_bill(bill))
 
+    async def ainsert_bill(self, bill: "Bill") -> InsertedBill:
+        """`insert_bill` in an event loop.
+
+        The transfer is driven by the loop itself, without a thread; a token source is asked in the
+        loop's executor. At most 100 calls of a client are under way in one loop; more wait, and the
+        timeout of each counts from its turn.
+
+        If the task is cancelled, the transfer is ended, and the CancelledError's `__context__` is
+        the error that tells what is known of the bill.
+        """
+        return await self._acall(interfaces.insert_bill(bill))
+
     def insert_bills(
         self, bills: "Iterable[Bill]", *, concurrency: int = 16, rate: float | None = None
-    ) -> "Run":
+    ) -> "Run[Outcome]":
         """Insert many bills, many at once, and give one honest outcome for each.
 
         bills: any iterable of bills as `insert_bill` takes them. It is read as outcomes are asked
@@ -218,17 +254,35 @@ class Client:
         more. `close()` ends it and returns the outcomes of all bills that had none yet. Between two
         outcomes it may be left alone for any time; answers that arrive meanwhile are kept.
         """
-        if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float)):
-            raise TypeError("rate must be a number of bills per second")
-        if rate is not None and not 0 < rate <= 1e6:
-            raise ValueError("rate must be more than 0 and at most 1e6 bills per second")
         return _core.Run(
             client=self._core,
             make_outcome=Outcome._from_core,
             bills=bills,
             concurrency=check_count("concurrency", concurrency, 1, 1000),
-            rate=0.0 if rate is None else float(rate),
+            rate=_rate(rate),
             quota_pause=0.0,
+            bulk=True,
+        )
+
+    def ainsert_bills(
+        self,
+        bills: "Iterable[Bill] | AsyncIterable[Bill]",
+        *,
+        concurrency: int = 16,
+        rate: float | None = None,
+    ) -> "Outcomes":
+        """`insert_bills` in an event loop: `async for outcome in client.ainsert_bills(bills)`.
+
+        bills: an iterable, or an asynchronous one. Must be called in a running loop.
+
+        All else is as for `insert_bills`; what is `close()` there is `await aclose()` here. If the
+        task that iterates is cancelled, nothing is lost: the iterator can be asked for more, or
+        closed. In `async with client.ainsert_bills(bills) as outcomes` it is closed in any case.
+        """
+        from nontax.aio import Outcomes
+
+        return Outcomes(
+            self._core, bills, check_count("concurrency", concurrency, 1, 1000), _rate(rate)
         )
 
     def create_bill_card(self, *, payee: str, logo_url: str) -> "BillCard":
@@ -244,6 +298,10 @@ class Client:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoicecreatecard.html
         """
         return self._call(interfaces.create_bill_card(payee, logo_url))
+
+    async def acreate_bill_card(self, *, payee: str, logo_url: str) -> "BillCard":
+        """`create_bill_card` in an event loop."""
+        return await self._acall(interfaces.create_bill_card(payee, logo_url))
 
     def upload_pdf(self, pdf: "PdfLike", *, filename: str | None = None) -> "UploadedPdf":
         """Upload a bill's PDF; its `s_media_id` goes into the bill's `s_pdf_media_id`.
@@ -264,6 +322,11 @@ class Client:
         with Pdf(pdf, filename) as opened:
             return self._call(interfaces.upload_pdf(opened.payload))
 
+    async def aupload_pdf(self, pdf: "PdfLike", *, filename: str | None = None) -> "UploadedPdf":
+        """`upload_pdf` in an event loop. The file is read in the loop's thread, piece by piece."""
+        with Pdf(pdf, filename) as opened:
+            return await self._acall(interfaces.upload_pdf(opened.payload))
+
     def get_s_pappid(self) -> "PlatformId":
         """Get the finance bureau's `s_pappid`, which its collecting units need.
 
@@ -275,6 +338,10 @@ class Client:
         """
         return self._call(interfaces.get_s_pappid())
 
+    async def aget_s_pappid(self) -> "PlatformId":
+        """`get_s_pappid` in an event loop."""
+        return await self._acall(interfaces.get_s_pappid())
+
     def get_pdf_url(self, s_media_id: str) -> "PdfUrl":
         """Get a link to an uploaded PDF, good for two hours.
 
@@ -284,6 +351,10 @@ class Client:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoiceplatformgetpdf.html
         """
         return self._call(interfaces.get_pdf_url(s_media_id))
+
+    async def aget_pdf_url(self, s_media_id: str) -> "PdfUrl":
+        """`get_pdf_url` in an event loop."""
+        return await self._acall(interfaces.get_pdf_url(s_media_id))
 
     def update_bill_status(self, *, card_id: str, code: str, reimburse_status: str) -> None:
         """Report a bill's status that has changed outside WeChat.
@@ -301,6 +372,10 @@ class Client:
         """
         return self._call(interfaces.update_bill_status(card_id, code, reimburse_status))
 
+    async def aupdate_bill_status(self, *, card_id: str, code: str, reimburse_status: str) -> None:
+        """`update_bill_status` in an event loop."""
+        return await self._acall(interfaces.update_bill_status(card_id, code, reimburse_status))
+
     # The collecting unit
 
     def get_ticket(self) -> Ticket:
@@ -317,6 +392,12 @@ class Client:
     def _fetch_ticket(self, _stale: Ticket | None, _seconds: float) -> tuple[Ticket, float]:
         ticket = self._call(interfaces.get_ticket())
         return ticket, float(ticket.expires_in)
+
+    async def aget_ticket(self) -> Ticket:
+        """`get_ticket` in an event loop, by way of its executor where it must be fetched."""
+        import asyncio
+
+        return await asyncio.get_running_loop().run_in_executor(None, self.get_ticket)
 
     def get_bill_auth_url(
         self,
@@ -359,6 +440,33 @@ class Client:
         finally:
             del ticket  # a traceback that shows local variables must not show it
 
+    async def aget_bill_auth_url(
+        self,
+        *,
+        s_pappid: str,
+        order_id: str,
+        money: "SupportsIndex",
+        source: str = "web",
+        redirect_url: str | None = None,
+        timestamp: "SupportsIndex | datetime | None" = None,
+        ticket: "str | Ticket | None" = None,
+    ) -> "BillAuthUrl":
+        """`get_bill_auth_url` in an event loop."""
+        try:
+            return await self._acall(
+                interfaces.get_bill_auth_url(
+                    s_pappid,
+                    order_id,
+                    money,
+                    source,
+                    redirect_url,
+                    timestamp,
+                    await self.aget_ticket() if ticket is None else ticket,
+                )
+            )
+        finally:
+            del ticket
+
     def get_auth_data(self, *, s_pappid: str, order_id: str) -> "AuthData":
         """Ask what became of an order's authorisation.
 
@@ -370,6 +478,10 @@ class Client:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicebizgetauthdata.html
         """
         return self._call(interfaces.get_auth_data(s_pappid, order_id))
+
+    async def aget_auth_data(self, *, s_pappid: str, order_id: str) -> "AuthData":
+        """`get_auth_data` in an event loop."""
+        return await self._acall(interfaces.get_auth_data(s_pappid, order_id))
 
     def reject_bill(
         self, *, s_pappid: str, order_id: str, reason: str, url: str | None = None
@@ -387,6 +499,12 @@ class Client:
         """
         return self._call(interfaces.reject_bill(s_pappid, order_id, reason, url))
 
+    async def areject_bill(
+        self, *, s_pappid: str, order_id: str, reason: str, url: str | None = None
+    ) -> None:
+        """`reject_bill` in an event loop."""
+        return await self._acall(interfaces.reject_bill(s_pappid, order_id, reason, url))
+
     # Looking things up
 
     def get_rid_info(self, rid: str) -> "RidInfo":
@@ -399,6 +517,10 @@ class Client:
         """
         return self._call(interfaces.get_rid_info(rid))
 
+    async def aget_rid_info(self, rid: str) -> "RidInfo":
+        """`get_rid_info` in an event loop."""
+        return await self._acall(interfaces.get_rid_info(rid))
+
     def get_quota(self, cgi_path: str) -> "Quota":
         """Look up how often the account may call an interface, and did.
 
@@ -408,6 +530,10 @@ class Client:
         WeChat's page: https://developers.weixin.qq.com/doc/service/openApi/clear_quota.html
         """
         return self._call(interfaces.get_quota(cgi_path))
+
+    async def aget_quota(self, cgi_path: str) -> "Quota":
+        """`get_quota` in an event loop."""
+        return await self._acall(interfaces.get_quota(cgi_path))
 
     # The client itself
 

@@ -185,6 +185,7 @@ def test_the_minutes_quota_is_waited_for(sandbox: Sandbox) -> None:
         concurrency=2,
         rate=0.0,
         quota_pause=0.05,
+        bulk=True,
     )
     outcomes = list(run)
     assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 6

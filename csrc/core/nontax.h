@@ -366,6 +366,12 @@ nontax_call *nontax_run_take(nontax_run *run);
  */
 void nontax_run_end(nontax_run *run);
 
+/* Ends one call with the outcome that is known by now, and takes it out. */
+void nontax_run_cancel(nontax_run *run, nontax_call *call);
+
+/* Like nontax_lane_descriptor(): readable when nontax_run_step() has something to do. */
+int nontax_run_descriptor(nontax_run *run);
+
 /* Whether this process made the run; if not, its parent goes on with it. */
 bool nontax_run_is_ours(const nontax_run *run);
 

@@ -222,6 +222,36 @@ void nontax_run_end(nontax_run *run)
     }
 }
 
+void nontax_run_cancel(nontax_run *run, nontax_call *call)
+{
+    if (!nx_lane_is_ours(run->lane)) {
+        return;
+    }
+    nx_lane_drain(run->lane); /* an answer that is here already counts */
+    collect(run);
+    switch (call->state) {
+    case NX_CALL_NEEDS_TOKEN:
+        nx_list_remove(&run->waiting, call);
+        if (call->token_refused) {
+            call->state = NX_CALL_FINISHED; /* with the refusal */
+        } else {
+            nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "it was ended before it was sent");
+        }
+        break;
+    case NX_CALL_FINISHED:
+        nx_list_remove(&run->finished, call);
+        break;
+    default:
+        nontax_lane_cancel(run->lane, call);
+    }
+    run->inside--;
+}
+
+int nontax_run_descriptor(nontax_run *run)
+{
+    return nontax_lane_descriptor(run->lane);
+}
+
 bool nontax_run_is_ours(const nontax_run *run)
 {
     return nx_lane_is_ours(run->lane);

@@ -1,7 +1,8 @@
-/* bulk.c: the type nontax._core.Run: many calls at once on one lane, fed from an iterator. */
+/* bulk.c: the type nontax._core.Run: many calls at once on one lane, fed from an iterator, or one
+ * by one from an event loop. */
 #include "core.h"
 
-#include <string.h>
+#include <stdatomic.h>
 #include <time.h>
 
 enum {
@@ -32,7 +33,15 @@ typedef struct run_object {
     Py_ssize_t pulled;
     bool busy; /* somebody is inside, perhaps without the GIL */
     bool stopped;
+    bool bulk; /* trouble that every call would meet ends it */
     entry *entries;
+    PyObject *gathered; /* outcomes that could not be given out for lack of memory; or NULL */
+
+    /* While another thread asks the token source for an event loop. */
+    bool fetching;
+    atomic_bool fetched;
+    PyObject *stale;  /* what it is asked with */
+    PyObject *answer; /* its answer; NULL: see source_error */
 } run_object;
 
 static double seconds_now(void)
@@ -72,7 +81,7 @@ static bool reserve(run_object *self)
 }
 
 /* Converts the payload and puts the call into the run. */
-static int add_call(run_object *self, PyObject *payload, const char *interface)
+static int add_call(run_object *self, PyObject *payload, const nontax_interface *interface)
 {
     entry *entry = PyMem_Calloc(1, sizeof *entry);
     if (!entry) {
@@ -80,7 +89,7 @@ static int add_call(run_object *self, PyObject *payload, const char *interface)
         return -1;
     }
     double began = seconds_now();
-    nontax_call *call = nontax_call_new(self->client->client, nontax_interface_find(interface));
+    nontax_call *call = nontax_call_new(self->client->client, interface);
     if (!call) {
         PyErr_NoMemory();
     }
@@ -128,12 +137,18 @@ static PyObject *outcome_of(run_object *self, nontax_call *call)
                                   fields, error, result->attempts, seconds_now() - entry->began);
     }
     bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
-    if (outcome && stops && !self->stop_error) {
+    if (outcome && stops && self->bulk && !self->stop_error) {
         self->stop_error = Py_NewRef(error);
     }
     Py_XDECREF(fields);
     Py_XDECREF(error);
     return outcome;
+}
+
+static void forget_call(run_object *self, nontax_call *call)
+{
+    forget_entry(self, nontax_call_owner(call));
+    nontax_call_free(call);
 }
 
 /* The outcome of the next finished call. NULL without an exception: none is finished. A failure
@@ -144,10 +159,38 @@ static PyObject *next_outcome(run_object *self)
     PyObject *outcome = call ? outcome_of(self, call) : NULL;
     if (outcome) {
         (void)nontax_run_take(self->run); /* the same one */
-        forget_entry(self, nontax_call_owner(call));
-        nontax_call_free(call);
+        forget_call(self, call);
     }
     return outcome;
+}
+
+/* The outcomes of all finished calls, or, with `end`, of all calls, in a list. After a failure
+ * those that were gathered wait for the next time. */
+static PyObject *gather(run_object *self, bool end)
+{
+    if (!self->gathered && !(self->gathered = PyList_New(0))) {
+        return NULL;
+    }
+    for (;;) {
+        nontax_call *call = nontax_run_finished(self->run);
+        if (!call && end && self->entries) {
+            nontax_run_end(self->run);
+        } else if (!call) {
+            break;
+        } else {
+            PyObject *outcome = outcome_of(self, call);
+            int failed = outcome ? PyList_Append(self->gathered, outcome) : -1;
+            Py_XDECREF(outcome);
+            if (failed) {
+                return NULL;
+            }
+            (void)nontax_run_take(self->run); /* the same one */
+            forget_call(self, call);
+        }
+    }
+    PyObject *outcomes = self->gathered;
+    self->gathered = NULL;
+    return outcomes;
 }
 
 /* ---- tokens ------------------------------------------------------------------------------ */
@@ -247,7 +290,7 @@ static int pull(run_object *self)
         Py_CLEAR(self->bills);
         return 0;
     }
-    int failed = add_call(self, bill, "insertbill");
+    int failed = add_call(self, bill, nontax_interface_find("insertbill"));
     Py_DECREF(bill);
     return failed;
 }
@@ -337,23 +380,175 @@ static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (!reserve(self)) {
         return NULL;
     }
-    PyObject *outcomes = PyList_New(0);
     self->stopped = true;
-    while (outcomes && self->entries) {
-        PyObject *outcome = next_outcome(self);
-        if (!outcome && !PyErr_Occurred()) {
-            nontax_run_end(self->run);
-            continue;
-        }
-        if (!outcome || PyList_Append(outcomes, outcome) < 0) {
-            Py_CLEAR(outcomes);
-        }
-        Py_XDECREF(outcome);
+    PyObject *outcomes = gather(self, true);
+    if (outcomes) {
+        Py_CLEAR(self->bills);
+        Py_CLEAR(self->stop_error);
+        Py_CLEAR(self->iterator_error);
     }
-    Py_CLEAR(self->bills);
-    Py_CLEAR(self->stop_error);
-    Py_CLEAR(self->iterator_error);
     return outcomes;
+}
+
+/* ---- from an event loop ------------------------------------------------------------------ */
+
+PyDoc_STRVAR(run_add_doc, "add($self, interface, payload, /)\n--\n\n"
+                          "Begin a call; return its index. Its outcome comes from poll().");
+
+static PyObject *run_add(PyObject *object, PyObject *arguments)
+{
+    run_object *self = (run_object *)object;
+    PyObject *name, *payload;
+    if (!PyArg_ParseTuple(arguments, "OO", &name, &payload) || !reserve(self)) {
+        return NULL;
+    }
+    const nontax_interface *interface = client_find_interface(name);
+    self->busy = true; /* a payload can have code of the caller's in it */
+    int failed = interface ? add_call(self, payload, interface) : -1;
+    self->busy = false;
+    return failed ? NULL : PyLong_FromSsize_t(self->pulled - 1);
+}
+
+/* Uses what another thread has got from the token source, or a token that is there already. */
+static int settle_token(run_object *self)
+{
+    if (self->fetched) {
+        self->fetching = self->fetched = false;
+        self->token_problem = NULL;
+        if (self->answer) {
+            use_token(self, self->answer);
+            Py_CLEAR(self->answer);
+        } else {
+            nontax_run_no_token(self->run);
+        }
+    }
+    if (self->client->access_token && nontax_run_needs_token(self->run)) {
+        return ask_for_token(self);
+    }
+    return 0;
+}
+
+static PyObject *poll_outcomes(run_object *self)
+{
+    if (settle_token(self) < 0) {
+        return NULL;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    (void)nontax_run_step(self->run, 0);
+    PyEval_RestoreThread(thread);
+    if (settle_token(self) < 0) {
+        return NULL;
+    }
+    return gather(self, false);
+}
+
+PyDoc_STRVAR(run_poll_doc,
+             "poll($self, /)\n--\n\n"
+             "Do what can be done without waiting; return the outcomes that have come, in a list.");
+
+static PyObject *run_poll(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    self->busy = true;
+    PyObject *outcomes = poll_outcomes(self);
+    self->busy = false;
+    return outcomes;
+}
+
+PyDoc_STRVAR(run_wants_token_doc,
+             "wants_token($self, /)\n--\n\n"
+             "Whether calls wait for a token, and fetch_token() is to be called, once.");
+
+static PyObject *run_wants_token(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    if (self->busy || self->fetching || !self->client->token_source ||
+        !nontax_run_needs_token(self->run)) {
+        return Py_NewRef(Py_False);
+    }
+    const char *stale = nontax_run_stale_token(self->run);
+    Py_XDECREF(self->stale);
+    self->stale = stale ? PyUnicode_FromString(stale) : NULL;
+    if (stale && !self->stale) {
+        return NULL;
+    }
+    self->fetching = true;
+    return Py_NewRef(Py_True);
+}
+
+PyDoc_STRVAR(run_fetch_token_doc,
+             "fetch_token($self, /)\n--\n\n"
+             "Ask the token source, in any thread; poll() then uses what it has answered.");
+
+static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    PyObject *stale = self->stale;
+    self->stale = NULL;
+    const char *text = stale ? PyUnicode_AsUTF8AndSize(stale, NULL) : NULL;
+    PyObject *answer = stale && !text ? NULL : client_ask_source(self->client, text, SOURCE_MS);
+    Py_XDECREF(stale);
+    Py_XDECREF(self->source_error);
+    self->source_error = answer ? NULL : take_exception();
+    self->answer = answer;
+    self->fetched = true;
+    return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(run_wants_in_doc,
+             "wants_in($self, /)\n--\n\n"
+             "In how many seconds it can take another call; -1: not before one has ended.");
+
+static PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    int64_t wait_ms = nontax_run_wants_in(self->run);
+    return PyFloat_FromDouble(wait_ms < 0 ? -1.0 : (double)wait_ms / 1000);
+}
+
+PyDoc_STRVAR(run_trouble_doc, "trouble($self, /)\n--\n\n"
+                              "Return the error that every other bill would meet, too, or None.");
+
+static PyObject *run_trouble(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    return Py_NewRef(self->stop_error ? self->stop_error : Py_None);
+}
+
+PyDoc_STRVAR(run_cancel_doc,
+             "cancel($self, index, /)\n--\n\n"
+             "End one call; return its outcome as it is known, or None if it has come already.");
+
+static PyObject *run_cancel(PyObject *object, PyObject *argument)
+{
+    run_object *self = (run_object *)object;
+    Py_ssize_t index = PyLong_AsSsize_t(argument);
+    if ((index == -1 && PyErr_Occurred()) || !reserve(self)) {
+        return NULL;
+    }
+    entry *entry = self->entries;
+    while (entry && entry->index != index) {
+        entry = entry->next;
+    }
+    if (!entry) {
+        return Py_NewRef(Py_None);
+    }
+    nontax_call *call = entry->call;
+    nontax_run_cancel(self->run, call);
+    PyObject *outcome = outcome_of(self, call);
+    forget_call(self, call);
+    return outcome;
+}
+
+PyDoc_STRVAR(run_fileno_doc, "fileno($self, /)\n--\n\n"
+                             "A descriptor, readable when poll() has something to do; or -1.");
+
+static PyObject *run_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromLong(nontax_run_descriptor(((run_object *)object)->run));
 }
 
 static PyObject *run_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -384,20 +579,22 @@ static PyObject *run_exit(PyObject *object, PyObject *arguments)
 static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     static char *names[] = {"client", "make_outcome", "bills", "concurrency",
-                            "rate",   "quota_pause",  NULL};
+                            "rate",   "quota_pause",  "bulk",  NULL};
     PyObject *client, *make_outcome, *bills;
     PyTypeObject *client_type = PyType_GetModuleState(type)
                                     ? ((core_state *)PyType_GetModuleState(type))->client_type
                                     : NULL;
-    nontax_run_settings settings = {.bulk = true};
+    nontax_run_settings settings = {0};
     double quota_pause;
+    int bulk;
     nontax_text why;
     if (!client_type ||
-        !PyArg_ParseTupleAndKeywords(arguments, keywords, "$O!OOidd", names, client_type, &client,
+        !PyArg_ParseTupleAndKeywords(arguments, keywords, "$O!OOiddp", names, client_type, &client,
                                      &make_outcome, &bills, &settings.concurrency, &settings.rate,
-                                     &quota_pause)) {
+                                     &quota_pause, &bulk)) {
         return NULL;
     }
+    settings.bulk = bulk != 0;
     settings.quota_pause_ms = (int64_t)(quota_pause * 1000);
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     run_object *self = (run_object *)allocate(type, 0);
@@ -406,9 +603,10 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     }
     self->client = (client_object *)Py_NewRef(client);
     self->make_outcome = Py_NewRef(make_outcome);
-    self->bills = PyObject_GetIter(bills);
+    self->bulk = settings.bulk;
+    self->bills = bills == Py_None ? NULL : PyObject_GetIter(bills);
     nontax_status status = NONTAX_OK;
-    if (self->bills) {
+    if (self->bills || bills == Py_None) {
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
     if (status != NONTAX_OK) {
@@ -430,6 +628,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->iterator_error);
     Py_VISIT(self->stop_error);
     Py_VISIT(self->source_error);
+    Py_VISIT(self->gathered);
     for (const entry *entry = self->entries; entry; entry = entry->next) {
         Py_VISIT(entry->payload);
     }
@@ -450,6 +649,9 @@ static int run_clear(PyObject *object)
     Py_CLEAR(self->iterator_error);
     Py_CLEAR(self->stop_error);
     Py_CLEAR(self->source_error);
+    Py_CLEAR(self->gathered);
+    Py_CLEAR(self->stale);
+    Py_CLEAR(self->answer);
     return 0;
 }
 
@@ -482,6 +684,14 @@ static void run_dealloc(PyObject *object)
 
 static PyMethodDef run_methods[] = {
     {"close", run_close, METH_NOARGS, run_close_doc},
+    {"add", run_add, METH_VARARGS, run_add_doc},
+    {"poll", run_poll, METH_NOARGS, run_poll_doc},
+    {"wants_token", run_wants_token, METH_NOARGS, run_wants_token_doc},
+    {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
+    {"wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
+    {"trouble", run_trouble, METH_NOARGS, run_trouble_doc},
+    {"cancel", run_cancel, METH_O, run_cancel_doc},
+    {"fileno", run_fileno, METH_NOARGS, run_fileno_doc},
     {"__enter__", run_enter, METH_NOARGS, NULL},
     {"__exit__", run_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -1,0 +1,363 @@
+"""The client's calls in an event loop: one descriptor on `loop.add_reader`, no thread, no polling.
+
+Loaded by the first asynchronous call, since importing asyncio costs more than all the rest.
+"""
+
+import asyncio
+import weakref
+from collections import deque
+
+from nontax import _core
+from nontax.bill import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from types import TracebackType
+    from typing import Any, Self
+
+    from nontax._core import Run
+    from nontax.bill import Bill
+    from nontax.errors import NontaxError
+
+    Fields = dict[str, Any]
+    # What a run tells of a call: index, payload, fields, error, attempts, seconds.
+    Told = tuple[int, object, Fields | None, NontaxError | None, int, float]
+
+# Of single calls in one loop; more wait for their turn.
+CALLS_AT_ONCE = 100
+# Where there is no descriptor (all systems but Linux), a loop looks so often while calls are under
+# way.
+LOOK_EVERY = 0.01
+
+
+def _told(*values: "Any") -> "Told":
+    return values
+
+
+class _Attached:
+    """A run of the core, and the event loop that drives it while calls are under way."""
+
+    def __init__(self, run: "Run[Any]", loop: asyncio.AbstractEventLoop) -> None:
+        self._run = run
+        self._descriptor = run.fileno()
+        # Weak: the loop must be able to end while a client remembers its run.
+        self._loop = weakref.ref(loop)
+        self._under_way = 0
+        self._turn_is_due = False
+        self._looking = False
+
+    def _began(self) -> None:
+        """One more call is under way."""
+        loop = self._loop()
+        assert loop is not None
+        self._under_way += 1
+        if self._under_way == 1 and self._descriptor >= 0:
+            loop.add_reader(self._descriptor, self._turn)
+        elif self._descriptor < 0 and not self._looking:
+            self._looking = True
+            loop.call_later(LOOK_EVERY, self._look, loop)
+        if not self._turn_is_due:
+            # All that begin in this turn of the loop share one turn of the run.
+            self._turn_is_due = True
+            loop.call_soon(self._turn)
+
+    def _ended(self, count: int) -> None:
+        self._under_way -= count
+        loop = self._loop()
+        idle = self._under_way == 0 and self._descriptor >= 0
+        if idle and loop is not None and not loop.is_closed():
+            # An idle run is not held by the loop, and ends with its client.
+            loop.remove_reader(self._descriptor)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = self._under_way > 0
+        if self._looking:
+            loop.call_later(LOOK_EVERY, self._look, loop)
+            self._turn()
+
+    def _turn(self) -> None:
+        self._turn_is_due = False
+        outcomes = self._run.poll()
+        if self._run.wants_token():
+            loop = self._loop()
+            assert loop is not None
+            # A token source may block. It is asked once for all calls, so that a thread is cheap.
+            loop.run_in_executor(None, self._run.fetch_token).add_done_callback(self._has_token)
+        if outcomes:
+            self._ended(len(outcomes))
+            self._deliver(outcomes)
+
+    def _has_token(self, asked: "asyncio.Future[None]") -> None:
+        if not asked.cancelled():
+            asked.result()
+        self._turn()
+
+    def _deliver(self, outcomes: "list[Any]") -> None:
+        raise NotImplementedError
+
+
+class Calls(_Attached):
+    """The single calls of one client in one loop."""
+
+    def __init__(self, client: "_core.Client", loop: asyncio.AbstractEventLoop) -> None:
+        run: Run[Told] = _core.Run(
+            client=client,
+            make_outcome=_told,
+            bills=None,
+            concurrency=CALLS_AT_ONCE,
+            rate=0.0,
+            quota_pause=0.0,
+            bulk=False,
+        )
+        super().__init__(run, loop)
+        self._futures: dict[int, asyncio.Future[Fields]] = {}
+        self._indices: dict[asyncio.Future[Fields], int] = {}
+        self._waiting: deque[tuple[str, object, asyncio.Future[Fields]]] = deque()
+
+    async def call(self, interface: str, payload: object) -> "Fields":
+        """Run one call to its end; the reply's fields."""
+        future: asyncio.Future[Fields] = asyncio.get_running_loop().create_future()
+        try:
+            if len(self._futures) < CALLS_AT_ONCE:
+                self._begin(interface, payload, future)
+            else:
+                self._waiting.append((interface, payload, future))
+            return await future
+        except asyncio.CancelledError as cancelled:
+            self._cancel(future, cancelled)
+            raise
+        finally:
+            del payload  # there may be a ticket in it
+
+    def _begin(self, interface: str, payload: object, future: "asyncio.Future[Fields]") -> None:
+        try:
+            index = self._run.add(interface, payload)
+        finally:
+            del payload
+        self._futures[index] = future
+        self._indices[future] = index
+        self._began()
+
+    def _begin_waiting(self) -> None:
+        while self._waiting and len(self._futures) < CALLS_AT_ONCE:
+            interface, payload, future = self._waiting.popleft()
+            if future.done():
+                continue  # cancelled before its turn came
+            try:
+                self._begin(interface, payload, future)
+            except BaseException as error:
+                future.set_exception(error)
+                if not isinstance(error, Exception):
+                    raise
+
+    def _deliver(self, outcomes: "list[Told]") -> None:
+        for index, _payload, fields, error, _attempts, _seconds in outcomes:
+            future = self._futures.pop(index)
+            del self._indices[future]
+            if future.done():
+                continue  # cancelled in this very turn of the loop; see _cancel()
+            if error is not None:
+                future.set_exception(error)
+            else:
+                assert fields is not None
+                future.set_result(fields)
+        self._begin_waiting()
+
+    def _cancel(self, future: "asyncio.Future[Fields]", cancelled: asyncio.CancelledError) -> None:
+        """End the call, and have the exception tell what is known of it."""
+        index = self._indices.pop(future, None)
+        if index is None:
+            return  # it was not begun
+        del self._futures[index]
+        told = self._run.cancel(index)
+        self._ended(1)
+        if told is not None:
+            _, payload, fields, error, _, _ = told
+            if error is not None:
+                cancelled.__context__ = error
+            elif isinstance(payload, dict) and "order_id" in payload:
+                cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
+        self._begin_waiting()
+
+
+class Outcomes(_Attached):
+    """An asynchronous iterator over the outcomes of many bills; see `Client.ainsert_bills`."""
+
+    def __init__(
+        self,
+        client: "_core.Client",
+        bills: "Iterable[Bill] | AsyncIterable[Bill]",
+        concurrency: int,
+        rate: float,
+    ) -> None:
+        self._bills: Iterator[Bill] | None = None
+        self._abills: AsyncIterator[Bill] | None = None
+        if hasattr(bills, "__aiter__"):
+            self._abills = aiter(bills)  # type: ignore[arg-type]  # it is no plain Iterable, then
+        else:
+            self._bills = iter(bills)
+        run: Run[Outcome] = _core.Run(
+            client=client,
+            make_outcome=Outcome._from_core,
+            bills=None,
+            concurrency=concurrency,
+            rate=rate,
+            quota_pause=0.0,
+            bulk=True,
+        )
+        super().__init__(run, asyncio.get_running_loop())
+        self._ready: deque[Outcome] = deque()
+        self._error: Exception | None = None  # what the iterable raised
+        self._pulling: asyncio.Task[Bill] | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._stopped = False
+        self._busy = False
+
+    def __aiter__(self) -> "Self":
+        return self
+
+    async def __anext__(self) -> Outcome:
+        if self._busy:
+            raise ValueError("this run is in use by another task")
+        self._busy = True
+        try:
+            return await self._next()
+        finally:
+            self._busy = False
+
+    async def _next(self) -> Outcome:
+        loop = asyncio.get_running_loop()
+        while not self._ready:
+            delay = self._feed()
+            if self._ready:
+                break
+            if self._under_way == 0 and not self._may_pull():
+                raise self._last_word()
+            self._wake = loop.create_future()
+            timer = None if delay is None else loop.call_later(delay, self._woken)
+            try:
+                await self._wake
+            finally:
+                self._wake = None
+                if timer is not None:
+                    timer.cancel()
+        return self._ready.popleft()
+
+    def _last_word(self) -> Exception:
+        """What is raised once when nothing is under way any more."""
+        trouble = None if self._stopped else self._run.trouble()
+        if trouble is not None:
+            self._stopped = True
+            return trouble
+        error, self._error = self._error, None
+        return error or StopAsyncIteration()
+
+    def _may_pull(self) -> bool:
+        more = self._bills is not None or self._abills is not None
+        return more and not self._stopped and self._run.trouble() is None
+
+    def _feed(self) -> float | None:
+        """Take bills as far as the run wants them; in how many seconds it wants another."""
+        while self._may_pull() and self._pulling is None:
+            wait = self._run.wants_in()
+            if wait != 0:
+                return wait if wait > 0 else None
+            if self._abills is not None:
+                self._pulling = asyncio.ensure_future(anext(self._abills))
+                self._pulling.add_done_callback(self._pulled)
+                return None
+            assert self._bills is not None
+            try:
+                bill = next(self._bills)
+            except StopIteration:
+                self._bills = None
+            except Exception as error:
+                self._exhausted(error)
+            else:
+                self._run.add("insertbill", bill)
+                self._began()
+        return None
+
+    def _pulled(self, task: "asyncio.Task[Bill]") -> None:
+        self._pulling = None
+        if task.cancelled():
+            return  # by aclose()
+        error = task.exception()
+        if isinstance(error, StopAsyncIteration):
+            self._abills = None
+        elif isinstance(error, Exception):
+            self._exhausted(error)
+        elif error is None:
+            self._run.add("insertbill", task.result())
+            self._began()
+        self._woken()
+
+    def _exhausted(self, error: Exception) -> None:
+        self._bills = self._abills = None
+        self._error = error
+
+    def _deliver(self, outcomes: "list[Outcome]") -> None:
+        self._ready.extend(outcomes)
+        self._woken()
+
+    def _woken(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def aclose(self) -> list[Outcome]:
+        """End the run; return the outcomes of all bills that nobody has seen yet, in a list.
+
+        No further bill is taken. Bills under way are ended with what is known of them: those whose
+        body went out are in doubt.
+        """
+        self._stopped = True
+        if self._pulling is not None:
+            self._pulling.cancel()
+            await asyncio.gather(self._pulling, return_exceptions=True)
+        self._bills = self._abills = self._error = None
+        outcomes = [*self._ready, *self._run.close()]
+        self._ready.clear()
+        self._ended(self._under_way)
+        self._woken()
+        return outcomes
+
+    async def __aenter__(self) -> "Self":
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        lost = len(await self.aclose())
+        if lost:
+            import warnings
+
+            warnings.warn(
+                f"a run was left with {lost} bills under way, whose outcomes nobody has seen: "
+                "call aclose()",
+                ResourceWarning,
+                stacklevel=2,
+            )
+
+
+class Loops:
+    """The single calls of one client, in whatever loops it is used."""
+
+    def __init__(self, client: "_core.Client") -> None:
+        self._client = client
+        self._calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Calls]
+        self._calls = weakref.WeakKeyDictionary()
+
+    async def call(self, interface: str, payload: object) -> "Fields":
+        """Run one call to its end in the running loop; the reply's fields."""
+        loop = asyncio.get_running_loop()
+        calls = self._calls.get(loop)
+        if calls is None:
+            calls = self._calls[loop] = Calls(self._client, loop)
+        try:
+            return await calls.call(interface, payload)
+        finally:
+            del payload
