@@ -418,7 +418,7 @@ nontax_status nx_client_prepare_lanes(nontax_client *client)
 static nontax_status try_options(nontax_client *client, nontax_text *why)
 {
     nx_transfer *transfer = NULL;
-    nontax_status status = nx_transfer_new(client, NULL, &transfer, why);
+    nontax_status status = nx_transfer_new(client, NULL, true, &transfer, why);
     nx_transfer_free(transfer);
     return status;
 }

@@ -50,13 +50,29 @@ static bool has_unasked_bytes(const nx_sockets *sockets, long local_port)
     return false; /* a new connection; TLS's own session tickets may be waiting there */
 }
 
+static void forget_socket(nx_sockets *sockets, long port, curl_socket_t socket)
+{
+    for (int i = 0; i < sockets->count; i++) {
+        if (sockets->list[i].port == port || sockets->list[i].socket == socket) {
+            sockets->list[i] = (nx_socket){0, CURL_SOCKET_BAD};
+        }
+    }
+}
+
 void nx_transfer_note_socket(const nx_transfer *transfer, nx_sockets *sockets)
 {
-    long port = 0;
+    long port = 0, version = 0;
     curl_socket_t socket = CURL_SOCKET_BAD;
     if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) != CURLE_OK ||
         curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK ||
+        curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) != CURLE_OK ||
         socket == CURL_SOCKET_BAD) {
+        return;
+    }
+    if (version == CURL_HTTP_VERSION_2_0) {
+        /* There may always be bytes waiting on it; every answer names the request that it is for.
+         */
+        forget_socket(sockets, port, socket);
         return;
     }
     int place = sockets->next;
@@ -119,7 +135,7 @@ static nontax_status refuse_option(nontax_text *why, const char *option, CURLcod
         }                                                                                          \
     } while (0)
 
-static nontax_status set_options(nx_transfer *transfer, const nontax_client *client,
+static nontax_status set_options(nx_transfer *transfer, const nontax_client *client, bool multiplex,
                                  nontax_text *why)
 {
     SET(CURLOPT_ERRORBUFFER, transfer->error);
@@ -149,7 +165,9 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
         SET(CURLOPT_CAPATH, NULL);
     }
 
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_HTTP_VERSION, (long)(multiplex ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
+    /* Rather a stream on the connection that is being made than another connection. */
+    SET(CURLOPT_PIPEWAIT, multiplex ? 1L : 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -176,7 +194,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     return NONTAX_OK;
 }
 
-nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets,
+nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets, bool multiplex,
                               nx_transfer **result, nontax_text *why)
 {
     nontax_status status = NONTAX_NO_MEMORY;
@@ -188,7 +206,7 @@ nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets,
     transfer->sockets = sockets;
     transfer->easy = curl_easy_init();
     if (transfer->easy) {
-        status = set_options(transfer, client, why);
+        status = set_options(transfer, client, multiplex, why);
     }
     if (status != NONTAX_OK) {
         nx_transfer_free(transfer);

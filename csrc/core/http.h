@@ -49,8 +49,9 @@ typedef struct nx_transfer {
     struct nx_transfer *next; /* in a lane's list of idle ones */
 } nx_transfer;
 
-/* Every option that is the same for all calls is set here, once. */
-nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets,
+/* Every option that is the same for all calls is set here, once. `multiplex`: HTTP/2 if the server
+ * offers it, many calls on one connection. */
+nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets, bool multiplex,
                               nx_transfer **transfer, nontax_text *why);
 void nx_transfer_free(nx_transfer *transfer);
 
