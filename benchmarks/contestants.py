@@ -222,6 +222,17 @@ def nontax_bulk(job: Job, meter: Meter) -> str:
     return nontax_version()
 
 
+def nontax_async(job: Job, meter: Meter) -> str:
+    import asyncio
+
+    async def main() -> None:
+        client = nontax_client(job)
+        await in_tasks(job, meter, lambda: client.ainsert_bill(new_bill()))
+
+    asyncio.run(main())
+    return nontax_version()
+
+
 def pycurl_one(job: Job, meter: Meter) -> str:
     import pycurl
 
@@ -341,6 +352,7 @@ def aiohttp_async(job: Job, meter: Meter) -> str:
 CONTESTANTS = {
     "nontax": nontax_one,
     "nontax-bulk": nontax_bulk,
+    "nontax-async": nontax_async,
     "pycurl": pycurl_one,
     "requests": requests_one,
     "requests-threads": requests_threads,

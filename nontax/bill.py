@@ -97,8 +97,10 @@ class InsertedBill(Record):
 
     @classmethod
     def _from_reply(cls, reply: "dict[str, object]") -> "InsertedBill":
-        """Make one of the fields of a checked reply."""
-        return cls(code=str(reply.pop("code")), openid=str(reply.pop("openid")), extra=reply)
+        """Make one of the fields of a checked reply, which it takes over."""
+        inserted = cls.__new__(cls)
+        Record.__init__(inserted, reply.pop("code"), reply.pop("openid"), reply)
+        return inserted
 
 
 class Outcome(Record):

@@ -1,5 +1,9 @@
 """The base of the small immutable classes that this package hands out."""
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class Record:
     """A few named values. Immutable; can be compared, hashed, pickled and copied.
@@ -8,10 +12,15 @@ class Record:
     """
 
     __slots__: tuple[str, ...] = ()
+    # What sets each of the values, found once: a bulk run makes two records for each bill.
+    _setters: "tuple[Callable[[Record, object], None], ...]" = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._setters = tuple(vars(cls)[name].__set__ for name in cls.__slots__)
 
     def __init__(self, *values: object) -> None:
-        for name, value in zip(self.__slots__, values, strict=True):
-            object.__setattr__(self, name, value)
+        for set_value, value in zip(self._setters, values, strict=True):
+            set_value(self, value)
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.__slots__)
