@@ -181,6 +181,17 @@ class Calls(_Attached):
         self._begin_waiting()
 
 
+def _warn_of_unseen(count: int) -> None:
+    if count:
+        import warnings
+
+        warnings.warn(
+            f"a run was left with {count} bills whose outcomes nobody has seen: call aclose()",
+            ResourceWarning,
+            stacklevel=3,
+        )
+
+
 class Outcomes(_Attached):
     """An asynchronous iterator over the outcomes of many bills; see `Client.ainsert_bills`."""
 
@@ -191,6 +202,7 @@ class Outcomes(_Attached):
         concurrency: int,
         rate: float,
     ) -> None:
+        self._ready: deque[Outcome] = deque()
         self._bills: Iterator[Bill] | None = None
         self._abills: AsyncIterator[Bill] | None = None
         if hasattr(bills, "__aiter__"):
@@ -207,7 +219,6 @@ class Outcomes(_Attached):
             bulk=True,
         )
         super().__init__(run, asyncio.get_running_loop())
-        self._ready: deque[Outcome] = deque()
         self._error: Exception | None = None  # what the iterable raised
         self._pulling: asyncio.Task[Bill] | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -289,8 +300,11 @@ class Outcomes(_Attached):
         elif isinstance(error, Exception):
             self._exhausted(error)
         elif error is None:
-            self._run.add("insertbill", task.result())
-            self._began()
+            try:
+                self._run.add("insertbill", task.result())
+                self._began()
+            except Exception as refused:  # there is no memory for it, and nobody above us to tell
+                self._exhausted(refused)
         self._woken()
 
     def _exhausted(self, error: Exception) -> None:
@@ -322,6 +336,9 @@ class Outcomes(_Attached):
         self._woken()
         return outcomes
 
+    def __del__(self) -> None:
+        _warn_of_unseen(len(self._ready))
+
     async def __aenter__(self) -> "Self":
         return self
 
@@ -331,16 +348,7 @@ class Outcomes(_Attached):
         exc: BaseException | None,
         traceback: "TracebackType | None",
     ) -> None:
-        lost = len(await self.aclose())
-        if lost:
-            import warnings
-
-            warnings.warn(
-                f"a run was left with {lost} bills under way, whose outcomes nobody has seen: "
-                "call aclose()",
-                ResourceWarning,
-                stacklevel=2,
-            )
+        _warn_of_unseen(len(await self.aclose()))
 
 
 class Loops:

@@ -1,6 +1,7 @@
 """A PDF to be uploaded, from whatever a caller has: a path, bytes or an open file."""
 
 import os
+from io import BytesIO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class Pdf:
                 # A name on disk may be bytes that are no text.
                 name = os.path.basename(os.fsencode(pdf)).decode("utf-8", "replace")
                 source = self._part_of(opened)
+            elif isinstance(pdf, BytesIO):
+                data = pdf.getvalue()  # shared with it, not copied
+                source = (data, min(pdf.tell(), len(data)), max(len(data) - pdf.tell(), 0))
             elif callable(getattr(pdf, "read", None)):
                 path = getattr(pdf, "name", None)
                 name = os.path.basename(path) if isinstance(path, str) and path else name
@@ -57,7 +61,7 @@ class Pdf:
         return descriptor, offset, max(size - offset, 0)
 
     def _copy_of(self, file: "IO[bytes]") -> "IO[bytes]":
-        """Copy a file that has no descriptor (an upload in memory, a member of a ZIP file)."""
+        """Copy a file that has no descriptor (a member of a ZIP file, an open URL)."""
         import shutil
         import tempfile
 

@@ -244,14 +244,20 @@ static int set_file(nontax_call *call, PyObject *payload)
     if (!PyArg_ParseTuple(payload, "sOLL", &file.name, &source, &offset, &size)) {
         return -1;
     }
-    if (PyBytes_Check(source)) {
-        file.data = PyBytes_AsString(source);
-        size = PyBytes_Size(source);
-    } else {
+    if (offset < 0 || size < 0) {
+        PyErr_SetString(PyExc_ValueError, "offset and size must not be negative");
+        return -1;
+    }
+    if (!PyBytes_Check(source)) {
         file.descriptor = PyObject_AsFileDescriptor(source);
         if (file.descriptor < 0) {
             return -1;
         }
+    } else if (offset + size > PyBytes_Size(source)) {
+        PyErr_SetString(PyExc_ValueError, "offset and size go beyond the bytes");
+        return -1;
+    } else {
+        file.data = PyBytes_AsString(source) + offset;
     }
     file.offset = offset;
     file.size = (size_t)size;
