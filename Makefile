@@ -17,7 +17,8 @@ CTEST_SHARED_C := $(filter-out $(CTEST_C),$(wildcard tests/core/*.c))
 CTEST_H := $(wildcard tests/core/*.h)
 EXAMPLE_C := $(wildcard examples/*.c)
 EXTENSION := $(CORE_C) $(CORE_H) $(wildcard csrc/python/*.[ch] csrc/python/*.def)
-ALL_C := $(CORE_C) $(EXAMPLE_C) $(wildcard csrc/*/*.h csrc/python/*.c tests/core/*.[ch])
+ALL_C := $(CORE_C) $(EXAMPLE_C) $(wildcard csrc/*/*.h csrc/python/*.c tests/core/*.[ch] \
+	benchmarks/*.[ch])
 ALL_PY := setup.py $(foreach dir,nontax tests tools examples benchmarks,\
 	$(if $(wildcard $(dir)/*.py $(dir)/*/*.py),$(dir)))
 
@@ -220,4 +221,4 @@ lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
 clean: ## remove all that was built, but not .venv
 	@rm -rf build dist *.egg-info nontax/_core*.so
 	@rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	@find nontax tests tools examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	@find nontax tests tools examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

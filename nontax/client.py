@@ -307,7 +307,8 @@ class Client:
         """Upload a bill's PDF; its `s_media_id` goes into the bill's `s_pdf_media_id`.
 
         pdf: a path, bytes, or a file open for reading bytes, which is sent from where it stands;
-            where it stands afterwards is not said. It is sent piece by piece.
+            where it stands afterwards is not said. It is sent piece by piece; a large file on a
+            slow line needs a client with a longer `timeout`.
         filename: str; None: the path's or the file's own name, or "bill.pdf".
 
         WeChat keeps it for three days, unless it gets into a bill. That the upload went well says

@@ -241,7 +241,7 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_
         const nx_request request = {
             .interface = call->interface,
             .base_url = lane->client->base_urls[call->url],
-            .token = call->token.data,
+            .token = call->interface->by_secret ? NULL : call->token.data,
             .body = &call->body,
             .fresh = call->fresh,
             .owner = call,
