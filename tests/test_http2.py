@@ -1,6 +1,7 @@
 """Bulk runs over HTTP/2: the promises hold on shared connections, too."""
 
 import asyncio
+import threading
 from itertools import count
 from typing import Any
 
@@ -8,6 +9,7 @@ import h2.errors
 import pytest
 from bills import bill
 from http2 import Behaviour, Conversation, Http2Server, take_and_answer
+from servers import INSERTED, RawServer, Wire, json_reply, server_context
 
 import nontax
 from nontax import Outcome
@@ -193,3 +195,30 @@ def test_from_an_event_loop(certificates: Certificates) -> None:
         assert server.connections == 2
         assert set(server.taken.values()) == {1}
         assert len(server.taken) == 200
+
+
+@pytest.mark.parametrize("protocols", [[], ["http/1.1"]], ids=["no ALPN", "http/1.1"])
+def test_without_http2_bills_do_not_wait_for_each_other(
+    certificates: Certificates, protocols: list[str]
+) -> None:
+    """No answer comes before all requests are there, each on a connection of its own."""
+    all_there = threading.Barrier(8)
+
+    def answer(wire: Wire) -> None:
+        wire.read_request()
+        all_there.wait(20)
+        wire.send(json_reply(INSERTED))
+        wire.wait_for_end()
+
+    context = server_context(certificates)
+    if protocols:
+        context.set_alpn_protocols(protocols)
+    with RawServer(answer, context) as server:
+        client = nontax.Client(
+            access_token="token-of-the-tests",
+            base_url=server.base_url,
+            ca_file=certificates.ca_file,
+        )
+        with client:
+            outcomes = list(client.insert_bills([bill() for _ in range(8)], concurrency=8))
+    assert kinds(outcomes) == {"inserted"}

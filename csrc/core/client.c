@@ -245,6 +245,7 @@ static nontax_status add_base_url(nontax_client *client, const char *url, nontax
         return NONTAX_BAD_SETTING;
     }
     client->loopback = loopback;
+    client->plain = client->plain || strncasecmp(url, "https:", strlen("https:")) != 0;
     char *copy = nx_strdup(url);
     if (!copy) {
         return NONTAX_NO_MEMORY;
@@ -316,6 +317,11 @@ int nx_client_first_url(const nontax_client *client)
 {
     return atomic_load(&client->preferred_until) > nx_now_ms() ? atomic_load(&client->preferred)
                                                                : 0;
+}
+
+bool nx_client_multiplexes(const nontax_client *client)
+{
+    return !client->plain;
 }
 
 void nx_client_prefer_url(nontax_client *client, int url)

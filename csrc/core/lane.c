@@ -232,7 +232,8 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_
 {
     nontax_status status = NONTAX_OK;
     if (!lane->spare) {
-        status = nx_transfer_new(lane->client, &lane->sockets, lane->sockets.count > 1,
+        status = nx_transfer_new(lane->client, &lane->sockets,
+                                 lane->sockets.count > 1 && nx_client_multiplexes(lane->client),
                                  &lane->spare, why);
     }
     if (status == NONTAX_OK) {
