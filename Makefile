@@ -198,6 +198,10 @@ sdist: $(VENV)/installed ## the source distribution, into dist/
 wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install
 	@$(BIN)/pytest -q -m build
 
+.PHONY: chaos
+chaos: build ## 100,000 bills against a server that fails at random (ARGS="--seed N --bills N")
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
 .PHONY: bench
 bench: build $(VENV)/bench-installed ## the benchmarks (ARGS=--quick for rough numbers)
 	@$(BIN)/python benchmarks/run.py $(ARGS)

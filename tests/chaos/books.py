@@ -1,0 +1,209 @@
+"""Compares the server's books with the clients', and says what does not balance."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chaos import ledger
+from chaos.ledger import Line
+
+# Only after one of these answers may a bill be sent again by itself: WeChat has not taken it.
+REPEATABLE = (40001, 40014, 42001, 72036, 72054, 45011)
+
+OUTCOMES = ("inserted", "rejected", "not_sent", "in_doubt")
+
+# Between the return of a call and the caller's next step lies a moment in which Python itself can
+# raise KeyboardInterrupt. It is some microseconds long: more than a few are no accident.
+SILENT_AT_MOST = 2
+SILENT_SHARE = 0.01
+
+
+@dataclass(slots=True)
+class Report:
+    """violations: one sentence each. All else is for information."""
+
+    violations: list[str] = field(default_factory=list)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    protocols: Counter[str] = field(default_factory=Counter)
+    needless: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "Report") -> None:
+        self.violations += other.violations
+        for name in ("outcomes", "faults", "events", "protocols", "needless"):
+            getattr(self, name).update(getattr(other, name))
+
+
+def compare(
+    orders: Iterable[str], server: Iterable[Line], clients: Iterable[Line], *, seed: str = "?"
+) -> Report:
+    """Compare what the server wrote with what its clients wrote, for all bills handed in."""
+    return _Comparison(seed).run(orders, server, clients)
+
+
+class _Comparison:
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
+        self.report = Report()
+        self.requests: dict[str, list[Line]] = defaultdict(list)
+        self.outcomes: dict[str, list[Line]] = defaultdict(list)
+        self.line_faults: dict[tuple[int, int], list[str]] = defaultdict(list)
+
+    def run(self, orders: Iterable[str], server: Iterable[Line], clients: Iterable[Line]) -> Report:
+        self._read_server(server)
+        self._read_clients(clients)
+        silent = 0
+        known = set()
+        for order in orders:
+            known.add(order)
+            silent += self._bill(order)
+        for order in (self.requests.keys() | self.outcomes.keys()) - known:
+            self._violation(order, "nobody has handed in this bill")
+        interrupts = self.report.events["KeyboardInterrupt"]
+        if silent > SILENT_AT_MOST + SILENT_SHARE * interrupts:
+            self.report.violations.append(
+                f"{silent} of {interrupts} interrupts say nothing of a bill that was under way "
+                f"[seed {self.seed}]"
+            )
+        return self.report
+
+    def _read_server(self, lines: Iterable[Line]) -> None:
+        life = 0
+        for line in lines:
+            match line["e"]:
+                case "life":
+                    life += 1
+                    self.report.events["lives of the server"] += 1
+                case "fault":
+                    self.report.faults[line["fault"]] += 1
+                    self.line_faults[life, line["line"]].append(line["fault"])
+                case "request":
+                    self.report.protocols[f"HTTP/{line['http']}"] += 1
+                    if line["fault"]:
+                        self.report.faults[line["fault"]] += 1
+                    self.requests[line["order"]].append(line | {"life": life})
+                case "part" if line["order"] is not None:
+                    self.report.events["bodies that came in part"] += 1
+                    self.requests[line["order"]].append(line | {"life": life})
+                case "part":
+                    self.report.events["bodies that came in part, of nobody knows which bill"] += 1
+                case "token":
+                    self.report.events["tokens"] += 1
+                case "bug":
+                    self.report.violations.append(
+                        f"the server stumbled: {line['what']} [seed {self.seed}]"
+                    )
+
+    def _read_clients(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            match line["e"]:
+                case "outcome":
+                    self.outcomes[line["order"]].append(line)
+                    if line.get("how"):
+                        self.report.events[line["how"]] += 1
+                case "event":
+                    self.report.events[line["what"]] += 1
+                case "problem":
+                    self.report.violations.append(f"{line['what']} [seed {self.seed}]")
+
+    def _violation(self, order: str, what: str) -> None:
+        met = []
+        for request in self.requests[order]:
+            faults = [*self.line_faults[request["life"], request["line"]], request.get("fault", "")]
+            took = "took" if request.get("takes") else "took not"
+            said = request["errcode"] if request.get("said", True) else "nothing"
+            met.append(f"{'+'.join(filter(None, faults)) or 'no fault'}: {took}, said {said}")
+        told = [
+            f"{line['outcome']} {line.get('errcode') or ''} {line.get('reason') or ''}".strip()
+            for line in self.outcomes[order]
+        ]
+        self.report.violations.append(
+            f"{order}: {what} | server: {'; '.join(met) or 'saw nothing'} | "
+            f"client: {'; '.join(told) or 'nothing'} [seed {self.seed}]"
+        )
+
+    def _bill(self, order: str) -> bool:
+        """Check one bill. Returns whether an interrupt has said nothing of it."""
+        told, requests = self.outcomes[order], self.requests[order]
+        takes = [request for request in requests if request.get("takes")]
+        if len(takes) > 1:
+            self._violation(order, f"taken {len(takes)} times")
+        self._repeats(order, requests)
+        if len(told) != 1:
+            self._violation(order, f"{len(told)} outcomes")
+            return False
+        (line,) = told
+        outcome = line["outcome"]
+        self.report.outcomes[outcome] += 1
+        if outcome == "unsaid":
+            return bool(requests)
+        if outcome not in OUTCOMES:
+            self._violation(order, f"no such outcome as {outcome}")
+        elif outcome == "inserted":
+            self._inserted(order, line, takes)
+        elif outcome == "in_doubt":
+            self._in_doubt(requests)
+        else:
+            if takes:
+                self._violation(order, f"{outcome}, but taken")
+            self._refused(order, line, requests)
+        return False
+
+    def _repeats(self, order: str, requests: list[Line]) -> None:
+        expected = ledger.digest(ledger.bill(order))
+        for number, request in enumerate(requests):
+            if request["e"] == "request" and request["content"] != expected:
+                self._violation(order, f"attempt {number + 1} is not the bill that was handed in")
+            if number + 1 == len(requests):
+                break
+            self.report.events["bills sent again"] += 1
+            said = request["errcode"] if request.get("said", True) else None
+            if said not in REPEATABLE and not request.get("unprocessed"):
+                self._violation(order, f"sent again while attempt {number + 1} was in doubt")
+
+    def _inserted(self, order: str, line: Line, takes: list[Line]) -> None:
+        if not takes:
+            self._violation(order, "inserted, but not taken")
+        elif (line["code"], line["openid"]) != (takes[0]["code"], takes[0]["openid"]):
+            self._violation(order, f"inserted with another bill's code {line['code']}")
+
+    def _refused(self, order: str, line: Line, requests: list[Line]) -> None:
+        """A bill that was not taken: is that what the server has said?"""
+        said = [r["errcode"] for r in requests if r["errcode"] is not None]
+        if line["outcome"] == "rejected" and line["errcode"] not in said:
+            self._violation(order, f"rejected with {line['errcode']}, which nobody has said")
+        if line["outcome"] == "rejected" and line["errcode"] == -1:
+            self._violation(order, "-1 does not say that it was not taken")
+        if line["outcome"] == "not_sent" and requests:
+            last = requests[-1]
+            if last["errcode"] not in REPEATABLE and not last.get("unprocessed"):
+                self._violation(order, "not_sent, but some of it has come")
+
+    def _in_doubt(self, requests: list[Line]) -> None:
+        """Count bills whose fate a client could have known."""
+        if not requests:
+            self.report.needless["nothing of it came to the server"] += 1
+            return
+        last = requests[-1]
+        fault = last.get("fault") or "no fault"
+        if last.get("unprocessed"):
+            self.report.needless[f"HTTP/2 said that it was not processed ({fault})"] += 1
+        elif last["e"] == "request" and last["whole"] and last["errcode"] != -1:
+            self.report.needless[f"a whole answer was sent ({fault})"] += 1
+
+
+def text(report: Report) -> str:
+    """The report for people."""
+    parts = [
+        ("outcomes", report.outcomes),
+        ("requests", report.protocols),
+        ("faults", report.faults),
+        ("events", report.events),
+        ("in doubt, and need not have been", report.needless),
+    ]
+    lines = []
+    for title, counts in parts:
+        lines.append(f"{title}: {sum(counts.values())}" if title != "events" else "events")
+        lines += [f"  {count:8}  {name}" for name, count in counts.most_common()]
+    return "\n".join(lines)

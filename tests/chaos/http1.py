@@ -1,0 +1,196 @@
+"""HTTP/1.1 for the server, with every play on it."""
+
+import asyncio
+from typing import Protocol
+
+from chaos import plays
+from chaos.line import Gone, Line
+from chaos.plays import Play
+
+UNASKED = (
+    b"\r\n",
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    b"\x00\x01garbage\r\n\r\n",
+)
+
+
+class World(Protocol):
+    """What a connection needs of the server."""
+
+    share: float
+    late: float
+
+    def fault(self, name: str, line: Line) -> None: ...
+
+    def partial(self, body: bytes, length: int, line: Line, http: str) -> None: ...
+
+    def refused(
+        self, body: bytes, errcode: int | None, line: Line, http: str, *, unprocessed: bool = False
+    ) -> None: ...
+
+    def receive(
+        self, target: str, body: bytes, line: Line, http: str, *, latest: bool = True
+    ) -> Play: ...
+
+    def bug(self) -> None: ...
+
+
+def message(play: Play) -> bytes:
+    """The reply without a flaw of its own."""
+    extra = "Location: /nontax/insertbill?access_token=chaos\r\n" if play.status // 100 == 3 else ""
+    return (
+        f"HTTP/1.1 {play.status} Said\r\nContent-Type: application/json; encoding=utf-8\r\n{extra}"
+        f"Content-Length: {len(play.text)}\r\n\r\n"
+    ).encode() + play.text
+
+
+class Http1:
+    def __init__(self, world: World, line: Line) -> None:
+        self.world = world
+        self.line = line
+
+    async def serve(self) -> None:
+        """Serve requests until the connection ends. Raises Gone."""
+        mute = False
+        idle = ""
+        while True:
+            if idle:
+                mute = await self._idle(idle) or mute
+            head = await self._head()
+            target, length = head.split(b" ", 2)[1].decode("ascii"), _length(head)
+            fault = plays.draw(self.line.rng, self.world.share * 0.12, plays.HEAD_FAULTS)
+            if fault:
+                await self._spoil(fault, length)
+            body = await self._body(length, length)
+            play = self.world.receive(target, body, self.line, "1.1")
+            if not mute:
+                await self._reply(play)
+            idle = plays.draw(self.line.rng, self.world.share * 0.15, plays.IDLE_FAULTS)
+
+    async def _head(self) -> bytes:
+        try:
+            return await self.line.reader.readuntil(b"\r\n\r\n")
+        except (OSError, asyncio.IncompleteReadError) as error:
+            raise Gone from error
+
+    async def _body(self, size: int, length: int) -> bytes:
+        """Read the first `size` of `length` bytes; what a client leaves behind is written down."""
+        body = b""
+        try:
+            while len(body) < size:
+                body += await self.line.read(size - len(body))
+        except Gone:
+            self.world.partial(body, length, self.line, "1.1")
+            raise
+        return body
+
+    async def _idle(self, fault: str) -> bool:
+        """Wait a little and do what should not happen. Returns whether no reply can be sent now."""
+        await asyncio.sleep(self.line.rng.choice((0, 0, 0.002, 0.02)))
+        self.world.fault(fault, self.line)
+        if fault == "idle-bytes":
+            await self.line.write(self.line.rng.choice(UNASKED))
+            return False
+        if fault == "idle-half-close-takes":
+            self.line.shut()
+            return True
+        await self.line.end(fault.removeprefix("idle-"))
+        raise Gone
+
+    async def _spoil(self, fault: str, length: int) -> None:
+        self.world.fault(fault, self.line)
+        size = int(self.line.rng.random() * length) if fault.startswith("body-") else 0
+        body = await self._body(size, length)
+        if fault == "early-refusal":
+            # Said before the body is read: it is refused all the same.
+            reply = plays.refusal(fault, self.line.rng.choice((*plays.BUSY, 47001)))
+        elif fault == "early-status":
+            reply = Play(fault, False, None, b"<html>", status=self.line.rng.choice(plays.STATUSES))
+        else:
+            self.world.partial(body, length, self.line, "1.1")
+            await self.line.end(fault.partition("-")[2])
+            raise Gone
+        # The order's id is in the first bytes, if they are there; none is read beyond them.
+        body = await self._body(min(length, 200), length)
+        self.world.refused(body, reply.errcode, self.line, "1.1")
+        await self.line.write(message(reply).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        await self.line.end(self.line.rng.choice(("close", "drop", "reset", "half-close")))
+        raise Gone
+
+    async def _reply(self, play: Play) -> None:
+        line = self.line
+        data = message(play)
+        match play.fault:
+            case "close" | "drop" | "reset" | "half-close":
+                await line.end(play.fault)
+                raise Gone
+            case "silence":
+                await line.end("stall")
+                raise Gone
+            case "late":
+                await asyncio.sleep(self.world.late)
+            case "drip" | "drip-late":
+                await self._drip(data, self.world.late if play.fault == "drip-late" else 0.05)
+                return
+            case "cut":
+                await line.write(data[: int(play.place * len(data))])
+                await line.end(play.ending)
+                raise Gone
+            case "length-too-long":
+                await line.write(_with_length(play, len(play.text) + 1 + int(play.place * 50)))
+                await line.end(play.ending)
+                raise Gone
+            case "length-too-short":
+                data = _with_length(play, int(play.place * len(play.text)))
+            case "chunked":
+                data = _chunked(play.text, play.place)
+            case "chunked-wrong":
+                data = _chunked(play.text, play.place)
+                await line.write(data[: data.index(b"\r\n\r\n") + 5] + b"xyz\r\n" + data[-30:-5])
+                await line.end(play.ending)
+                raise Gone
+            case "until-close" | "until-drop":
+                await line.write(b"HTTP/1.1 200 OK\r\n\r\n" + play.text)
+                await line.end(play.fault.removeprefix("until-"))
+                raise Gone
+            case "twice":
+                data += data
+            case "garbage":
+                data = line.rng.randbytes(60)
+            case "status-line-wrong":
+                data = line.rng.choice((b"HTTP/7.3", b"HTTP/1.1", b"ICY")) + data[8:]
+                data = data.replace(b" 200 ", line.rng.choice((b" 2000 ", b" abc ", b" ")), 1)
+            case "informational":
+                first = line.rng.choice((b"100 Continue", b"102 Processing", b"103 Early Hints"))
+                before = b"HTTP/1.1 " + first + b"\r\nX-Chaos: 1\r\n\r\n"
+                data = before * line.rng.choice((1, 2, 20)) + data
+        await line.write(data)
+        if play.fault in ("garbage", "status-line-wrong"):
+            await line.end(play.ending)
+            raise Gone
+
+    async def _drip(self, data: bytes, seconds: float) -> None:
+        pieces = [data[start : start + 16] for start in range(0, len(data), 16)]
+        for piece in pieces:
+            await self.line.write(piece)
+            await asyncio.sleep(seconds / len(pieces))
+
+
+def _length(head: bytes) -> int:
+    for field in head.lower().split(b"\r\n"):
+        if field.startswith(b"content-length:"):
+            return int(field.partition(b":")[2])
+    return 0
+
+
+def _with_length(play: Play, length: int) -> bytes:
+    right = f"Content-Length: {len(play.text)}\r\n".encode()
+    return message(play).replace(right, f"Content-Length: {length}\r\n".encode(), 1)
+
+
+def _chunked(text: bytes, place: float) -> bytes:
+    middle = int(place * (len(text) - 1)) + 1
+    chunks = [text[:middle], text[middle:], b""] if middle < len(text) else [text, b""]
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+        b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks
+    )

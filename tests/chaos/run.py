@@ -1,0 +1,166 @@
+"""One run: a server, the clients of one mode, kills and Ctrl-C between them, and the comparison."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from chaos import books, driver, ledger
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What one run is made of.
+
+    mode: one of driver.MODES. http: what the server offers: "1", "2" or "mix" of both. faults:
+    share of requests with one. interrupts, kills: how often in a second, on average, the clients
+    meet Ctrl-C and the server SIGKILL. forks: share of bills with one. quota: how many 45011 at
+    most; each stops a bulk run until the next minute. seconds: after which it has failed.
+    """
+
+    mode: str
+    bills: int
+    seed: str
+    http: str = "mix"
+    faults: float = 0.15
+    interrupts: float = 3.0
+    kills: float = 0.2
+    forks: float = 0.002
+    quota: int = 1_000_000
+    timeout: float = 1.0
+    seconds: float = 3600.0
+    bug: str = ""
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for 127.0.0.1 that is its own authority, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-noenc", "-days", "30", "-subj", "/CN=chaos", "-keyout", key, "-out", cert),
+            *("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return cert, key
+
+
+class Server:
+    """The server's process, which can be killed and started again."""
+
+    def __init__(self, plan: Plan, folder: Path, cert: Path, key: Path) -> None:
+        self.books = folder / "server.jsonl"
+        self.token = folder / "token"
+        self.port = 0
+        self._command = [
+            *(sys.executable, str(HERE / "server.py"), "--seed", plan.seed, "--http", plan.http),
+            *("--books", str(self.books), "--token", str(self.token)),
+            *("--cert", str(cert), "--key", str(key), "--faults", str(plan.faults)),
+            *("--late", str(plan.timeout * 1.5), "--quota", str(plan.quota)),
+        ]
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        env = os.environ | {"PYTHONPATH": str(HERE.parent)}
+        # A sanitizer that watches the clients is none of the server's business.
+        env.pop("LD_PRELOAD", None)
+        self._process = subprocess.Popen(
+            [*self._command, "--port", str(self.port)], stdout=subprocess.PIPE, text=True, env=env
+        )
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert said.startswith("ready "), f"the server has not started: {said!r}"
+        self.port = int(said.split()[1])
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Idempotent."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.communicate()
+            self._process = None
+
+
+def run(plan: Plan, folder: Path) -> books.Report:
+    """Make a run with its files in `folder`, an empty directory, and compare the books."""
+    cert, key = make_certificate(folder)
+    server = Server(plan, folder, cert, key)
+    written = folder / "clients.jsonl"
+    client: subprocess.Popen[str] | None = None
+    try:
+        server.start()
+        client = subprocess.Popen(
+            [
+                *(
+                    sys.executable,
+                    str(HERE / "driver.py"),
+                    "--mode",
+                    plan.mode,
+                    "--seed",
+                    plan.seed,
+                ),
+                *("--bills", str(plan.bills), "--books", str(written), "--ca", str(cert)),
+                *("--token", str(server.token), "--url", f"https://127.0.0.1:{server.port}"),
+                *("--timeout", str(plan.timeout), "--forks", str(plan.forks), "--bug", plan.bug),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": _python_path()},
+            # Ctrl-C for this program is not for the clients, and their children end with them.
+            start_new_session=True,
+        )
+        problems = _disturb(plan, server, client)
+    finally:
+        if client is not None:
+            _end_group(client)
+        server.stop()
+    orders = driver.orders(plan.mode, plan.bills)
+    name = f"{plan.seed}, {plan.mode}"
+    report = books.compare(orders, ledger.read(server.books), ledger.read(written), seed=name)
+    report.violations += problems
+    return report
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(HERE.parent)]))
+
+
+def _disturb(plan: Plan, server: Server, client: subprocess.Popen[str]) -> list[str]:
+    """Send Ctrl-C to the clients and SIGKILL to the server until the clients end."""
+    rng = Random(f"{plan.seed}/disturb")
+    assert client.stdout is not None
+    if client.stdout.readline() != "ready\n":
+        return [f"the clients have not started [seed {plan.seed}, {plan.mode}]"]
+    rate = plan.interrupts + plan.kills
+    deadline = time.monotonic() + plan.seconds
+    while time.monotonic() < deadline:
+        pause = max(rng.expovariate(rate), 0.02) if rate else plan.seconds
+        try:
+            status = client.wait(pause)
+        except subprocess.TimeoutExpired:
+            pass
+        else:
+            if status == 0:
+                return []
+            return [f"the clients ended with status {status} [seed {plan.seed}, {plan.mode}]"]
+        if rng.random() * rate < plan.kills:
+            server.stop(signal.SIGKILL)
+            time.sleep(rng.uniform(0, 0.2))
+            server.start()
+        else:
+            client.send_signal(signal.SIGINT)
+    return [f"the clients did not end in time [seed {plan.seed}, {plan.mode}]"]
+
+
+def _end_group(client: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(client.pid, signal.SIGKILL)
+    client.communicate()

@@ -1,0 +1,306 @@
+"""A program that takes bills over TLS, fails at random, and writes down what it took and played.
+
+It knows of nontax nothing but what WeChat documents. Run with tests/ on PYTHONPATH; it prints
+"ready PORT". Its choices follow from the seed: those about a bill from its order's id and the
+number of the attempt, all others from the number of the connection.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import sys
+import traceback
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from chaos import ledger, plays
+from chaos.http1 import Http1
+from chaos.http2 import Http2
+from chaos.line import PATIENCE, Gone, Line, linger_for_nothing
+from chaos.plays import Play
+
+_ORDER = re.compile(rb'"order_id"\s*:\s*"([^"]*)"')
+
+
+class Server:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.share: float = options.faults
+        self.late: float = options.late
+        self._attempts: dict[str, int] = {}
+        self._quota_left: int = options.quota
+        self._lines = 0
+        self._life = 1
+        self._tokens = [""]
+        self._refused_from = 0.0
+        if options.books.exists():
+            self._remember()
+        self._books = ledger.Ledger(options.books)
+        self._books.write(e="life")
+        self._rng = Random(f"{options.seed}/life/{self._life}")
+        self._serving: set[asyncio.Task[None]] = set()
+        self._contexts = [self._context("http/1.1"), self._context("h2")]
+
+    def _remember(self) -> None:
+        """Go on where an earlier life of the server was killed."""
+        for line in ledger.read(self.options.books):
+            if line["e"] == "life":
+                self._life += 1
+            elif line["e"] == "request":
+                self._attempts[line["order"]] = line["attempt"]
+                self._quota_left -= line["fault"] == "quota"
+            elif line["e"] == "token":
+                self._tokens.append(line["token"])
+
+    def _context(self, protocol: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.options.cert, self.options.key)
+        context.set_alpn_protocols([protocol] if protocol == "http/1.1" else [protocol, "http/1.1"])
+        return context
+
+    # --- what connections need --------------------------------------------------------------------
+
+    def fault(self, name: str, line: Line) -> None:
+        self._books.write(e="fault", fault=name, line=line.number)
+
+    def partial(self, body: bytes, length: int, line: Line, http: str) -> None:
+        """A request ended before its body was complete."""
+        if body:
+            self._write_part(body, line, http, errcode=None, length=length)
+
+    def refused(
+        self, body: bytes, errcode: int | None, line: Line, http: str, *, unprocessed: bool = False
+    ) -> None:
+        """A request is answered before its body was read. unprocessed: HTTP/2 says so."""
+        if body:
+            self._write_part(body, line, http, errcode=errcode, unprocessed=unprocessed)
+
+    def _write_part(self, body: bytes, line: Line, http: str, **facts: Any) -> None:
+        found = _ORDER.search(body)
+        order = found[1].decode() if found else None
+        self._books.write(
+            e="part", order=order, size=len(body), line=line.number, http=http, **facts
+        )
+
+    def bug(self) -> None:
+        """Write down an error of this program: no comparison may go on as if nothing was."""
+        self._books.write(e="bug", what=traceback.format_exc())
+
+    def receive(
+        self, target: str, body: bytes, line: Line, http: str, *, latest: bool = True
+    ) -> Play:
+        """Decide about a request that is complete, and write it down before anybody can know.
+
+        latest: whether no later stream of its connection was decided about before.
+        """
+        split = urlsplit(target)
+        try:
+            fields = json.loads(body)
+            order = fields["order_id"]
+            data = fields.pop("card_ext")["user_card"]["invoice_user_data"]
+            content = ledger.digest(fields | data)
+        except (ValueError, LookupError, TypeError) as error:
+            self._books.write(e="bug", what=f"not a bill ({error!r}): {body[:300]!r}")
+            return plays.refusal("not-a-bill", 47001)
+        if split.path != "/nontax/insertbill":
+            self._books.write(e="bug", what=f"a request for {split.path}")
+        attempt = self._attempts[order] = self._attempts.get(order, 0) + 1
+        rng = Random(f"{self.options.seed}/{order}/{attempt}")
+        code, openid = f"6{attempt}{order[-8:]}", f"oChaos{order[-8:]}"
+        play = plays.choose(rng, self.share, http == "2", code, openid)
+        if play.fault == "quota":
+            if self._quota_left <= 0:
+                play = plays.refusal("busy", plays.BUSY[0])
+            self._quota_left -= 1
+        if not self._valid(parse_qs(split.query).get("access_token", [""])[0]):
+            play = plays.refusal("token-refused", rng.choice(plays.TOKEN_REFUSED))
+        self._books.write(
+            e="request",
+            order=order,
+            attempt=attempt,
+            line=line.number,
+            http=http,
+            fault=play.fault,
+            takes=play.takes,
+            errcode=play.errcode,
+            said=play.said,
+            whole=play.whole,
+            unprocessed=play.fault == "refused-stream"
+            or (play.fault == "goaway-refused" and latest),
+            code=code,
+            openid=openid,
+            content=content,
+        )
+        return play
+
+    # --- tokens -----------------------------------------------------------------------------------
+
+    def _valid(self, token: str) -> bool:
+        if token == self._tokens[-1]:
+            return True
+        now = asyncio.get_running_loop().time()
+        return token == self._tokens[-2] and now < self._refused_from
+
+    def _new_token(self) -> None:
+        """Publish a token; the one before stays good for a moment, or not."""
+        token = f"chaos-{self._rng.randrange(10**12):012}-{len(self._tokens)}"
+        self._refused_from = asyncio.get_running_loop().time() + self._rng.choice((0, 0.05, 0.3))
+        self._tokens.append(token)
+        self._books.write(e="token", token=token)
+        fresh = self.options.token.with_suffix(".new")
+        fresh.write_text(token, "ascii")
+        fresh.replace(self.options.token)
+
+    async def _change_tokens(self) -> None:
+        while True:
+            await asyncio.sleep(self._rng.uniform(0.2, 2.0))
+            self._new_token()
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.options.port))
+        listener.listen(256)
+        listener.setblocking(False)
+        self.options.port = listener.getsockname()[1]
+        return listener
+
+    async def run(self) -> None:
+        """Listen, with pauses in which connections are refused, until cancelled."""
+        listener = self._listen()
+        self._new_token()
+        changes = asyncio.create_task(self._change_tokens())
+        print(f"ready {self.options.port}", flush=True)
+        try:
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._rng.uniform(0.5, 3.0) / (self.share + 1e-9)):
+                        await self._accept(listener)
+                listener.close()
+                restart = self._rng.random() < 0.5
+                self._books.write(e="fault", fault="restart" if restart else "refuse", line=0)
+                if restart:
+                    for task in self._serving:
+                        task.cancel()
+                await asyncio.sleep(self._rng.uniform(0.01, 0.15))
+                listener = self._listen()
+        finally:
+            listener.close()
+            changes.cancel()
+            for task in self._serving:
+                task.cancel()
+
+    async def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            sock, _ = await loop.sock_accept(listener)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            task = loop.create_task(self._connection(sock))
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
+
+    async def _connection(self, sock: socket.socket) -> None:
+        self._lines += 1
+        rng = Random(f"{self.options.seed}/line/{self._life}/{self._lines}")
+        line: Line | None = None
+        try:
+            line = await self._open(sock, rng)
+            if line is not None:
+                self._books.write(e="line", line=line.number, http=line.protocol)
+                await (Http2 if line.protocol == "h2" else Http1)(self, line).serve()
+        except Gone:
+            pass
+        except Exception:
+            self.bug()
+        finally:
+            if line is not None:
+                line.drop()
+            sock.close()
+
+    async def _open(self, sock: socket.socket, rng: Random) -> Line | None:
+        """Do the handshake. None: a fault has ended the connection."""
+        number = self._lines
+        fault = plays.draw(rng, self.share, plays.CONNECTION_FAULTS)
+        if fault:
+            self._books.write(e="fault", fault=fault, line=number)
+        point, _, how = fault.partition("-")
+        if point in ("accept", "hello"):
+            await self._refuse(sock, point, how, rng)
+            return None
+        offered = {"1": 0, "2": 1, "mix": rng.randrange(2)}[self.options.http]
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        loop = asyncio.get_running_loop()
+        try:
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol,
+                sock,
+                ssl=self._contexts[offered],
+                ssl_handshake_timeout=PATIENCE,
+                ssl_shutdown_timeout=PATIENCE,
+            )
+        except (OSError, TimeoutError):
+            return None  # the client has left
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        line = Line(number, sock, reader, writer, rng)
+        if point == "handshake":
+            await line.end(how)
+            raise Gone
+        return line
+
+    async def _refuse(self, sock: socket.socket, point: str, how: str, rng: Random) -> None:
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                if point == "hello":
+                    await loop.sock_recv(sock, 65536)
+                if how == "garbage":
+                    await loop.sock_sendall(sock, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                elif how == "reset":
+                    linger_for_nothing(sock)
+                elif how == "half-close":
+                    sock.shutdown(socket.SHUT_WR)
+                if how in ("half-close", "stall"):
+                    while await loop.sock_recv(sock, 65536):
+                        pass
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", default="1")
+    parser.add_argument("--books", type=Path, required=True, help="written to the end of")
+    parser.add_argument("--token", type=Path, required=True, help="where the token is published")
+    parser.add_argument("--cert", type=Path, required=True)
+    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--http", choices=("1", "2", "mix"), default="mix")
+    parser.add_argument("--faults", type=float, default=0.15, help="share of requests with one")
+    parser.add_argument("--late", type=float, default=1.5, help="seconds after a client's timeout")
+    parser.add_argument("--quota", type=int, default=1_000_000, help="how many 45011 at most")
+    server = Server(parser.parse_args())
+    if "nontax" in sys.modules:
+        sys.exit("the server must share nothing with nontax")
+    loop = asyncio.new_event_loop()
+    # asyncio reports broken connections there, which are this program's trade.
+    loop.set_exception_handler(lambda *_: None)
+    loop.add_signal_handler(signal.SIGTERM, loop.stop)
+    task = loop.create_task(server.run())
+    task.add_done_callback(lambda _: loop.stop())
+    loop.run_forever()
+    if task.done():
+        task.result()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
