@@ -115,7 +115,7 @@ class _Comparison:
             said = request["errcode"] if request.get("said", True) else "nothing"
             met.append(f"{'+'.join(filter(None, faults)) or 'no fault'}: {took}, said {said}")
         told = [
-            f"{line['outcome']} {line.get('errcode') or ''} {line.get('reason') or ''}".strip()
+            " ".join(str(line[k]) for k in ("outcome", "errcode", "reason") if line.get(k))
             for line in self.outcomes[order]
         ]
         self.report.violations.append(
@@ -137,7 +137,9 @@ class _Comparison:
         outcome = line["outcome"]
         self.report.outcomes[outcome] += 1
         if outcome == "unsaid":
-            return bool(requests)
+            if requests and line["how"] != "KeyboardInterrupt":
+                self._violation(order, f"a {line['how']} says nothing of a bill under way")
+            return bool(requests) and line["how"] == "KeyboardInterrupt"
         if outcome not in OUTCOMES:
             self._violation(order, f"no such outcome as {outcome}")
         elif outcome == "inserted":

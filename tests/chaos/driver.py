@@ -7,13 +7,14 @@ around it is not what is tried here.
 
 import argparse
 import ast
+import asyncio
 import contextlib
 import itertools
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,8 +26,11 @@ BLOCK, UNBLOCK = signal.SIG_BLOCK, signal.SIG_UNBLOCK
 CTRL_C = {signal.SIGINT}
 THREADS = 16
 CHILD_SECONDS = 60.0
-MODES = ("threads", "bulk")
-BULK_MODES = ("bulk",)
+BULK_MODES = ("bulk", "abulk")
+# The asynchronous ones come with the client's asynchronous calls.
+MODES: tuple[str, ...] = ("threads", "bulk")
+if hasattr(nontax.Client, "ainsert_bill"):
+    MODES += ("aio", "abulk")
 _NOTE = "nontax: WeChat has taken the call: "
 
 
@@ -88,9 +92,9 @@ class Driver:
     def write(self, order: str, told: object) -> None:
         """Write down a bill's outcome: an InsertedBill, or what was raised; None: nothing."""
         how = None
-        if isinstance(told, KeyboardInterrupt):
+        if isinstance(told, KeyboardInterrupt | asyncio.CancelledError):
             # The reply may have been there already; then a note tells it.
-            how = "KeyboardInterrupt"
+            how = type(told).__name__
             told = told.__context__ or _noted(told)
         facts: dict[str, Any]
         if isinstance(told, nontax.InsertedBill):
@@ -209,7 +213,7 @@ class Driver:
                 signal.pthread_sigmask(UNBLOCK, CTRL_C)
                 for outcome in run:
                     signal.pthread_sigmask(BLOCK, CTRL_C)
-                    self._write_outcome(outcome, written)
+                    self.write_outcome(outcome, written)
                     signal.pthread_sigmask(UNBLOCK, CTRL_C)
                 signal.pthread_sigmask(BLOCK, CTRL_C)
                 return
@@ -218,7 +222,7 @@ class Driver:
                 self.event("KeyboardInterrupt")
                 # It may have come when the outcome was already ours.
                 if outcome is not None:
-                    self._write_outcome(outcome, written)
+                    self.write_outcome(outcome, written)
                 if self.rng.random() < 0.5:
                     self._close(run, written)
                     return
@@ -227,12 +231,20 @@ class Driver:
                 self.event(f"runs ended by {type(error).__name__}")
                 return
 
+    def aio(self) -> None:
+        """Single calls of many tasks in one event loop after another."""
+        Loops(self).calls()
+
+    def abulk(self) -> None:
+        """Bulk runs in one event loop after another."""
+        Loops(self).bulk()
+
     def _close(self, run: Any, written: set[int]) -> None:
         self.event("closed runs")
         for outcome in run.close():
-            self._write_outcome(outcome, written)
+            self.write_outcome(outcome, written)
 
-    def _write_outcome(self, outcome: nontax.Outcome, written: set[int]) -> None:
+    def write_outcome(self, outcome: nontax.Outcome, written: set[int]) -> None:
         if outcome.index in written:
             return
         written.add(outcome.index)
@@ -245,6 +257,132 @@ class Driver:
         self.write(order, told)
         if self.chance(order, "fork") < self.options.forks:
             self.fork()
+
+
+class Loops:
+    """The asynchronous modes: one event loop after another, each until Ctrl-C cancels its task."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        # The face of the client; typed loosely as long as it may be missing.
+        self._client: Any = driver.client
+        self._deaf = True  # to Ctrl-C
+
+    async def _listening(self, segment: Coroutine[Any, Any, None]) -> None:
+        """Run a part of the work; Ctrl-C cancels it, as asyncio.Runner would do it."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(segment)
+
+        def cancel(*_: object) -> None:
+            if not self._deaf:
+                task.cancel()
+                loop.call_soon_threadsafe(int)  # wakes the loop
+
+        signal.signal(signal.SIGINT, cancel)
+        self._deaf = False
+        signal.pthread_sigmask(UNBLOCK, CTRL_C)
+        try:
+            await task
+        finally:
+            signal.pthread_sigmask(BLOCK, CTRL_C)
+
+    # --- single calls -----------------------------------------------------------------------------
+
+    def calls(self) -> None:
+        left = True
+        self._kept: list[str] = []
+
+        async def segment() -> None:
+            nonlocal left
+            self._stopping = False
+            workers = [asyncio.ensure_future(self._work()) for _ in range(THREADS)]
+            try:
+                await asyncio.wait(workers)
+                left = False
+            except asyncio.CancelledError:
+                self._deaf = self._stopping = True
+                for worker in workers:
+                    worker.cancel()
+            await asyncio.gather(*workers)
+
+        while left or self._kept:
+            asyncio.run(self._listening(segment()))
+
+    async def _work(self) -> None:
+        driver = self._driver
+        while not self._stopping:
+            order = self._kept.pop() if self._kept else driver.order()
+            if order is None:
+                return
+            if driver.chance(order, "fork") < driver.options.forks:
+                driver.fork()
+            if driver.chance(order, "cancel") < 0.02:
+                await self._cancelled(order)
+            else:
+                driver.write(order, await self._told(driver.bill(order)))
+
+    async def _told(self, bill: dict[str, Any]) -> object:
+        try:
+            return await self._client.ainsert_bill(bill)
+        except (Exception, asyncio.CancelledError) as told:
+            return told
+
+    async def _cancelled(self, order: str) -> None:
+        """Insert a bill in a task that is cancelled after a moment."""
+        driver = self._driver
+        task = asyncio.ensure_future(self._told(driver.bill(order)))
+        delay = driver.chance(order, "delay") * 0.05
+        asyncio.get_running_loop().call_later(delay, task.cancel)
+        try:
+            driver.write(order, await task)
+        except asyncio.CancelledError:
+            self._kept.append(order)  # it was not begun
+
+    # --- bulk runs --------------------------------------------------------------------------------
+
+    def bulk(self) -> None:
+        bills = Bills(self._driver)
+        while not bills.ended:
+            asyncio.run(self._listening(self._run(bills)))
+
+    async def _run(self, bills: "Bills") -> None:
+        driver = self._driver
+        source: Any = bills if driver.rng.random() < 0.5 else Arriving(bills)
+        outcomes = self._client.ainsert_bills(source, concurrency=16)
+        written: set[int] = set()
+        while True:
+            try:
+                async for outcome in outcomes:
+                    driver.write_outcome(outcome, written)
+                return
+            except asyncio.CancelledError:
+                driver.event("CancelledError")
+                if driver.rng.random() < 0.5:
+                    self._deaf = True
+                    driver.event("closed runs")
+                    for outcome in await outcomes.aclose():
+                        driver.write_outcome(outcome, written)
+                    return
+            except nontax.NontaxError as error:
+                driver.event(f"runs ended by {type(error).__name__}")
+                return
+
+
+class Arriving:
+    """Bills that come asynchronously, some of them after a while."""
+
+    def __init__(self, bills: "Bills") -> None:
+        self._bills = bills
+
+    def __aiter__(self) -> "Arriving":
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        await asyncio.sleep(0)
+        bill = next(self._bills, None)
+        if bill is None:
+            raise StopAsyncIteration
+        return bill
 
 
 class Bills:
@@ -277,8 +415,8 @@ def orders(mode: str, bills: int) -> Iterator[str]:
     return (f"{mode}-{number:08}" for number in range(bills))
 
 
-def _noted(interrupt: KeyboardInterrupt) -> nontax.InsertedBill | None:
-    """What a KeyboardInterrupt's note tells of a reply that was already there."""
+def _noted(interrupt: BaseException) -> nontax.InsertedBill | None:
+    """What an interrupt's note tells of a reply that was already there."""
     for note in getattr(interrupt, "__notes__", []):
         if note.startswith(_NOTE):
             fields = ast.literal_eval(note.removeprefix(_NOTE))
