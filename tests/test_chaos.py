@@ -176,6 +176,7 @@ def test_books_that_balance(server: list[Line], clients: list[Line]) -> None:
         ([request()], [told("ValueError: no")], "no such outcome"),
         ([request()], [told("unsaid", how="CancelledError")], "of a bill under way"),
         ([{"e": "bug", "what": "a crash"}], [told("not_sent")], "the server stumbled"),
+        ([{"e": "garbled", "what": "half"}], [told("in_doubt")], "not a bill: half"),
         ([], [told("not_sent"), {"e": "problem", "what": "a hang"}], "a hang"),
     ],
 )

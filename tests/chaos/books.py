@@ -90,6 +90,10 @@ class _Comparison:
                     self.report.events["bodies that came in part, of nobody knows which bill"] += 1
                 case "token":
                     self.report.events["tokens"] += 1
+                case "garbled":
+                    self.report.violations.append(
+                        f"what came is not a bill: {line['what']} [seed {self.seed}]"
+                    )
                 case "bug":
                     self.report.violations.append(
                         f"the server stumbled: {line['what']} [seed {self.seed}]"

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -108,10 +109,11 @@ class Server:
             data = fields.pop("card_ext")["user_card"]["invoice_user_data"]
             content = ledger.digest(fields | data)
         except (ValueError, LookupError, TypeError) as error:
-            self._books.write(e="bug", what=f"not a bill ({error!r}): {body[:300]!r}")
+            why = f"{type(error).__name__}, line {line.number}, HTTP/{http}"
+            self._books.write(e="garbled", what=f"{why}: {body[:120]!r}")
             return plays.refusal("not-a-bill", 47001)
         if split.path != "/nontax/insertbill":
-            self._books.write(e="bug", what=f"a request for {split.path}")
+            self._books.write(e="garbled", what=f"a request for {split.path}")
         attempt = self._attempts[order] = self._attempts.get(order, 0) + 1
         rng = Random(f"{self.options.seed}/{order}/{attempt}")
         code, openid = f"6{attempt}{order[-8:]}", f"oChaos{order[-8:]}"
@@ -184,7 +186,7 @@ class Server:
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._rng.uniform(0.5, 3.0) / (self.share + 1e-9)):
+                    async with asyncio.timeout(self._rng.uniform(0.1, 0.6) / (self.share + 1e-9)):
                         await self._accept(listener)
                 listener.close()
                 restart = self._rng.random() < 0.5
@@ -291,7 +293,8 @@ def main() -> None:
     if "nontax" in sys.modules:
         sys.exit("the server must share nothing with nontax")
     loop = asyncio.new_event_loop()
-    # asyncio reports broken connections there, which are this program's trade.
+    # asyncio reports broken connections in both ways; they are this program's trade.
+    logging.getLogger("asyncio").disabled = True
     loop.set_exception_handler(lambda *_: None)
     loop.add_signal_handler(signal.SIGTERM, loop.stop)
     task = loop.create_task(server.run())
