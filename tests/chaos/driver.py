@@ -281,10 +281,10 @@ class Loops:
         signal.signal(signal.SIGINT, cancel)
         self._deaf = False
         signal.pthread_sigmask(UNBLOCK, CTRL_C)
-        try:
+        # A part takes cancellation itself, but for its first and last moment: it has no bill then.
+        with contextlib.suppress(asyncio.CancelledError):
             await task
-        finally:
-            signal.pthread_sigmask(BLOCK, CTRL_C)
+        signal.pthread_sigmask(BLOCK, CTRL_C)
 
     # --- single calls -----------------------------------------------------------------------------
 
