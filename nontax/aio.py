@@ -113,6 +113,7 @@ class Calls(_Attached):
         super().__init__(run, loop)
         self._futures: dict[int, asyncio.Future[Fields]] = {}
         self._indices: dict[asyncio.Future[Fields], int] = {}
+        self._too_late: dict[asyncio.Future[Fields], tuple[Fields | None, NontaxError | None]] = {}
         self._waiting: deque[tuple[str, object, asyncio.Future[Fields]]] = deque()
 
     async def call(self, interface: str, payload: object) -> "Fields":
@@ -155,8 +156,10 @@ class Calls(_Attached):
         for index, _payload, fields, error, _attempts, _seconds in outcomes:
             future = self._futures.pop(index)
             del self._indices[future]
-            if future.done():
-                continue  # cancelled in this very turn of the loop; see _cancel()
+            if future.cancelled():
+                # Its task has not run yet, which then looks here; see _cancel().
+                self._too_late[future] = fields, error
+                continue
             if error is not None:
                 future.set_exception(error)
             else:
@@ -166,19 +169,26 @@ class Calls(_Attached):
 
     def _cancel(self, future: "asyncio.Future[Fields]", cancelled: asyncio.CancelledError) -> None:
         """End the call, and have the exception tell what is known of it."""
+        fields: Fields | None = None
+        error: BaseException | None = None
         index = self._indices.pop(future, None)
-        if index is None:
-            return  # it was not begun
-        del self._futures[index]
-        told = self._run.cancel(index)
-        self._ended(1)
-        if told is not None:
-            _, payload, fields, error, _, _ = told
-            if error is not None:
-                cancelled.__context__ = error
-            elif isinstance(payload, dict) and "order_id" in payload:
-                cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
-        self._begin_waiting()
+        if index is not None:
+            del self._futures[index]
+            told = self._run.cancel(index)
+            self._ended(1)
+            if told is not None:
+                _, _, fields, error, _, _ = told
+            self._begin_waiting()
+        elif future in self._too_late:
+            fields, error = self._too_late.pop(future)
+        elif future.done() and not future.cancelled():
+            # The answer and the cancellation came in the same turn of the loop.
+            error = future.exception()
+            fields = None if error is not None else future.result()
+        if error is not None:
+            cancelled.__context__ = error
+        elif fields is not None:
+            cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
 
 
 def _warn_of_unseen(count: int) -> None:
@@ -244,7 +254,10 @@ class Outcomes(_Attached):
             if self._ready:
                 break
             if self._under_way == 0 and not self._may_pull():
-                raise self._last_word()
+                if self._pulling is None:
+                    raise self._last_word()
+                await self._end_pulling()
+                continue
             self._wake = loop.create_future()
             timer = None if delay is None else loop.call_later(delay, self._woken)
             try:
@@ -307,6 +320,12 @@ class Outcomes(_Attached):
                 self._exhausted(refused)
         self._woken()
 
+    async def _end_pulling(self) -> None:
+        """Take no further bill; one that comes nevertheless gets its outcome like the others."""
+        if self._pulling is not None:
+            self._pulling.cancel()
+            await asyncio.gather(self._pulling, return_exceptions=True)
+
     def _exhausted(self, error: Exception) -> None:
         self._bills = self._abills = None
         self._error = error
@@ -326,9 +345,7 @@ class Outcomes(_Attached):
         body went out are in doubt.
         """
         self._stopped = True
-        if self._pulling is not None:
-            self._pulling.cancel()
-            await asyncio.gather(self._pulling, return_exceptions=True)
+        await self._end_pulling()
         self._bills = self._abills = self._error = None
         outcomes = [*self._ready, *self._run.close()]
         self._ready.clear()

@@ -158,17 +158,21 @@ def test_a_stream_that_is_never_answered(certificates: Certificates) -> None:
 def test_answers_out_of_order_reach_their_own_bills(certificates: Certificates) -> None:
     waiting: list[int] = []
 
+    def answer(conversation: Conversation, stream: int) -> None:
+        order_id = conversation.take(stream)
+        body = b'{"errcode":0,"errmsg":"ok","code":"%s","openid":"o"}' % order_id.encode()
+        conversation.answer(stream, body)
+
     def collect(conversation: Conversation, stream: int) -> None:
         waiting.append(stream)
-        if len(waiting) == 8:
+        # The first one tells the client that it may share the connection.
+        if stream == 1 or len(waiting) == 8:
             for each in reversed(waiting):
-                order_id = conversation.take(each)
-                body = b'{"errcode":0,"errmsg":"ok","code":"%s","openid":"o"}' % order_id.encode()
-                conversation.answer(each, body)
+                answer(conversation, each)
             waiting.clear()
 
     with Http2Server(certificates, collect) as server:
-        outcomes = run(server, 64)
+        outcomes = run(server, 1 + 64)
     for outcome in outcomes:
         assert outcome.inserted is not None
         assert isinstance(outcome.bill, dict)

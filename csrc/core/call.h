@@ -35,11 +35,12 @@ struct nontax_call {
 
     /* While it is on a lane. */
     nx_transfer *transfer;
-    int url;               /* of the client's base_urls */
-    int urls_tried;        /* in this round, before that one */
-    int64_t attempt_until; /* the deadline of this attempt */
-    bool fresh;            /* the next attempt wants a new connection */
-    int64_t due;           /* of the next attempt */
+    int url;                   /* of the client's base_urls */
+    int urls_tried;            /* in this round, before that one */
+    int64_t attempt_until;     /* the deadline of this attempt */
+    bool fresh;                /* the next attempt wants a new connection */
+    int64_t due;               /* of the next attempt */
+    bool waits_for_connection; /* until it is known how many calls that carries */
     nontax_call *next;
     nontax_call *previous;
 };

@@ -3,7 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <unistd.h>
 
 #include "reply.h"
 #include "text.h"
@@ -37,54 +37,20 @@ static bool was_sent(const nx_transfer *transfer)
     return transfer->body_sent > 0 || transfer->begun;
 }
 
-/* Whether a connection from an earlier call has bytes waiting that nobody asked for. libcurl (seen
- * with 7.88) would take them for the reply to the next request: another bill's code. */
-static bool has_unasked_bytes(const nx_sockets *sockets, long local_port)
+void nx_transfer_leave_connection(nx_transfer *transfer)
 {
-    for (int i = 0; i < sockets->count; i++) {
-        if (sockets->list[i].port == local_port) {
-            char byte;
-            return recv(sockets->list[i].socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
-        }
-    }
-    return false; /* a new connection; TLS's own session tickets may be waiting there */
-}
-
-static void forget_socket(nx_sockets *sockets, long port, curl_socket_t socket)
-{
-    for (int i = 0; i < sockets->count; i++) {
-        if (sockets->list[i].port == port || sockets->list[i].socket == socket) {
-            sockets->list[i] = (nx_socket){0, CURL_SOCKET_BAD};
-        }
-    }
-}
-
-void nx_transfer_note_socket(const nx_transfer *transfer, nx_sockets *sockets)
-{
-    long port = 0, version = 0;
+    long version = 0;
     curl_socket_t socket = CURL_SOCKET_BAD;
-    if (curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) != CURLE_OK ||
-        curl_easy_getinfo(transfer->easy, CURLINFO_LOCAL_PORT, &port) != CURLE_OK ||
-        curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) != CURLE_OK ||
-        socket == CURL_SOCKET_BAD) {
+    nx_protocol protocol = NX_UNKNOWN_YET;
+    if (!transfer->port) {
         return;
     }
-    if (version == CURL_HTTP_VERSION_2_0) {
-        /* There may always be bytes waiting on it; every answer names the request that it is for.
-         */
-        forget_socket(sockets, port, socket);
-        return;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK &&
+        curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK && version) {
+        protocol = version == CURL_HTTP_VERSION_2_0 ? NX_MULTIPLEXED : NX_ONE_AT_A_TIME;
     }
-    int place = sockets->next;
-    for (int i = 0; i < sockets->count; i++) {
-        if (sockets->list[i].port == port || sockets->list[i].socket == socket) {
-            place = i;
-        }
-    }
-    if (place == sockets->next) {
-        sockets->next = (sockets->next + 1) % sockets->count;
-    }
-    sockets->list[place] = (nx_socket){port, socket};
+    nx_connection_leave(transfer->connections, transfer->port, socket, protocol);
+    transfer->port = 0;
 }
 
 /* Called when a connection is there and a request is about to begin on it: the second guard
@@ -96,12 +62,24 @@ static int before_request(void *context, char *remote, char *local, int remote_p
     if (was_sent(transfer) && !transfer->may_begin_again) {
         return CURL_PREREQFUNC_ABORT;
     }
-    transfer->unasked = has_unasked_bytes(transfer->sockets, local_port);
-    if (transfer->unasked) {
+    if (transfer->port) { /* it begins again, on another connection */
+        nx_connection_leave(transfer->connections, transfer->port, CURL_SOCKET_BAD, NX_UNKNOWN_YET);
+        transfer->port = 0;
+    }
+    transfer->admission = nx_connection_enter(transfer->connections, local_port);
+    if (transfer->admission != NX_MAY_BEGIN) {
         return CURL_PREREQFUNC_ABORT;
     }
+    transfer->port = local_port;
     transfer->begun = !transfer->body;
     return CURL_PREREQFUNC_OK;
+}
+
+/* libcurl closes a connection. */
+static int close_socket(void *context, curl_socket_t socket)
+{
+    nx_connection_closed(context, socket);
+    return close(socket);
 }
 
 static size_t receive_reply(char *data, size_t size, size_t count, void *context)
@@ -181,6 +159,8 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_READDATA, transfer);
     SET(CURLOPT_PREREQFUNCTION, before_request);
     SET(CURLOPT_PREREQDATA, transfer);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(CURLOPT_CLOSESOCKETDATA, transfer->connections);
     SET(CURLOPT_WRITEFUNCTION, receive_reply);
     SET(CURLOPT_WRITEDATA, transfer);
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16L * 1024);
@@ -194,7 +174,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     return NONTAX_OK;
 }
 
-nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets, bool multiplex,
+nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections, bool multiplex,
                               nx_transfer **result, nontax_text *why)
 {
     nontax_status status = NONTAX_NO_MEMORY;
@@ -203,7 +183,7 @@ nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets, 
     if (!transfer) {
         return status;
     }
-    transfer->sockets = sockets;
+    transfer->connections = connections;
     transfer->easy = curl_easy_init();
     if (transfer->easy) {
         status = set_options(transfer, client, multiplex, why);
@@ -290,7 +270,8 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     transfer->may_begin_again = !transfer->body && request->interface->reads;
     transfer->body_sent = 0;
     transfer->file_failed = false;
-    transfer->unasked = false;
+    transfer->admission = NX_MAY_BEGIN;
+    transfer->port = 0;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
@@ -359,8 +340,8 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
     } else if (transfer->file_failed) {
         result->cause = NONTAX_CAUSE_CANCELLED;
         write_reason(result, "the file could not be read to its end", "");
-    } else if (transfer->unasked) {
-        write_reason(result, "bytes were waiting on the connection before the bill was sent", "");
+    } else if (transfer->admission != NX_MAY_BEGIN) {
+        write_reason(result, "the connection could not take the request", "");
     } else if (!sent) {
         result->cause = is_tls_failure(code) ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
         write_reason(result, "", detail);

@@ -6,20 +6,8 @@
 
 #include "body.h"
 #include "client.h"
+#include "connections.h"
 #include "text.h"
-
-/* The sockets of a lane's idle connections, by their local ports: that is how libcurl's callback
- * before a request names the connection. */
-typedef struct nx_socket {
-    long port; /* 0: none */
-    curl_socket_t socket;
-} nx_socket;
-
-typedef struct nx_sockets {
-    nx_socket *list;
-    int count;
-    int next; /* the place to be used next */
-} nx_sockets;
 
 /* What is to be sent, and where to. */
 typedef struct nx_request {
@@ -33,7 +21,8 @@ typedef struct nx_request {
 
 typedef struct nx_transfer {
     CURL *easy;
-    const nx_sockets *sockets;
+    nx_connections *connections;
+    long port; /* of the connection that it is on; 0: none */
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
     nx_form form;         /* what libcurl is set to */
@@ -43,7 +32,7 @@ typedef struct nx_transfer {
     size_t body_sent;     /* bytes that were handed to the connection */
     bool file_failed;
     nx_buffer reply;
-    bool unasked; /* bytes were waiting on the connection before the request: it was not sent */
+    nx_admission admission; /* whether the connection could take the request */
     bool reply_too_large;
     bool no_memory;
     struct nx_transfer *next; /* in a lane's list of idle ones */
@@ -51,7 +40,7 @@ typedef struct nx_transfer {
 
 /* Every option that is the same for all calls is set here, once. `multiplex`: HTTP/2 if the server
  * offers it, many calls on one connection. */
-nontax_status nx_transfer_new(nontax_client *client, const nx_sockets *sockets, bool multiplex,
+nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections, bool multiplex,
                               nx_transfer **transfer, nontax_text *why);
 void nx_transfer_free(nx_transfer *transfer);
 
@@ -59,8 +48,8 @@ void nx_transfer_free(nx_transfer *transfer);
 nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
                                   const nx_request *request);
 
-/* To be called while the ended transfer is still on its multi handle: notes its connection. */
-void nx_transfer_note_socket(const nx_transfer *transfer, nx_sockets *sockets);
+/* To be called for every transfer that was prepared, while it is still on its multi handle. */
+void nx_transfer_leave_connection(nx_transfer *transfer);
 
 /* Says what became of a transfer that libcurl has ended with `code`, and forgets the token. */
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,

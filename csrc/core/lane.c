@@ -11,6 +11,7 @@
 #include "retry.h"
 
 enum {
+    LEARN_MS = 1000,    /* how long a call waits to learn whether it can share a connection */
     LONG_AWAY_MS = 500, /* between two steps */
     GRACE_MS = 500      /* after that */
 };
@@ -25,7 +26,8 @@ struct nontax_lane {
     nx_list pausing;
     nx_list done; /* finished, or in need of a token */
     nx_transfer *spare;
-    nx_sockets sockets;
+    int parallel;
+    nx_connections connections;
     uint32_t random;
     int64_t next_deadline; /* no running call's deadline is earlier */
     int64_t last_step;
@@ -73,11 +75,11 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     lane->generation = nx_process_generation();
     lane->next_deadline = NX_NEVER;
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
-    lane->sockets.count = parallel;
-    lane->sockets.list = nx_calloc((size_t)parallel, sizeof *lane->sockets.list);
+    lane->parallel = parallel;
+    nontax_status status = nx_connections_new(&lane->connections, parallel);
     nx_gate_enter();
     lane->multi = curl_multi_init();
-    bool made = lane->sockets.list && lane->multi &&
+    bool made = status == NONTAX_OK && lane->multi &&
                 curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
                 nx_engine_new(lane->multi, &lane->engine) == NONTAX_OK;
     nx_gate_leave();
@@ -117,7 +119,7 @@ void nontax_lane_free(nontax_lane *lane)
     }
     nx_gate_leave();
     nx_engine_free(lane->engine);
-    nx_free(lane->sockets.list);
+    nx_connections_free(&lane->connections);
     nx_free(lane);
 }
 
@@ -232,9 +234,8 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_
 {
     nontax_status status = NONTAX_OK;
     if (!lane->spare) {
-        status = nx_transfer_new(lane->client, &lane->sockets,
-                                 lane->sockets.count > 1 && nx_client_multiplexes(lane->client),
-                                 &lane->spare, why);
+        bool multiplex = lane->parallel > 1 && nx_client_multiplexes(lane->client);
+        status = nx_transfer_new(lane->client, &lane->connections, multiplex, &lane->spare, why);
     }
     if (status == NONTAX_OK) {
         call->transfer = lane->spare;
@@ -314,28 +315,48 @@ static void begin(nontax_lane *lane, nontax_call *call)
     }
 }
 
+/* Whoever waits to learn what a connection can carry may know more now. */
+static void wake_waiting(nontax_lane *lane)
+{
+    for (nontax_call *call = lane->pausing.first; call; call = call->next) {
+        if (call->waits_for_connection) {
+            call->waits_for_connection = false;
+            call->fresh = false;
+            call->due = 0;
+        }
+    }
+}
+
 static void stop_running(nontax_lane *lane, nontax_call *call)
 {
     nx_list_remove(&lane->running, call);
+    nx_transfer_leave_connection(call->transfer);
+    wake_waiting(lane);
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
 }
 
 static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
 {
-    nx_transfer_note_socket(call->transfer, &lane->sockets);
     stop_running(lane, call);
     const nx_secrets secrets = nx_call_secrets(call);
     nx_transfer_finish(call->transfer, code, call->interface, &secrets, &call->result,
                        &call->fields);
     call->result.fields = call->fields;
-    /* The connection was bad before the bill came to it: that is no attempt of the bill's. */
-    bool again = call->transfer->unasked && !call->fresh;
-    call->fresh = again;
+    nx_admission admission = call->transfer->admission;
     detach_transfer(lane, call);
-    if (again) {
+    /* A connection that could not take it is no attempt of the bill's. */
+    bool elsewhere = (admission == NX_UNASKED || admission == NX_TAKEN) && !call->fresh;
+    call->fresh = elsewhere;
+    if (elsewhere) {
         call->result.attempts--;
         begin(lane, call);
+    } else if (admission == NX_NOT_YET) {
+        /* If nothing is learned for a while, it gets a connection of its own. */
+        int64_t until = nx_now_ms() + LEARN_MS;
+        call->result.attempts--;
+        call->fresh = call->waits_for_connection = true;
+        pause_call(lane, call, until < call->deadline ? until : call->deadline);
     } else {
         settle(lane, call);
     }
@@ -395,6 +416,7 @@ static void begin_due(nontax_lane *lane)
         nontax_call *next = call->next;
         if (call->due <= now) {
             nx_list_remove(&lane->pausing, call);
+            call->waits_for_connection = false;
             begin(lane, call);
         }
         call = next;
@@ -504,6 +526,7 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
     }
     call->state = NX_CALL_FINISHED;
+    nx_engine_arm(lane->engine, earliest_due(lane));
 }
 
 int nontax_lane_descriptor(nontax_lane *lane)

@@ -287,6 +287,10 @@ static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *paylo
     talk->thread = PyEval_SaveThread();
     nontax_client_run(talk->self->client, call, &hooks);
     PyEval_RestoreThread(talk->thread);
+    /* A signal that came while we waited for the GIL must find the outcome still in our hands. */
+    if (!talk->interrupt && PyErr_CheckSignals() < 0) {
+        talk->interrupt = take_exception();
+    }
     PyObject *result = conclude(talk, call);
     Py_XDECREF(talk->interrupt);
     Py_XDECREF(talk->source_error);
