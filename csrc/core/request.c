@@ -314,7 +314,8 @@ static integer_check read_integer(const cJSON *item, long long *value)
     return INTEGER_OK;
 }
 
-static void check_text(check *check, const cJSON *item, const place *here)
+/* Whether it is a text at all: if not, that is reported, and nothing more can be said about it. */
+static bool check_text(check *check, const cJSON *item, const place *here)
 {
     char message[128];
     if (!cJSON_IsString(item)) {
@@ -326,15 +327,17 @@ static void check_text(check *check, const cJSON *item, const place *here)
         add_problem(check, here, *item->valuestring ? "is blank" : "is empty");
     } else if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
         add_problem(check, here, "is not valid UTF-8");
+    } else {
+        return true;
     }
+    return false;
 }
 
 /* "61725984-6126f6f9-040f19c4" */
 static void check_rid(check *check, const cJSON *item, const place *here)
 {
-    check_text(check, item, here);
-    if (cJSON_IsString(item) &&
-        (!nx_rid_size(item->valuestring) || item->valuestring[nx_rid_size(item->valuestring)])) {
+    size_t size = nx_rid_size(item->valuestring);
+    if (size == 0 || item->valuestring[size]) {
         add_problem(check, here,
                     "must be three groups of eight hexadecimal digits, as an error's rid");
     }
@@ -342,10 +345,8 @@ static void check_rid(check *check, const cJSON *item, const place *here)
 
 static void check_interface_path(check *check, const cJSON *item, const place *here)
 {
-    check_text(check, item, here);
-    if (cJSON_IsString(item) &&
-        (item->valuestring[0] != '/' || strpbrk(item->valuestring, "?#: ") != NULL ||
-         item->valuestring[1] == '/')) {
+    if (item->valuestring[0] != '/' || item->valuestring[1] == '/' ||
+        strpbrk(item->valuestring, "?#: ") != NULL) {
         add_problem(check, here, "must be a path such as \"/nontax/insertbill\", without a host");
     }
 }
@@ -353,9 +354,6 @@ static void check_interface_path(check *check, const cJSON *item, const place *h
 static void check_choice(check *check, const cJSON *item, const nx_field *field, const place *here)
 {
     char message[192] = "must be one of";
-    if (!cJSON_IsString(item)) {
-        return; /* reported already */
-    }
     for (const char *const *choice = field->choices; *choice; choice++) {
         if (strcmp(*choice, item->valuestring) == 0) {
             return;
@@ -470,19 +468,22 @@ static void check_row(check *check, const cJSON *item, int row, const place *her
         return; /* reported by whoever could not convert it */
     }
     const nx_field *field = &check->interface->fields[row];
-    if (field->choices) {
-        check_choice(check, item, field, here);
-    }
     switch (field->kind) {
     case NX_TEXT:
     case NX_SECRET:
-        check_text(check, item, here);
+        if (check_text(check, item, here) && field->choices) {
+            check_choice(check, item, field, here);
+        }
         break;
     case NX_RID:
-        check_rid(check, item, here);
+        if (check_text(check, item, here)) {
+            check_rid(check, item, here);
+        }
         break;
     case NX_PATH:
-        check_interface_path(check, item, here);
+        if (check_text(check, item, here)) {
+            check_interface_path(check, item, here);
+        }
         break;
     case NX_FEN:
         check_fen(check, item, here);
