@@ -102,13 +102,29 @@ nontax_client *client_for(const char *base_url, int retries)
     return client;
 }
 
+nontax_call *call_of(nontax_client *client, const char *interface)
+{
+    nontax_call *call = nontax_call_new(client, nontax_interface_find(interface));
+    must(call, "nontax_call_new");
+    return call;
+}
+
 nontax_call *call_without_token(nontax_client *client, const char *order_id)
 {
-    nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
-    must(call, "nontax_call_new");
+    nontax_call *call = call_of(client, "insertbill");
     cJSON *bill = sample_bill();
     put(bill, "order_id", cJSON_CreateString(order_id));
     must(nontax_call_set_payload(call, bill) == NONTAX_OK, "nontax_call_set_payload");
+    return call;
+}
+
+nontax_call *call_with(nontax_client *client, const char *interface, const char *payload)
+{
+    nontax_call *call = call_of(client, interface);
+    must(nontax_call_set_payload(call, json(payload)) == NONTAX_OK, payload);
+    if (nontax_call_needs_token(call)) {
+        must(nontax_call_set_token(call, TOKEN, strlen(TOKEN)) == NONTAX_OK, "a token");
+    }
     return call;
 }
 
@@ -170,6 +186,7 @@ struct server {
     int requests;
     char *heads[MAX_REQUESTS];
     char *bodies[MAX_REQUESTS];
+    size_t body_sizes[MAX_REQUESTS];
 };
 
 typedef struct connection {
@@ -205,14 +222,14 @@ static bool read_head(int socket, char *head, size_t capacity)
     return false;
 }
 
-static char *read_body(int socket, const char *head)
+static char *read_body(int socket, const char *head, size_t *size)
 {
     const char *length = strstr(head, "\r\nContent-Length:");
-    must(length, "a request without Content-Length");
-    size_t size = (size_t)atol(length + strlen("\r\nContent-Length:"));
-    char *body = calloc(1, size + 1);
+    must(length || strncmp(head, "GET ", 4) == 0, "a request without Content-Length");
+    *size = length ? (size_t)atol(length + strlen("\r\nContent-Length:")) : 0;
+    char *body = calloc(1, *size + 1);
     must(body, "calloc");
-    if (read_all(socket, body, size) < size) {
+    if (read_all(socket, body, *size) < *size) {
         free(body);
         return NULL;
     }
@@ -275,13 +292,15 @@ static bool serve(server *server, int socket)
         step.move == CLOSE_AFTER_HEAD) {
         return false;
     }
-    char *body = read_body(socket, head);
+    size_t size;
+    char *body = read_body(socket, head, &size);
     if (!body) {
         return false;
     }
     pthread_mutex_lock(&server->lock);
     must(server->requests < MAX_REQUESTS, "too many requests");
     server->heads[server->requests] = strdup(head);
+    server->body_sizes[server->requests] = size;
     server->bodies[server->requests++] = body;
     pthread_cond_broadcast(&server->changed);
     while (step.move == ANSWER_WHEN_TOLD && !server->released) {
@@ -470,6 +489,12 @@ const char *server_head(server *server, int index)
 const char *server_body(server *server, int index)
 {
     return recorded(server, server->bodies, index);
+}
+
+size_t server_body_size(server *server, int index)
+{
+    (void)recorded(server, server->bodies, index);
+    return server->body_sizes[index];
 }
 
 /* Connections are accepted in their order: when this one is through, all earlier ones were seen. */

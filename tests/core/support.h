@@ -38,6 +38,10 @@ void put(cJSON *tree, const char *path, cJSON *item);
 /* ---- clients and calls ------------------------------------------------------------------- */
 
 nontax_client *client_for(const char *base_url, int retries);
+/* A call of any interface, without a payload. */
+nontax_call *call_of(nontax_client *client, const char *interface);
+/* With a payload, as json() has it, and with a token if it needs one. */
+nontax_call *call_with(nontax_client *client, const char *interface, const char *payload);
 /* A call with a bill of this order_id, without a token. */
 nontax_call *call_without_token(nontax_client *client, const char *order_id);
 nontax_call *call_for(nontax_client *client, const char *order_id);
@@ -91,6 +95,7 @@ int server_bodies(server *server, const char *text);
 /* Head and body of a complete request, by its order of arrival; valid until server_stop(). */
 const char *server_head(server *server, int index);
 const char *server_body(server *server, int index);
+size_t server_body_size(server *server, int index);
 /* Waits until all connections made before have been accepted, read to their end and closed. To be
  * called when the client has closed its own. */
 void server_settle(server *server);
