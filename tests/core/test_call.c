@@ -396,6 +396,52 @@ static void test_owner(void **state)
     nontax_call_free(call);
 }
 
+/* ---- time --------------------------------------------------------------------------------- */
+
+static int true_time_and_free(void **state)
+{
+    clock_forward(0);
+    return free_client(state);
+}
+
+static void test_limit_time(void **state)
+{
+    nontax_client *client = *state;
+    nontax_call *call = call_for(client, "order-1");
+    int64_t whole = nontax_call_time_left(call);
+    assert_in_range(whole, client->timeout_ms / 2, client->timeout_ms);
+    /* It only shortens. */
+    nontax_call_limit_time(call, 10 * client->timeout_ms);
+    assert_true(nontax_call_time_left(call) <= whole);
+    nontax_call_limit_time(call, 60000);
+    assert_in_range(nontax_call_time_left(call), 30000, 60000);
+    nontax_call_limit_time(call, 90000);
+    assert_in_range(nontax_call_time_left(call), 30000, 60000);
+    /* From now, not from the call's beginning. */
+    clock_forward(20000);
+    nontax_call_limit_time(call, 30000);
+    assert_in_range(nontax_call_time_left(call), 15000, 30000);
+    clock_forward(30000);
+    assert_int_equal(nontax_call_time_left(call), 0);
+    nontax_call_free(call);
+}
+
+static void test_no_time_is_left(void **state)
+{
+    static const int64_t limits[] = {0, -1, -1000000};
+    for (size_t i = 0; i < COUNT(limits); i++) {
+        nontax_call *call = call_for(*state, "order-1");
+        nontax_call_limit_time(call, limits[i]);
+        assert_int_equal(nontax_call_time_left(call), 0);
+        nontax_client_run(*state, call, NULL);
+        assert_true(nontax_call_finished(call));
+        expect_result(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CONNECTION);
+        assert_true(nontax_call_result(call)->timed_out);
+        assert_int_equal(nontax_call_result(call)->attempts, 0);
+        nontax_call_free(call);
+    }
+}
+
 /* ---- a refused token ---------------------------------------------------------------------- */
 
 /* As a lane leaves it when WeChat has refused the token. */
@@ -539,6 +585,8 @@ int main(void)
         TEST_WITH_CLIENT(test_problems_of_the_converter),
         TEST_WITH_CLIENT(test_token_after_an_invalid_payload),
         TEST_WITH_CLIENT(test_owner),
+        cmocka_unit_test_setup_teardown(test_limit_time, setup_client, true_time_and_free),
+        TEST_WITH_CLIENT(test_no_time_is_left),
         TEST_WITH_CLIENT(test_stale_token),
         TEST_WITH_CLIENT(test_newer_token),
         TEST_WITH_CLIENT(test_equal_token_ends_the_call),

@@ -172,6 +172,8 @@ static bool make_client(long number, bool and_all_after)
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     nontax_client *client = (nontax_client *)&settings;
     nontax_text why = {""};
+    static const char *const others[] = {"https://api2.weixin.qq.com", NULL};
+    settings.fallback_base_urls = others;
     settings.ca_file = "/proc/self/exe"; /* any file that can be read */
     settings.proxy = "http://127.0.0.1:1";
     fail_at(number, and_all_after);
@@ -215,6 +217,7 @@ static bool is_true(const nontax_call *call, int arrived, int taken)
     switch (result->outcome) {
     case NONTAX_INSERTED:
         REQUIRE(taken == 1);
+        /* What stands behind the fields that are checked must be there, too. */
         REQUIRE(strcmp(cJSON_GetObjectItem(result->fields, "openid")->valuestring, "o-1") == 0);
         return true;
     case NONTAX_REJECTED:
@@ -312,6 +315,101 @@ static void test_warm_call(void **state)
 {
     (void)state;
     assert_true(clean_in_child(warm_calls, NULL));
+}
+
+/* The other ways of a request: a file, a query, and a token that an AppSecret buys. An answer must
+ * have come for every success, and nothing may have arrived that counts as not sent. */
+static bool run_other(const char *interface, const char *answer, long number, bool and_all_after)
+{
+    static const nontax_file file = {
+        .name = "a \"b\".pdf", .data = "%PDF-1.7", .size = 8, .descriptor = -1};
+    const nontax_hooks hooks = {.token = hand_out_newer_token};
+    const server_step step = {.body = answer};
+    server *server = server_start(&step, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    bool uploads = nontax_interface_takes_file(nontax_interface_find(interface));
+    cJSON *payload = json(strcmp(interface, "getticket") == 0
+                              ? "{'type':'wx_card'}"
+                              : "{'grant_type':'client_credential','appid':'a','secret':'s/1'}");
+    fail_at(number, and_all_after);
+    nontax_call *call = nontax_call_new(client, nontax_interface_find(interface));
+    if (call && uploads) {
+        (void)nontax_call_set_file(call, &file);
+    } else if (call) {
+        (void)nontax_call_set_payload(call, payload);
+    }
+    if (call) {
+        nontax_client_run(client, call, &hooks);
+    }
+    fail_no_more();
+    if (!call || uploads) {
+        cJSON_Delete(payload);
+    }
+    nontax_client_close_idle(client);
+    server_settle(server);
+    REQUIRE(call ? is_true(call, server_requests(server), server_requests(server)) : heap.failed);
+    nontax_call_free(call);
+    nontax_client_free(client);
+    server_stop(server);
+    return true;
+}
+
+static bool run_upload(long number, bool and_all_after)
+{
+    return run_other("setpdf", "{\"errcode\":0,\"s_media_id\":\"1\",\"openid\":\"o-1\"}", number,
+                     and_all_after);
+}
+
+static bool run_query(long number, bool and_all_after)
+{
+    return run_other("getticket",
+                     "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":1,\"openid\":\"o-1\"}", number,
+                     and_all_after);
+}
+
+static bool fetch_token(long number, bool and_all_after)
+{
+    return run_other("stable_token", "{\"access_token\":\"t\",\"expires_in\":1,\"openid\":\"o-1\"}",
+                     number, and_all_after);
+}
+
+static bool uploads(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(run_upload);
+}
+
+static bool queries(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(run_query);
+}
+
+static bool token_fetches(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(fetch_token);
+}
+
+static void test_upload(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(uploads, NULL));
+}
+
+static void test_query(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(queries, NULL));
+}
+
+static void test_token_fetch(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(token_fetches, NULL));
 }
 
 /* Several calls at once: one that fails must not take others with it unseen. */
@@ -500,8 +598,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_client), cmocka_unit_test(test_client),
         cmocka_unit_test(test_cold_call),    cmocka_unit_test(test_warm_call),
-        cmocka_unit_test(test_lane),         cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_upload),       cmocka_unit_test(test_query),
+        cmocka_unit_test(test_token_fetch),  cmocka_unit_test(test_lane),
+        cmocka_unit_test(test_requests),     cmocka_unit_test(test_replies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,16 +35,38 @@ static void test_never_when_it_may_have_arrived(void **state)
     }
 }
 
+/* Whoever only asked may ask again, unless it was the caller who ended it, or there is no memory.
+ */
+static void test_reading_when_no_answer_came(void **state)
+{
+    (void)state;
+    static const int codes[] = {0, -1, 40001, 45011, UNKNOWN_CODE};
+    for (int cause = 0; cause < CAUSES; cause++) {
+        for (size_t i = 0; i < COUNT(codes); i++) {
+            for (int repeats = 0; repeats < 4; repeats++) {
+                nx_history history = {.retries = 2, .repeats = repeats, .reads = true};
+                bool again =
+                    repeats < 2 && cause != NONTAX_CAUSE_CANCELLED && cause != NONTAX_CAUSE_MEMORY;
+                assert_int_equal(decide(NONTAX_IN_DOUBT, (nontax_cause)cause, codes[i], history),
+                                 again ? NX_AGAIN_SAME : NX_AGAIN_NEVER);
+                assert_int_equal(decide(NONTAX_INSERTED, (nontax_cause)cause, codes[i], history),
+                                 NX_AGAIN_NEVER);
+            }
+        }
+    }
+}
+
 static void test_not_sent(void **state)
 {
     (void)state;
     for (int cause = 0; cause < CAUSES; cause++) {
         for (int repeats = 0; repeats < 5; repeats++) {
-            for (int flags = 0; flags < 4; flags++) {
+            for (int flags = 0; flags < 8; flags++) {
                 nx_history history = {.retries = 3,
                                       .repeats = repeats,
                                       .token_renewed = flags & 1,
-                                      .bulk = flags & 2};
+                                      .bulk = flags & 2,
+                                      .reads = flags & 4};
                 bool again = cause == NONTAX_CAUSE_CONNECTION && repeats < 3;
                 assert_int_equal(decide(NONTAX_NOT_SENT, (nontax_cause)cause, 0, history),
                                  again ? NX_AGAIN_SAME : NX_AGAIN_NEVER);
@@ -75,9 +97,12 @@ static nx_again expected_after(int code, nx_history history)
 static void expect_rejected(int code)
 {
     for (int repeats = 0; repeats < 4; repeats++) {
-        for (int flags = 0; flags < 4; flags++) {
-            nx_history history = {
-                .retries = 2, .repeats = repeats, .token_renewed = flags & 1, .bulk = flags & 2};
+        for (int flags = 0; flags < 8; flags++) {
+            nx_history history = {.retries = 2,
+                                  .repeats = repeats,
+                                  .token_renewed = flags & 1,
+                                  .bulk = flags & 2,
+                                  .reads = flags & 4};
             nx_again found = decide(NONTAX_REJECTED, NONTAX_CAUSE_NONE, code, history);
             if (found != expected_after(code, history)) {
                 fail_msg("%d after %d repeats, flags %d: %d", code, repeats, flags, found);
@@ -172,6 +197,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_never_when_it_may_have_arrived),
+        cmocka_unit_test(test_reading_when_no_answer_came),
         cmocka_unit_test(test_not_sent),
         cmocka_unit_test(test_rejected),
         cmocka_unit_test(test_without_retries),

@@ -206,6 +206,89 @@ static void test_mask_leaves_short_secrets(void **state)
     expect_mask("a b", NULL, "a b");
 }
 
+static void test_mask_of_several_secrets(void **state)
+{
+    (void)state;
+    char text[] = "12345678 abcdefgh ABCDEFGH";
+    const nx_secrets secrets = {{"abcdefgh", NULL, "12345678"}};
+    nx_text_mask(text, &secrets);
+    assert_string_equal(text, "*** *** ABCDEFGH");
+}
+
+static void test_mask_of_encoded_secrets(void **state)
+{
+    (void)state;
+    expect_mask("a" TOKEN_IN_QUERY "b", TOKEN, "a***b");
+    expect_mask("89_Abc-def%2bghi%2fjkl%3dmno", TOKEN, "***"); /* in small letters */
+    expect_mask("89_Abc-def%2Bghi/jkl%3Dmno", TOKEN, "***");   /* in part */
+    expect_mask("%31%32%33%34%35%36%37%38", "12345678", "***");
+    expect_mask("100%2541", "100%2541", "***");   /* a secret that looks encoded, as it is */
+    expect_mask("100%252541", "100%2541", "***"); /* and encoded once more */
+    expect_mask("1234567%3", "12345678", "1234567%3");
+    expect_mask("1234567%", "12345678", "1234567%");
+    expect_mask("1234567%zz", "12345678", "1234567%zz");
+}
+
+/* ---- ids, queries and quoted names -------------------------------------------------------- */
+
+static void test_rid_size(void **state)
+{
+    (void)state;
+    assert_int_equal(nx_rid_size("61725984-6126f6f9-040f19c4"), 26);
+    assert_int_equal(nx_rid_size("ABCDEF01-ABCDEF01-ABCDEF01"), 26);
+    assert_int_equal(nx_rid_size("61725984-6126f6f9-040f19c4 and more"), 26);
+    assert_int_equal(nx_rid_size("61725984-6126f6f9-040f19c4-1"), 26);
+    static const char *const none[] = {"",
+                                       "6",
+                                       "61725984",
+                                       "61725984-",
+                                       "61725984-6126f6f9",
+                                       "61725984-6126f6f9-",
+                                       "61725984-6126f6f9-040f19c",
+                                       "61725984-6126f6f9-040f19c44",
+                                       "61725984-6126f6f-0040f19c4",
+                                       "6172598-46126f6f9-040f19c4",
+                                       "61725984_6126f6f9_040f19c4",
+                                       " 61725984-6126f6f9-040f19c4",
+                                       "6172598g-6126f6f9-040f19c4"};
+    for (size_t i = 0; i < COUNT(none); i++) {
+        if (nx_rid_size(none[i]) != 0) {
+            fail_msg("%s", none[i]);
+        }
+    }
+}
+
+static void expect_appended(nontax_status (*append)(nx_buffer *, const char *), const char *text,
+                            const char *expected)
+{
+    nx_buffer target = {0};
+    assert_int_equal(nx_buffer_append(&target, "=", 1), NONTAX_OK);
+    assert_int_equal(append(&target, text), NONTAX_OK);
+    assert_string_equal(target.data + 1, expected);
+    assert_int_equal(target.size, strlen(expected) + 1);
+    nx_buffer_free(&target);
+}
+
+static void test_encoded(void **state)
+{
+    (void)state;
+    expect_appended(nx_append_encoded, "", "");
+    expect_appended(nx_append_encoded, "azAZ09-._~", "azAZ09-._~");
+    expect_appended(nx_append_encoded, "&", "%26");
+    expect_appended(nx_append_encoded, "&&a&", "%26%26a%26");
+    expect_appended(nx_append_encoded, TOKEN, TOKEN_IN_QUERY);
+    expect_appended(nx_append_encoded, " %#?/+=:@\"\r\n\x7F\xFF",
+                    "%20%25%23%3F%2F%2B%3D%3A%40%22%0D%0A%7F%FF");
+}
+
+static void test_quoted(void **state)
+{
+    (void)state;
+    expect_appended(nx_append_quoted, "", "");
+    expect_appended(nx_append_quoted, "票据 %22 &;'.pdf", "票据 %22 &;'.pdf");
+    expect_appended(nx_append_quoted, "\"a\rb\nc\"", "%22a%0Db%0Ac%22");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +301,11 @@ int main(void)
         cmocka_unit_test(test_format),
         cmocka_unit_test(test_mask),
         cmocka_unit_test(test_mask_leaves_short_secrets),
+        cmocka_unit_test(test_mask_of_several_secrets),
+        cmocka_unit_test(test_mask_of_encoded_secrets),
+        cmocka_unit_test(test_rid_size),
+        cmocka_unit_test(test_encoded),
+        cmocka_unit_test(test_quoted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
