@@ -1,4 +1,4 @@
-"""What the README promises of `make demo` and of the C example."""
+"""What the README promises of the examples: the demo, the whole way of a bill, the one in C."""
 
 import json
 import os
@@ -29,6 +29,24 @@ def test_the_demo() -> None:
     assert "title is empty" in done.stdout
     assert "AccessTokenError: rejected: 42001" in done.stdout
     assert "The sandbox has taken 1 bill." in done.stdout
+
+
+def test_the_whole_way_of_a_bill() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(ROOT / "examples" / "full_flow.py")],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Before the citizen presses the button: never auth" in done.stdout
+    assert "Pushed by WeChat: order H20231115-0001, succeeded: True" in done.stdout
+    assert "Asked, WeChat says the same: auth success" in done.stdout
+    assert "In the wallet it is now: INVOICE_REIMBURSE_CANCEL" in done.stdout
+    assert "Its status: reject insert" in done.stdout
+    assert "A bill for it: rejected: 72035" in done.stdout
+    assert "Of the ten interfaces, 10 were called." in done.stdout
 
 
 def test_the_c_example(sandbox: Sandbox, tmp_path: Path) -> None:
