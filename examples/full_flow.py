@@ -176,7 +176,7 @@ def run(sandbox: Sandbox, ca_file: Path) -> None:
     other_id = "H20231115-0002"
     hospital.get_bill_auth_url(s_pappid=platform.s_pappid, order_id=other_id, money=800)
     hospital.reject_bill(
-        s_pappid=platform.s_pappid, order_id=other_id, reason="订单已退款,不再开具票据"
+        s_pappid=platform.s_pappid, order_id=other_id, reason="订单已退款，不再开具票据"
     )
     rejected = hospital.get_auth_data(s_pappid=platform.s_pappid, order_id=other_id)
     print(f"  Its status: {rejected.invoice_status}")
