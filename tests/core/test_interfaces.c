@@ -665,6 +665,8 @@ static void test_secret_in_place_of_a_token(void **state)
         assert_int_equal(nontax_call_set_payload(call, json(BY_SECRET)), NONTAX_OK);
         assert_false(nontax_call_needs_token(call));
         assert_false(nontax_call_finished(call));
+        /* One that is given nevertheless has no place in the request. */
+        assert_int_equal(nontax_call_set_token(call, TOKEN, strlen(TOKEN)), NONTAX_OK);
         nontax_client_run(client, call, NULL);
         expect_outcome(call, NONTAX_INSERTED);
         assert_false(nontax_call_result(call)->has_errcode);
