@@ -336,7 +336,10 @@ class Loops:
         try:
             driver.write(order, await task)
         except asyncio.CancelledError:
-            self._kept.append(order)  # it was not begun
+            if task.done() and not task.cancelled():
+                driver.write(order, task.result())  # it had ended when we were cancelled, too
+            else:
+                self._kept.append(order)  # it was not begun
 
     # --- bulk runs --------------------------------------------------------------------------------
 
