@@ -314,6 +314,19 @@ static bool is_tls_failure(CURLcode code)
     }
 }
 
+/* Whether a handshake failed because the other side went away: it restarts, or a line broke. The
+ * TLS libraries say so in words only. */
+static bool was_left_alone(const nx_transfer *transfer, CURLcode code)
+{
+    static const char *const words[] = {"SYSCALL", "reset", "eof", "EOF", "Broken pipe"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (code == CURLE_SSL_CONNECT_ERROR && strstr(transfer->error, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void write_reason(nontax_result *result, const char *what, const char *detail)
 {
     nontax_text text;
@@ -343,7 +356,8 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
     } else if (transfer->admission != NX_MAY_BEGIN) {
         write_reason(result, "the connection could not take the request", "");
     } else if (!sent) {
-        result->cause = is_tls_failure(code) ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
+        bool tls = is_tls_failure(code) && !was_left_alone(transfer, code);
+        result->cause = tls ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
         write_reason(result, "", detail);
     } else if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK) {
         write_reason(result, "the connection ended before an answer came", "");
