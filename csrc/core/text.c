@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { SHORTEST_SECRET = 8 };
+
 /* The length of the valid UTF-8 character at the start of text, or 0. */
 static size_t character_size(const unsigned char *text, size_t size)
 {
@@ -100,20 +102,21 @@ static bool is_encoded(const char *text, char character)
 }
 
 /* Where the secret at the start of text ends, each of its characters as it is or percent-encoded;
- * NULL if it is not there. */
-static const char *secret_end(const char *text, const char *secret)
+ * NULL if it is not there. Its first characters alone count, too: libcurl cuts its messages off.
+ * `seen` characters of it stand before the text. */
+static const char *secret_end(const char *text, const char *secret, int seen)
 {
-    for (; *secret; secret++) {
+    for (; *secret; secret++, seen++) {
         bool plain = *text == *secret, encoded = is_encoded(text, *secret);
         if (plain && encoded) { /* only for a "%" in the secret: it may be either */
-            const char *end = secret_end(text + 3, secret + 1);
+            const char *end = secret_end(text + 3, secret + 1, seen + 1);
             if (end) {
                 return end;
             }
         } else if (encoded) {
             text += 2;
         } else if (!plain) {
-            return NULL;
+            return seen >= SHORTEST_SECRET ? text : NULL;
         }
         text++;
     }
@@ -124,7 +127,7 @@ static void mask_one(char *text, const char *secret)
 {
     char *out = text;
     while (*text) {
-        const char *end = secret_end(text, secret);
+        const char *end = secret_end(text, secret, 0);
         if (end) {
             memcpy(out, "***", 3); /* shorter than any secret: it never overtakes the reading */
             out += 3;
@@ -139,7 +142,7 @@ static void mask_one(char *text, const char *secret)
 void nx_text_mask(char *text, const nx_secrets *secrets)
 {
     for (size_t i = 0; i < sizeof secrets->list / sizeof *secrets->list; i++) {
-        if (secrets->list[i] && strlen(secrets->list[i]) >= 8) {
+        if (secrets->list[i] && strlen(secrets->list[i]) >= SHORTEST_SECRET) {
             mask_one(text, secrets->list[i]);
         }
     }

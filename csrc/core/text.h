@@ -30,8 +30,8 @@ typedef struct nx_secrets {
 } nx_secrets;
 
 /* Replaces every occurrence of the secrets, in place, by "***", also where they are
- * percent-encoded. Secrets of fewer than 8 characters are left: they would hit innocent text, and
- * WeChat has none. */
+ * percent-encoded, and where only their first 8 or more characters stand. Secrets of fewer than 8
+ * characters are left: they would hit innocent text, and WeChat has none. */
 void nx_text_mask(char *text, const nx_secrets *secrets);
 
 #endif
