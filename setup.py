@@ -8,6 +8,7 @@ NONTAX_LIMITED_API=0      build for this Python version alone, not for the stabl
 NONTAX_WERROR=1           -Wall -Wextra -Werror
 NONTAX_SANITIZE=LIST      sanitizers, as in "address,undefined"
 NONTAX_COVERAGE=1         count executed lines (gcov)
+NONTAX_OWN_TLS=1          libcurl and TLS are linked in: find the system's certificates at run time
 NONTAX_POLL=1             the portable driver (curl_multi_poll) on every system
 """
 
@@ -108,6 +109,8 @@ if sanitizers := os.environ.get("NONTAX_SANITIZE"):
 if switched_on("NONTAX_COVERAGE"):
     compile_args.append("--coverage")
     link_args.append("--coverage")
+if switched_on("NONTAX_OWN_TLS"):
+    macros.append(("NONTAX_OWN_TLS", None))
 if switched_on("NONTAX_POLL"):
     macros.append(("NONTAX_PORTABLE_POLL", None))
 

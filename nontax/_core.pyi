@@ -3,6 +3,7 @@ from typing import Any, Generic, Self, TypeVar, final
 
 _T = TypeVar("_T")
 
+own_tls: bool
 version: str
 
 def errcode(code: int, /) -> tuple[bool, str, str, str, str]: ...
@@ -20,6 +21,7 @@ class Client:
         timed_source: bool,
         base_urls: tuple[str, ...],
         ca_file: str | None,
+        system_ca_file: str | None,
         proxy: str | None,
         connect_timeout: float,
         timeout: float,

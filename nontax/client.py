@@ -14,6 +14,7 @@ from nontax.settings import (
     check_path,
     check_seconds,
     check_text,
+    system_ca_file,
 )
 from nontax.token import FetchedToken, StableToken
 
@@ -167,6 +168,7 @@ class Client:
                 timed_source=isinstance(token_source, FetchedToken),
                 base_urls=base_urls,
                 ca_file=None if ca_file is None else check_path("ca_file", ca_file),
+                system_ca_file=system_ca_file(ca_file, base_urls),
                 proxy=None if proxy is None else check_text("proxy", proxy),
                 connect_timeout=check_seconds("connect_timeout", connect_timeout),
                 timeout=self._timeout,

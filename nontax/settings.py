@@ -2,6 +2,8 @@
 
 import os
 
+from nontax import _core
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +46,16 @@ def check_count(name: str, value: "SupportsIndex", lowest: int, highest: int) ->
     if not lowest <= count <= highest:
         raise ValueError(f"{name} must be between {lowest} and {highest}")
     return count
+
+
+def system_ca_file(ca_file: object, base_urls: tuple[str, ...]) -> str | None:
+    """What a libcurl that was linked in is to trust; None: the system's libcurl knows itself."""
+    if not _core.own_tls:
+        return None
+    from nontax.certificates import find_ca_file
+
+    plain = all(url.lower().startswith("http:") for url in base_urls)
+    return find_ca_file(needed=ca_file is None and not plain)
 
 
 def base_urls_of(base_url: str | None, fallbacks: "Sequence[str]") -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from time import monotonic
 from nontax import _core
 from nontax.cached import Cached
 from nontax.errors import InDoubtError, NotSentError, SystemBusyError, make_error
-from nontax.settings import base_urls_of, check_path, check_seconds, check_text
+from nontax.settings import base_urls_of, check_path, check_seconds, check_text, system_ca_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,13 +50,15 @@ class FetchedToken:
             self._timeout = check_seconds("timeout", timeout)
             self._cached: Cached[str] = Cached()
             ca_file = ca_file or os.environ.get("NONTAX_CA_FILE") or None
+            base_urls = base_urls_of(base_url, fallback_base_urls)
             self._core = _core.Client(
                 make_error=make_error,
                 access_token=None,
                 token_source=None,
                 timed_source=False,
-                base_urls=base_urls_of(base_url, fallback_base_urls),
+                base_urls=base_urls,
                 ca_file=None if ca_file is None else check_path("ca_file", ca_file),
+                system_ca_file=system_ca_file(ca_file, base_urls),
                 proxy=None if proxy is None else check_text("proxy", proxy),
                 connect_timeout=min(5.0, self._timeout),
                 timeout=self._timeout,

@@ -301,6 +301,7 @@ static nontax_status copy_settings(nontax_client *client, const nontax_settings 
     client->retries = settings->retries;
     client->allow_extra = settings->allow_extra;
     if (!copy_text(&client->ca_file, settings->ca_file) ||
+        !copy_text(&client->system_ca_file, settings->system_ca_file) ||
         !copy_text(&client->proxy, settings->proxy)) {
         return NONTAX_NO_MEMORY;
     }
@@ -521,6 +522,7 @@ void nontax_client_free(nontax_client *client)
     }
     nx_free(client->base_urls);
     nx_free(client->ca_file);
+    nx_free(client->system_ca_file);
     nx_free(client->proxy);
     nx_free(client);
 }

@@ -13,6 +13,7 @@ struct nontax_client {
     char **base_urls; /* in the order in which they are tried, without slashes at their ends */
     int base_url_count;
     char *ca_file;
+    char *system_ca_file;
     char *proxy;
     bool loopback; /* the base_urls are this machine itself */
     bool plain;    /* one of them has no TLS */

@@ -138,6 +138,12 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_PROXY_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_PROXY_SSL_VERIFYHOST, 2L);
+    if (client->system_ca_file) {
+        SET(CURLOPT_CAINFO, client->system_ca_file);
+        SET(CURLOPT_CAPATH, NULL);
+        SET(CURLOPT_PROXY_CAINFO, client->system_ca_file);
+        SET(CURLOPT_PROXY_CAPATH, NULL);
+    }
     if (client->ca_file) {
         SET(CURLOPT_CAINFO, client->ca_file);
         SET(CURLOPT_CAPATH, NULL);

@@ -158,7 +158,8 @@ typedef struct nontax_settings {
     /* Further hosts, up to NULL, each tried when nothing could be sent to the one before it; NULL:
      * none. */
     const char *const *fallback_base_urls;
-    const char *ca_file;        /* PEM file of a private CA; NULL: libcurl's own */
+    const char *ca_file;        /* PEM file of a private CA, for WeChat's server alone */
+    const char *system_ca_file; /* PEM file for all else; NULL: libcurl's own */
     const char *proxy;          /* NULL: the environment's proxy; "": none */
     int64_t connect_timeout_ms; /* for one connection, TLS included */
     int64_t timeout_ms;         /* for a whole call, repeats included */

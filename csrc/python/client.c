@@ -415,17 +415,28 @@ static int make_client(client_object *self, nontax_settings *settings, PyObject 
 
 static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"make_error", "access_token", "token_source", "timed_source",
-                            "base_urls",  "ca_file",      "proxy",        "connect_timeout",
-                            "timeout",    "retries",      "allow_extra",  NULL};
+    static char *names[] = {"make_error",
+                            "access_token",
+                            "token_source",
+                            "timed_source",
+                            "base_urls",
+                            "ca_file",
+                            "system_ca_file",
+                            "proxy",
+                            "connect_timeout",
+                            "timeout",
+                            "retries",
+                            "allow_extra",
+                            NULL};
     PyObject *make_error_function, *access_token, *token_source, *base_urls;
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     double connect_timeout, timeout;
     int timed_source, allow_extra;
-    if (!PyArg_ParseTupleAndKeywords(
-            arguments, keywords, "$OOOpO!zzddip", names, &make_error_function, &access_token,
-            &token_source, &timed_source, &PyTuple_Type, &base_urls, &settings.ca_file,
-            &settings.proxy, &connect_timeout, &timeout, &settings.retries, &allow_extra)) {
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOpO!zzzddip", names,
+                                     &make_error_function, &access_token, &token_source,
+                                     &timed_source, &PyTuple_Type, &base_urls, &settings.ca_file,
+                                     &settings.system_ca_file, &settings.proxy, &connect_timeout,
+                                     &timeout, &settings.retries, &allow_extra)) {
         return NULL;
     }
     settings.connect_timeout_ms = milliseconds(connect_timeout);

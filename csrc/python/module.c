@@ -61,6 +61,13 @@ static int add(PyObject *module, const char *name, PyObject *value)
     return failed;
 }
 
+/* A libcurl that was linked in does not know where this machine keeps its certificates. */
+#ifdef NONTAX_OWN_TLS
+enum { OWN_TLS = 1 };
+#else
+enum { OWN_TLS = 0 };
+#endif
+
 static int execute(PyObject *module)
 {
     core_state *state = PyModule_GetState(module);
@@ -68,6 +75,7 @@ static int execute(PyObject *module)
     if (!state->client_type ||
         add(module, "Client", Py_NewRef((PyObject *)state->client_type)) < 0 ||
         add(module, "Run", run_type_new(module)) < 0 ||
+        add(module, "own_tls", PyBool_FromLong(OWN_TLS)) < 0 ||
         add(module, "version", PyUnicode_FromString(nontax_version())) < 0) {
         return -1;
     }
