@@ -26,6 +26,7 @@ C_FLAGS = -std=c11 -D_DEFAULT_SOURCE -g -fvisibility=hidden -Wall -Wextra -Werro
 	-DNONTAX_VERSION='"$(VERSION)"' -Icsrc/core $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
 C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson) -lpthread -lm
 SANITIZE := address,undefined
+SUITES ?= bookworm trixie sid
 
 # --- for everyone -------------------------------------------------------------------------------
 
@@ -168,17 +169,19 @@ PURE_PYTHON = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*"
 # With --capture=sys the last words of pytest's own process are shown too.
 REPORT = $(CURDIR)/build/$*/report
 
-.PHONY: pytest-asan pytest-poll
+MAKE_VARIANT = $(SWITCH) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
+
+.PHONY: pytest-asan pytest-poll pytest-wheel
 pytest-asan: SWITCH = NONTAX_SANITIZE=$(SANITIZE)
 pytest-asan: RUN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORT) \
 	UBSAN_OPTIONS=print_stacktrace=1
 pytest-poll: SWITCH = NONTAX_POLL=1
-pytest-asan pytest-poll: pytest-%: $(VENV)/installed ## run with the sanitized or the portable build
+pytest-wheel: MAKE_VARIANT = rm -rf build/$*/lib; $(BIN)/python -m zipfile -e dist/nontax-*.whl build/$*/lib
+pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed ## another build: sanitized, portable, dist/
 	@echo "build   nontax._core ($*)"
 	@mkdir -p build
-	@$(SWITCH) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib \
-		>build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
+	@{ $(MAKE_VARIANT); } >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
 	@$(VARIANT_ENV) $(BIN)/python -c \
 		'import sys, nontax._core as core; sys.exit("/build/$*/lib/" not in core.__file__)'
 	@echo "pytest  $*"
@@ -193,6 +196,11 @@ pytest-asan pytest-poll: pytest-%: $(VENV)/installed ## run with the sanitized o
 .PHONY: sdist
 sdist: $(VENV)/installed ## the source distribution, into dist/
 	@$(BIN)/python -m build --sdist --no-isolation --outdir dist .
+
+.PHONY: wheel
+wheel: ## the wheel that needs nothing and the sdist, into dist/, both tried (needs root)
+	@PYTHON="$(PYTHON)" sh tools/wheel.sh dist
+	@PYTHON="$(PYTHON)" sh tools/check_wheel.sh dist $(SUITES)
 
 .PHONY: wheel-check
 wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install
@@ -216,7 +224,7 @@ $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev bench; do \
+	@for name in dev bench wheel; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

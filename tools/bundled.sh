@@ -1,0 +1,129 @@
+#!/bin/sh
+# Builds the libraries that a wheel brings along: OpenSSL, nghttp2, libcurl and cJSON, all static.
+# They are compiled against the C library of Debian 11, so that the wheel runs on older systems too.
+# usage: bundled.sh DIRECTORY   (afterwards: DIRECTORY/root/usr/{include,lib}, DIRECTORY/bin, DIRECTORY/licenses)
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+list=$here/bundled.sha256
+mkdir -p "$1"
+top=$(cd "$1" && pwd)
+jobs=$(nproc)
+
+# A mirror drops what is superseded; the snapshot service keeps every day's files for good.
+MIRRORS="${NONTAX_MIRRORS:-http://deb.debian.org/debian
+https://snapshot.debian.org/archive/debian/20261030T000000Z
+http://archive.debian.org/debian}"
+
+stamp=$(cat "$list" "$0" | sha256sum)
+[ "$(cat "$top/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
+rm -rf "$top/stamp" "$top/source" "$top/root" "$top/sysroot" "$top/bin" "$top/licenses"
+mkdir -p "$top/downloads" "$top/source" "$top/root" "$top/sysroot" "$top/bin" "$top/licenses"
+
+# Runs a command and shows its output only if it fails.
+quietly() {
+    "$@" >"$top/log" 2>&1 || {
+        tail -n 60 "$top/log" >&2
+        echo "failed: $*" >&2
+        exit 1
+    }
+}
+
+has_sum() {
+    [ "$(sha256sum "$2" 2>/dev/null | cut -d ' ' -f 1)" = "$1" ]
+}
+
+fetch() {
+    sum=$1
+    file=$top/downloads/${2##*/}
+    for mirror in '' $MIRRORS; do
+        [ -z "$mirror" ] || curl -fsSL --retry 2 -o "$file" "$mirror/$2" || continue
+        has_sum "$sum" "$file" && return 0
+    done
+    echo "cannot be had with its checksum from any mirror: $2" >&2
+    exit 1
+}
+
+unpack() { # NAME: prints the folder of the one archive that begins with it
+    mkdir "$top/source/$1"
+    tar -xzf "$top"/downloads/"$1"_*.orig.tar.gz -C "$top/source/$1" --strip-components=1
+}
+
+grep -v '^#' "$list" | while read -r sum path; do
+    fetch "$sum" "$path"
+done
+
+echo "sysroot glibc 2.31"
+for package in "$top"/downloads/*.deb; do
+    dpkg-deb -x "$package" "$top/sysroot"
+done
+triplet=$(${CC:-gcc} -print-multiarch)
+# Its absolute links would lead out of it, to the machine's own C library.
+find "$top/sysroot" -type l -lname '/*' | while read -r link; do
+    ln -sf "$top/sysroot$(readlink "$link")" "$link"
+done
+
+# A compiler with a name but no options: OpenSSL writes both into the library, for all to read.
+cat >"$top/bin/bundling-cc" <<END
+#!/bin/sh
+exec ${CC:-gcc} --sysroot="$top/sysroot" -B"$top/sysroot/usr/lib/$triplet" \\
+    -L"$top/sysroot/usr/lib/$triplet" -static-libgcc -ffile-prefix-map="$top/source=." "\$@"
+END
+chmod +x "$top/bin/bundling-cc"
+export PATH="$top/bin:$PATH" CC=bundling-cc SOURCE_DATE_EPOCH=1700000000
+flags="-O2 -fPIC -fvisibility=hidden -fstack-protector-strong -D_FORTIFY_SOURCE=2"
+flags="$flags -ffunction-sections -fdata-sections"
+export PKG_CONFIG_LIBDIR="$top/root/usr/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$top/root"
+
+echo "build   OpenSSL"
+unpack openssl
+cd "$top/source/openssl"
+# A client needs neither modules nor the machine's openssl.cnf, which is meant for another OpenSSL.
+# shellcheck disable=SC2086
+quietly ./Configure --prefix=/usr --libdir=lib --openssldir=/etc/ssl --release no-shared no-module \
+    no-legacy no-engine no-apps no-docs no-tests no-comp no-dtls no-ssl3 no-autoload-config \
+    no-srp no-psk no-ts no-cms no-ct no-rfc3779 no-quic $flags
+quietly make -j"$jobs" build_libs
+quietly make DESTDIR="$top/root" install_dev
+cp LICENSE.txt "$top/licenses/openssl.txt"
+
+echo "build   nghttp2"
+unpack nghttp2
+cd "$top/source/nghttp2"
+quietly ./configure --prefix=/usr --enable-lib-only --disable-shared --with-pic CFLAGS="$flags"
+quietly make -j"$jobs"
+quietly make DESTDIR="$top/root" install
+cp COPYING "$top/licenses/nghttp2.txt"
+
+echo "build   libcurl"
+unpack curl
+cd "$top/source/curl"
+# No certificates by default: nontax looks for the machine's at run time.
+quietly ./configure --prefix=/usr --disable-shared --enable-static --with-pic --disable-dependency-tracking \
+    --with-openssl --with-nghttp2 --without-ca-bundle --without-ca-path --without-ca-fallback \
+    --enable-threaded-resolver --disable-openssl-auto-load-config --disable-docs --disable-manual \
+    --without-zlib --without-brotli --without-zstd --without-libpsl --without-libidn2 \
+    --without-libssh2 --without-librtmp --without-libgsasl --without-nghttp3 --without-ngtcp2 \
+    --disable-ftp --disable-file --disable-ldap --disable-ldaps --disable-rtsp --disable-dict \
+    --disable-telnet --disable-tftp --disable-pop3 --disable-imap --disable-smb --disable-smtp \
+    --disable-gopher --disable-mqtt --disable-ipfs --disable-websockets --disable-ntlm \
+    --disable-kerberos-auth --disable-negotiate-auth --disable-aws --disable-tls-srp --disable-unix-sockets \
+    --disable-cookies --disable-doh --disable-hsts --disable-alt-svc \
+    --disable-libcurl-option --disable-curldebug --disable-debug \
+    CFLAGS="$flags"
+quietly make -j"$jobs" -C lib
+quietly make DESTDIR="$top/root" -C lib install
+quietly make DESTDIR="$top/root" -C include install
+quietly make DESTDIR="$top/root" install-pkgconfigDATA
+cp COPYING "$top/licenses/curl.txt"
+
+echo "build   cJSON"
+unpack cjson
+cd "$top/source/cjson"
+# shellcheck disable=SC2086
+quietly bundling-cc -std=c11 $flags -DCJSON_HIDE_SYMBOLS -c cJSON.c -o cJSON.o
+quietly ar rcs "$top/root/usr/lib/libcjson.a" cJSON.o
+install -D -m 644 cJSON.h "$top/root/usr/include/cjson/cJSON.h"
+cp LICENSE "$top/licenses/cjson.txt"
+
+rm -rf "$top/source"
+echo "$stamp" >"$top/stamp"

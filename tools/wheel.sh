@@ -1,0 +1,79 @@
+#!/bin/sh
+# Makes the source distribution and, from it, the wheel that needs nothing on the target; checks both.
+# usage: wheel.sh OUTPUT   (with PYTHON, the interpreter to build with; works in build/wheel)
+set -eu
+cd "$(dirname "$0")/.."
+output=$1
+top=$PWD/build/wheel
+python=$top/venv/bin/python
+
+sh tools/bundled.sh "$top"
+
+cmp -s requirements/wheel.txt "$top/venv/installed" || {
+    echo "venv    build/wheel/venv"
+    "${PYTHON:-python3}" -m venv --clear "$top/venv"
+    "$python" -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/wheel.txt
+    cp requirements/wheel.txt "$top/venv/installed"
+}
+
+rm -rf "$top/tree" "$top/made"
+mkdir -p "$top/tree" "$top/made" "$output"
+# The same sources give the same wheel, bit for bit.
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || date -r pyproject.toml +%s)
+export SOURCE_DATE_EPOCH
+
+echo "sdist"
+"$python" -m build --sdist --no-isolation --outdir "$top/made" . >"$top/log" 2>&1 || {
+    cat "$top/log" >&2
+    exit 1
+}
+sdist=$(echo "$top"/made/nontax-*.tar.gz)
+tar -xzf "$sdist" -C "$top/tree" --strip-components=1
+
+echo "wheel"
+# What is linked in has licences of its own; they go where the wheel's own licence is.
+cp -R "$top/licenses" "$top/tree/licenses"
+sed -i -e 's/^license = "MIT"$/license = "MIT AND Apache-2.0 AND curl"/' \
+    -e 's|^license-files = .*|license-files = ["LICENSE", "licenses/*.txt"]|' "$top/tree/pyproject.toml"
+grep -q '^license = "MIT AND Apache-2.0 AND curl"$' "$top/tree/pyproject.toml"
+
+# Debian keeps pyconfig.h in a folder per machine type, which is looked for in the sysroot: show it.
+triplet=$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("MULTIARCH") or "none")')
+rm -rf "$top/headers"
+mkdir -p "$top/headers/$triplet"
+for folder in /usr/include/"$triplet"/python3*; do
+    [ ! -d "$folder" ] || ln -s "$folder" "$top/headers/$triplet/"
+done
+
+lib=$top/root/usr/lib
+(
+    cd "$top/tree"
+    export PATH="$top/bin:$PATH" CC=bundling-cc LDSHARED="bundling-cc -shared"
+    export NONTAX_WERROR=1 NONTAX_OWN_TLS=1
+    export NONTAX_CFLAGS="-I$top/root/usr/include -DCURL_STATICLIB -DNGHTTP2_STATICLIB -g0
+        -fstack-protector-strong -D_FORTIFY_SOURCE=2 -idirafter $top/headers"
+    export NONTAX_LIBS="$lib/libcurl.a $lib/libnghttp2.a $lib/libssl.a $lib/libcrypto.a $lib/libcjson.a
+        -lpthread -ldl -Wl,--gc-sections,-z,relro,-z,now,--strip-all"
+    "$python" -m pip wheel -q --no-index --no-deps --no-build-isolation --wheel-dir "$top/made" .
+) >"$top/log" 2>&1 || {
+    cat "$top/log" >&2
+    exit 1
+}
+
+(
+    export PATH="$top/venv/bin:$PATH"
+    "$python" -m auditwheel repair --plat auto --only-plat --wheel-dir "$top/made/repaired" \
+        "$top"/made/nontax-*-linux_*.whl
+) >"$top/log" 2>&1 || {
+    cat "$top/log" >&2
+    exit 1
+}
+wheel=$(echo "$top"/made/repaired/nontax-*.whl)
+
+"$python" tools/inspect_wheel.py "$wheel" "$PWD"
+"$python" -m abi3audit --strict "$wheel" >"$top/log" 2>&1 || {
+    cat "$top/log" >&2
+    exit 1
+}
+rm -f "$output"/nontax-*
+cp "$sdist" "$wheel" "$output"
