@@ -202,6 +202,10 @@ wheel: ## the wheel that needs nothing and the sdist, into dist/, both tried (ne
 	@PYTHON="$(PYTHON)" sh tools/wheel.sh dist
 	@PYTHON="$(PYTHON)" sh tools/check_wheel.sh dist $(SUITES)
 
+.PHONY: matrix
+matrix: ## the tests of the last commit in several Debians (needs root); writes docs/matrix.md
+	@sh tools/matrix.sh $(SUITES)
+
 .PHONY: wheel-check
 wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install
 	@$(BIN)/pytest -q -m build
