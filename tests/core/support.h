@@ -13,6 +13,15 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+/* cmocka has one of its own, but not under the same name in its versions 1 and 2. */
+#define assert_between(value, least, most)                                                         \
+    do {                                                                                           \
+        int64_t between = (int64_t)(value);                                                        \
+        if (between < (int64_t)(least) || between > (int64_t)(most)) {                             \
+            fail_msg("%s is %jd", #value, (intmax_t)between);                                      \
+        }                                                                                          \
+    } while (0)
+
 /* Long enough to be masked, with characters that a query must encode. */
 #define TOKEN "89_Abc-def+ghi/jkl=mno"
 #define TOKEN_IN_QUERY "89_Abc-def%2Bghi%2Fjkl%3Dmno"

@@ -140,7 +140,7 @@ static void test_quota_pauses_have_an_end(void **state)
     nx_history history = {.bulk = true};
     while (decide(NONTAX_REJECTED, NONTAX_CAUSE_NONE, 45011, history) == NX_AGAIN_NEXT_MINUTE) {
         history.quota_pauses++;
-        assert_in_range(history.quota_pauses, 1, 60);
+        assert_between(history.quota_pauses, 1, 60);
     }
     assert_true(history.quota_pauses > 1);
     history.repeats = 0;
@@ -156,12 +156,12 @@ static void test_delays(void **state)
         assert_int_equal(nx_retry_delay_ms(repeats, 0), most);
         assert_int_equal(nx_retry_delay_ms(repeats, (uint32_t)least), least);
         for (uint32_t random = 1; random != 0; random *= 2) {
-            assert_in_range(nx_retry_delay_ms(repeats, random), least, most);
-            assert_in_range(nx_retry_delay_ms(repeats, ~random), least, most);
+            assert_between(nx_retry_delay_ms(repeats, random), least, most);
+            assert_between(nx_retry_delay_ms(repeats, ~random), least, most);
         }
     }
     assert_int_equal(nx_retry_delay_ms(100, 0), 10000);
-    assert_in_range(nx_retry_delay_ms(100, UINT32_MAX), 5000, 10000);
+    assert_between(nx_retry_delay_ms(100, UINT32_MAX), 5000, 10000);
 }
 
 static bool stops(nontax_outcome outcome, nontax_cause cause, int errcode)
