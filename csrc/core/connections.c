@@ -1,6 +1,7 @@
 /* connections.c: what a lane knows of its connections; see connections.h. */
 #include "connections.h"
 
+#include <errno.h>
 #include <sys/socket.h>
 
 #include "memory.h"
@@ -51,11 +52,15 @@ static nx_connection *place(nx_connections *connections)
     return found;
 }
 
-static bool has_unasked_bytes(const nx_connection *connection)
+/* Whether bytes are waiting that nobody asked for, or the connection has ended. */
+static bool is_spoilt(const nx_connection *connection)
 {
     char byte;
-    return connection->socket != CURL_SOCKET_BAD &&
-           recv(connection->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    if (connection->socket == CURL_SOCKET_BAD) {
+        return false;
+    }
+    ssize_t got = recv(connection->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
 nx_admission nx_connection_enter(nx_connections *connections, long port)
@@ -73,8 +78,8 @@ nx_admission nx_connection_enter(nx_connections *connections, long port)
         if (connection->users > 0) {
             return connection->protocol == NX_ONE_AT_A_TIME ? NX_TAKEN : NX_NOT_YET;
         }
-        if (has_unasked_bytes(connection)) {
-            return NX_UNASKED;
+        if (is_spoilt(connection)) {
+            return NX_SPOILT;
         }
     }
     connection->users++;

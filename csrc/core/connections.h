@@ -3,7 +3,9 @@
  *
  * libcurl (seen with 7.88) takes bytes that nobody asked for as the next answer; and where a server
  * speaks HTTP/2 on one connection and HTTP/1.1 on another, it lets several requests begin on one
- * that carries a single one at a time. Either gives a bill another bill's answer. */
+ * that carries a single one at a time. Either gives a bill another bill's answer. And from 8.22 on
+ * it looks only once a second whether a connection has ended: a bill that went out on one that had
+ * would be in doubt for nothing. */
 #ifndef NONTAX_CONNECTIONS_H
 #define NONTAX_CONNECTIONS_H
 
@@ -35,9 +37,9 @@ void nx_connections_free(nx_connections *connections);
 
 typedef enum nx_admission {
     NX_MAY_BEGIN,
-    NX_UNASKED, /* bytes are waiting on it */
-    NX_TAKEN,   /* another request is on it, and it carries one at a time */
-    NX_NOT_YET  /* another request is on it, and nobody knows yet how many it carries */
+    NX_SPOILT, /* bytes are waiting on it */
+    NX_TAKEN,  /* another request is on it, and it carries one at a time */
+    NX_NOT_YET /* another request is on it, and nobody knows yet how many it carries */
 } nx_admission;
 
 /* A request is about to begin on the connection. NX_MAY_BEGIN: it counts as one of its users. */

@@ -346,7 +346,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     nx_admission admission = call->transfer->admission;
     detach_transfer(lane, call);
     /* A connection that could not take it is no attempt of the bill's. */
-    bool elsewhere = (admission == NX_UNASKED || admission == NX_TAKEN) && !call->fresh;
+    bool elsewhere = (admission == NX_SPOILT || admission == NX_TAKEN) && !call->fresh;
     call->fresh = elsewhere;
     if (elsewhere) {
         call->result.attempts--;

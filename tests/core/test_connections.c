@@ -32,7 +32,7 @@ static void test_one_at_a_time(void **state)
     enter(&connections, 1001, NX_TAKEN);
     nx_connection_leave(&connections, 1001, pair[0], NX_ONE_AT_A_TIME);
     assert_int_equal(write(pair[1], "x", 1), 1);
-    enter(&connections, 1001, NX_UNASKED);
+    enter(&connections, 1001, NX_SPOILT);
     close(pair[0]);
     close(pair[1]);
     nx_connections_free(&connections);
