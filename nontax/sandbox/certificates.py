@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from os import PathLike
 from pathlib import Path
 
@@ -84,7 +85,8 @@ def make_certificates(
         _openssl(
             *("x509", "-req", "-in", server_request, "-out", made.cert_file, "-sha256"),
             *("-CA", made.ca_file, "-CAkey", ca_key, "-set_serial", 1),
-            *("-days", -1 if expired else days, "-extfile", config, "-extensions", "server"),
+            *(_ended_yesterday() if expired else ("-days", days)),
+            *("-extfile", config, "-extensions", "server"),
         )
     finally:
         for path in (config, ca_key, server_request):
@@ -92,8 +94,21 @@ def make_certificates(
     return made
 
 
-def _openssl(*arguments: object) -> None:
+def _ended_yesterday() -> tuple[str, ...]:
+    # OpenSSL 3.4 has begun to take dates, 3.6 has ended to take a negative number of days.
+    if "-not_before" not in _run("x509", "-help").stderr.decode(errors="replace"):
+        return ("-days", "-1")
+    now = datetime.now(UTC)
+    start, end = (f"{now - timedelta(days=days):%Y%m%d%H%M%SZ}" for days in (2, 1))
+    return ("-not_before", start, "-not_after", end)
+
+
+def _run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
     command = ["openssl", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+
+
+def _openssl(*arguments: object) -> None:
+    done = _run(*arguments)
     if done.returncode:
-        raise RuntimeError(f"openssl {command[1]} failed: {done.stderr.decode(errors='replace')}")
+        raise RuntimeError(f"openssl {arguments[0]} failed: {done.stderr.decode(errors='replace')}")
