@@ -52,7 +52,8 @@ static nx_connection *place(nx_connections *connections)
     return found;
 }
 
-/* Whether bytes are waiting that nobody asked for, or the connection has ended. */
+/* Whether the idle connection has ended, or bytes are waiting that nobody asked for: with HTTP/2
+ * that is no sign of anything, since every frame there names the request that it is for. */
 static bool is_spoilt(const nx_connection *connection)
 {
     char byte;
@@ -60,7 +61,10 @@ static bool is_spoilt(const nx_connection *connection)
         return false;
     }
     ssize_t got = recv(connection->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    if (got < 0) {
+        return errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
+    }
+    return got == 0 || connection->protocol != NX_MULTIPLEXED;
 }
 
 nx_admission nx_connection_enter(nx_connections *connections, long port)
@@ -74,13 +78,10 @@ nx_admission nx_connection_enter(nx_connections *connections, long port)
         }
         *connection = none;
         connection->port = port;
-    } else if (connection->protocol != NX_MULTIPLEXED) {
-        if (connection->users > 0) {
-            return connection->protocol == NX_ONE_AT_A_TIME ? NX_TAKEN : NX_NOT_YET;
-        }
-        if (is_spoilt(connection)) {
-            return NX_SPOILT;
-        }
+    } else if (connection->users > 0 && connection->protocol != NX_MULTIPLEXED) {
+        return connection->protocol == NX_ONE_AT_A_TIME ? NX_TAKEN : NX_NOT_YET;
+    } else if (connection->users == 0 && is_spoilt(connection)) {
+        return NX_SPOILT;
     }
     connection->users++;
     return NX_MAY_BEGIN;

@@ -50,6 +50,13 @@ static void test_many_at_once(void **state)
     for (int i = 0; i < 200; i++) {
         enter(&connections, 1001, NX_MAY_BEGIN);
     }
+    for (int i = 0; i < 200; i++) {
+        nx_connection_leave(&connections, 1001, pair[0], NX_MULTIPLEXED);
+    }
+    char byte;
+    assert_int_equal(read(pair[0], &byte, 1), 1);
+    assert_int_equal(shutdown(pair[1], SHUT_RDWR), 0);
+    enter(&connections, 1001, NX_SPOILT);
     close(pair[0]);
     close(pair[1]);
     nx_connections_free(&connections);
@@ -90,10 +97,12 @@ static void test_more_than_places(void **state)
 {
     (void)state;
     nx_connections connections = make(2);
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     enter(&connections, 1, NX_MAY_BEGIN);
     for (long port = 1000; port < 1100; port++) {
         enter(&connections, port, NX_MAY_BEGIN);
-        nx_connection_leave(&connections, port, (curl_socket_t)port, NX_MULTIPLEXED);
+        nx_connection_leave(&connections, port, pair[0], NX_MULTIPLEXED);
     }
     enter(&connections, 1, NX_NOT_YET);
     enter(&connections, 1099, NX_MAY_BEGIN);
@@ -102,6 +111,8 @@ static void test_more_than_places(void **state)
         enter(&connections, port, NX_MAY_BEGIN);
     }
     enter(&connections, 3000, NX_TAKEN); /* none is free */
+    close(pair[0]);
+    close(pair[1]);
     nx_connections_free(&connections);
 }
 
