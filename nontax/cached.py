@@ -34,6 +34,9 @@ EARLY = 300.0
 # is not asked for again in a loop.
 FAILURE_COUNTS = 1.0
 REFUSAL_COUNTS = 5.0
+# Who waits for another thread's fetch looks up so often: Python does not see a signal that comes
+# just before a wait until that wait ends.
+SLICE = 0.1
 
 
 def _copy_of(error: NontaxError) -> NontaxError:
@@ -85,19 +88,22 @@ class Cached(_Generic["T"]):
             begun = monotonic()
             if self._is_good(stale):
                 return self._value  # type: ignore[return-value]
-            if not self._lock.acquire(blocking=False):
+            lock = self._lock  # a signal handler may fork, and the child get another one
+            if not lock.acquire(blocking=False):
                 if stale is None and monotonic() < self._ends:
                     return self._value  # type: ignore[return-value]  # being renewed
-                if not self._lock.acquire(timeout=max(seconds, 0.001)):
-                    raise NotSentError(
-                        reason="another thread was still fetching the credential", timed_out=True
-                    )
+                while not lock.acquire(timeout=SLICE):
+                    if monotonic() - begun >= seconds:
+                        raise NotSentError(
+                            reason="another thread was still fetching the credential",
+                            timed_out=True,
+                        )
             try:
                 if not self._is_good(stale):
                     self._refresh(fetch, stale, seconds - (monotonic() - begun))
                 return self._value  # type: ignore[return-value]
             finally:
-                self._lock.release()
+                lock.release()
         finally:
             # A traceback that shows local variables must not show a credential.
             del stale

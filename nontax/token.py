@@ -23,9 +23,20 @@ def _credential(name: str, value: object) -> str:
     # Never the value itself in a message: it may be the secret under the wrong name.
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str")
-    if not value or not value.isascii() or not value.isprintable() or " " in value:
+    if not _is_plain(value):
         raise ValueError(f"{name} is empty or has a character that cannot be in it")
     return value
+
+
+def _is_plain(value: str) -> bool:
+    return value.isascii() and value.isprintable() and " " not in value and value != ""
+
+
+def _not_fetched(interface: str, reason: str, *, timed_out: bool = False) -> NotSentError:
+    # It is the fetch that has no answer: of the bill, nothing was sent.
+    error = NotSentError(reason=f"no access token could be fetched: {reason}", timed_out=timed_out)
+    error.interface = interface
+    return error
 
 
 class FetchedToken:
@@ -105,13 +116,17 @@ class FetchedToken:
                 None,
                 max(seconds, 0.001),
             )
-        except (InDoubtError, SystemBusyError) as error:
-            # It is the fetch that has no answer: of the bill, nothing was sent.
-            raise NotSentError(
-                reason=f"no access token could be fetched: {error}",
-                timed_out=getattr(error, "timed_out", False),
-            ) from None
-        return reply["access_token"], float(reply["expires_in"])
+        except InDoubtError as error:
+            raise _not_fetched(interface, error.reason, timed_out=error.timed_out) from None
+        except SystemBusyError as error:
+            reason = f"WeChat answered {error.errcode}: {error.errmsg}"
+            raise _not_fetched(interface, reason) from None
+        try:
+            if not _is_plain(reply["access_token"]):
+                raise _not_fetched(interface, "it has characters that no access token has")
+            return reply["access_token"], float(reply["expires_in"])
+        finally:
+            del reply
 
     def __repr__(self) -> str:
         # A traceback with local variables may show a source that could not be made.
