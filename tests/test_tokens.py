@@ -1,0 +1,1120 @@
+"""Token sources of our own: one fetch for all, renewed in time, never a storm."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+import pytest
+from bills import bill
+from processes import CODE, Child, Connection, Server, Talk, run
+
+import nontax
+import nontax.cached
+import nontax.client
+import nontax.token
+from nontax.sandbox import Account, Request, Sandbox, faults
+from nontax.sandbox.certificates import Certificates
+
+STABLE = "/cgi-bin/stable_token"
+PLAIN = "/cgi-bin/token"
+INSERT = "/nontax/insertbill"
+REFUSALS = (40001, 40014, 42001)
+MANY = 100
+
+
+class Time:
+    """The client's clock, which a test can move."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+        self._real = monotonic
+
+    def __call__(self) -> float:
+        return self._real() + self.ahead
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr(nontax.cached, "monotonic", time)
+    monkeypatch.setattr(nontax.token, "monotonic", time)
+    return time
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(MANY) as pool:
+        yield pool
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture
+def keyed(sandbox: Sandbox) -> nontax.Client:
+    """A client with the bureau's AppID and AppSecret."""
+    return client_of(sandbox)
+
+
+def client_of(sandbox: Sandbox, **changes: Any) -> nontax.Client:
+    account = sandbox.bureau
+    settings = {"appid": account.appid, "secret": account.secret, "base_url": sandbox.base_url}
+    return nontax.Client(**(settings | changes))
+
+
+def source_of(cls: Callable[..., Any], sandbox: Sandbox, **changes: Any) -> Any:
+    account = sandbox.bureau
+    settings = {"appid": account.appid, "secret": account.secret, "base_url": sandbox.base_url}
+    return cls(**(settings | changes))
+
+
+def sent(sandbox: Sandbox, path: str) -> list[Request]:
+    return [request for request in sandbox.requests if request.path == path]
+
+
+def forced(sandbox: Sandbox) -> list[Request]:
+    return [request for request in sent(sandbox, STABLE) if "force_refresh" in request.json]
+
+
+def raised(call: Callable[[], object]) -> nontax.NontaxError:
+    with pytest.raises(nontax.NontaxError) as caught:
+        call()
+    return caught.value
+
+
+def token_of_next(connection: Connection) -> str:
+    """The access token of the next request, which is read whole."""
+    head = connection.read_head()
+    connection._take(int(head.lower().partition("content-length: ")[2].split()[0]))
+    return head.partition("access_token=")[2].split()[0]
+
+
+def serve_first(server: Server, token: str = "one") -> tuple[Connection, Connection]:
+    """Answer a fetch and the first bill; their connections, which are not the same."""
+    fetching = server.accept()
+    fetching.read_request()
+    fetching.answer(access_token=token, expires_in=7200)
+    inserting = server.accept()
+    assert token_of_next(inserting) == token
+    inserting.answer()
+    return fetching, inserting
+
+
+# --- the request ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_fetched_before_a_token_is_needed(
+    sandbox: Sandbox, keyed: nontax.Client
+) -> None:
+    with keyed:
+        keyed.close()
+    with pytest.raises(nontax.InvalidRequestError):
+        keyed.insert_bill({})
+    assert sandbox.requests == ()
+    assert sandbox.bureau.stable_token is None
+
+
+def test_the_request_to_stable_token(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    keyed.insert_bill(bill())
+    fetch, insert = sandbox.requests
+    account = sandbox.bureau
+    assert (fetch.method, fetch.path, fetch.query) == ("POST", STABLE, "")
+    assert fetch.headers["content-type"] == "application/json"
+    assert fetch.json == {
+        "grant_type": "client_credential",
+        "appid": account.appid,
+        "secret": account.secret,
+    }
+    assert (insert.path, insert.access_token) == (INSERT, account.stable_token)
+
+
+def test_the_request_to_token(sandbox: Sandbox) -> None:
+    source = source_of(nontax.OrdinaryToken, sandbox)
+    before = sandbox.access_token
+    nontax.Client(token_source=source, base_url=sandbox.base_url).insert_bill(bill())
+    fetch, insert = sandbox.requests
+    account = sandbox.bureau
+    assert (fetch.method, fetch.path, fetch.body) == ("GET", PLAIN, b"")
+    assert "content-type" not in fetch.headers
+    assert fetch.parameters == {
+        "grant_type": "client_credential",
+        "appid": account.appid,
+        "secret": account.secret,
+    }
+    assert insert.access_token == sandbox.access_token != before
+
+
+def test_the_fetch_has_the_clients_certificate_and_environment(
+    tls_sandbox: Sandbox, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nontax.client, "_default", {})
+    account = tls_sandbox.bureau
+    monkeypatch.setenv("NONTAX_APPID", account.appid)
+    monkeypatch.setenv("NONTAX_SECRET", account.secret)
+    monkeypatch.setenv("NONTAX_BASE_URL", tls_sandbox.base_url)
+    monkeypatch.setenv("NONTAX_CA_FILE", str(certificates.ca_file))
+    # The secret is the stronger credential: it goes on when the token has ended.
+    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", "x")
+    nontax.insert_bill(bill())
+    nontax.insert_bill(bill())
+    nontax.Client().insert_bill(bill())
+    assert nontax.StableToken(account.appid, account.secret)() == account.stable_token
+    assert [request.path for request in tls_sandbox.requests] == [
+        *(STABLE, INSERT, INSERT),
+        *(STABLE, INSERT),
+        STABLE,
+    ]
+    assert {request.access_token for request in sent(tls_sandbox, INSERT)} == {account.stable_token}
+
+
+def test_an_appid_without_a_secret_leaves_the_token_of_the_environment(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nontax.client, "_default", {})
+    monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("NONTAX_APPID", sandbox.bureau.appid)
+    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", sandbox.access_token)
+    nontax.insert_bill(bill())
+    nontax.Client().insert_bill(bill())
+    assert [request.path for request in sandbox.requests] == [INSERT, INSERT]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment"),
+    [
+        ({"appid": "wx1"}, {}),
+        ({"secret": "s"}, {}),
+        ({"appid": "", "secret": "s"}, {}),
+        ({"appid": "wx1", "secret": ""}, {}),
+        ({"appid": "wx1"}, {"NONTAX_APPID": "wx1"}),
+        ({"appid": "wx1"}, {"NONTAX_ACCESS_TOKEN": "t"}),
+        ({}, {"NONTAX_APPID": "wx1"}),
+        ({}, {"NONTAX_SECRET": "s"}),
+        ({}, {"NONTAX_APPID": "", "NONTAX_SECRET": "s"}),
+        ({}, {}),
+    ],
+)
+def test_half_a_credential(
+    arguments: dict[str, Any], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="NONTAX_SECRET"):
+        nontax.Client(**arguments)
+
+
+@pytest.mark.parametrize("other", [{"access_token": "t"}, {"token_source": lambda _: "t"}])
+def test_two_credentials_at_once(other: dict[str, Any]) -> None:
+    credentials: tuple[dict[str, Any], ...] = (
+        {"appid": "wx1", "secret": "s"},
+        {"appid": "wx1"},
+        {"secret": "s"},
+    )
+    for one in credentials:
+        with pytest.raises(TypeError, match="appid and secret, or access_token, or token_source"):
+            nontax.Client(**one, **other)
+
+
+@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
+@pytest.mark.parametrize("name", ["appid", "secret"])
+@pytest.mark.parametrize("value", [None, 7, b"wx", "", " ", "a b", "a\n", "a\0", "票", "\udcff"])
+def test_credentials_that_cannot_be_one(cls: Callable[..., Any], name: str, value: object) -> None:
+    settings = {"appid": "wx1", "secret": "s", name: value}
+    with pytest.raises((TypeError, ValueError), match=f"^{name} "):
+        cls(**settings)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"timeout": 0}, "timeout"),
+        ({"timeout": "1"}, "timeout"),
+        ({"base_url": "http://192.0.2.1"}, "base_url"),
+        ({"fallback_base_urls": "https://a"}, "fallback_base_urls"),
+        ({"fallback_base_urls": ["http://192.0.2.1"]}, "fallback_base_urls"),
+        ({"ca_file": "/no/such/file"}, "ca_file"),
+        ({"proxy": 7}, "proxy"),
+    ],
+)
+def test_settings_of_a_source_that_cannot_be_used(changes: dict[str, Any], match: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=match):
+        nontax.StableToken(**({"appid": "wx1", "secret": "s"} | changes))
+
+
+# --- kept and renewed -----------------------------------------------------------------------------
+
+
+def test_it_is_fetched_once_and_kept(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    for _ in range(3):
+        keyed.insert_bill(bill())
+    assert len(sent(sandbox, STABLE)) == 1
+    assert list(keyed.insert_bills([bill(), bill()]))[1].outcome == "inserted"
+    assert len(sent(sandbox, STABLE)) == 1
+    assert len(sandbox.bills) == 5
+
+
+def test_a_bulk_run_fetches_it_once(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    outcomes = list(keyed.insert_bills([bill() for _ in range(50)], concurrency=8))
+    assert Counter(outcome.outcome for outcome in outcomes) == {"inserted": 50}
+    assert len(sent(sandbox, STABLE)) == 1
+
+
+def test_it_is_renewed_in_its_last_five_minutes(
+    sandbox: Sandbox, keyed: nontax.Client, time: Time
+) -> None:
+    keyed.insert_bill(bill())
+    first = sandbox.bureau.stable_token
+    time.ahead = 7200 - 300 - 60
+    sandbox.clock.advance(time.ahead)
+    keyed.insert_bill(bill())
+    assert len(sent(sandbox, STABLE)) == 1
+    time.ahead += 70
+    sandbox.clock.advance(70)
+    keyed.insert_bill(bill())
+    second = sandbox.bureau.stable_token
+    assert second != first
+    assert [request.access_token for request in sent(sandbox, INSERT)] == [first, first, second]
+    # Nothing was ever refused.
+    assert {request.errcode for request in sandbox.requests} == {0}
+
+
+@pytest.mark.parametrize(("expires_in", "fetches"), [(300, 1), (7200, 1), (2, 1), (0, 2), (-5, 2)])
+def test_a_lifetime_that_is_short(
+    sandbox: Sandbox, keyed: nontax.Client, expires_in: int, fetches: int, time: Time
+) -> None:
+    # WeChat's shortest is 300. With less there is no loop, only one more fetch for each call.
+    keyed.insert_bill(bill())
+    token = sandbox.bureau.stable_token
+    time.ahead = 1e6
+    body = f'{{"access_token": "{token}", "expires_in": {expires_in}}}'.encode()
+    sandbox.misbehave(faults.Reply(body=body))
+    keyed.insert_bill(bill())
+    keyed.insert_bill(bill())
+    assert len(sent(sandbox, STABLE)) == 1 + fetches
+    assert len(sandbox.bills) == 3
+
+
+def test_a_renewal_that_fails_leaves_the_token_that_is_still_good(
+    sandbox: Sandbox, keyed: nontax.Client, time: Time
+) -> None:
+    keyed.insert_bill(bill())
+    time.ahead = 7200 - 200
+    sandbox.misbehave(faults.Errcode(45009))
+    keyed.insert_bill(bill())
+    keyed.insert_bill(bill())
+    assert len(sent(sandbox, STABLE)) == 2  # not once for each bill
+    assert len(sandbox.bills) == 3
+    time.ahead += 6
+    keyed.insert_bill(bill())
+    assert len(sent(sandbox, STABLE)) == 3
+
+
+def test_a_token_that_has_ended_is_not_used_when_its_renewal_fails(
+    sandbox: Sandbox, keyed: nontax.Client, time: Time
+) -> None:
+    keyed.insert_bill(bill())
+    time.ahead = 7201
+    sandbox.misbehave(faults.Errcode(45009))
+    assert isinstance(raised(lambda: keyed.insert_bill(bill())), nontax.QuotaError)
+    assert len(sandbox.bills) == 1
+
+
+def test_others_use_the_old_token_while_one_renews_it(server: Server, time: Time) -> None:
+    client = nontax.Client(appid="wx1", secret="s", base_url=server.base_url)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(client.insert_bill, bill())
+        fetching, inserting = serve_first(server)
+        assert first.result().code == CODE
+        time.ahead = 7200 - 200
+        renewing = pool.submit(client.insert_bill, bill())
+        fetching.read_request()
+        other = pool.submit(client.insert_bill, bill())
+        assert token_of_next(inserting) == "one"
+        inserting.answer()
+        assert other.result().code == CODE
+        assert not renewing.done()
+        fetching.answer(access_token="two", expires_in=7200)
+        assert token_of_next(inserting) == "two"
+        inserting.answer()
+        assert renewing.result().code == CODE
+        fetching.close()
+        inserting.close()
+
+
+# --- clocks that jump -----------------------------------------------------------------------------
+
+
+def test_a_machine_that_slept_finds_its_token_ended(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    # While a machine sleeps its monotonic clock may stand still.
+    keyed.insert_bill(bill())
+    sandbox.clock.advance(3 * 24 * 3600)
+    keyed.insert_bill(bill())
+    assert len(sandbox.bills) == 2
+    assert [request.errcode for request in sent(sandbox, INSERT)] == [0, 42001, 0]
+    assert len(sent(sandbox, STABLE)) == 2
+    assert forced(sandbox) == []
+
+
+def test_a_jump_far_ahead_costs_one_fetch(
+    sandbox: Sandbox, keyed: nontax.Client, time: Time
+) -> None:
+    keyed.insert_bill(bill())
+    time.ahead = 1e9
+    keyed.insert_bill(bill())
+    keyed.insert_bill(bill())
+    assert len(sent(sandbox, STABLE)) == 2
+    assert [request.errcode for request in sent(sandbox, INSERT)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9], ids=["back", "ahead"])
+def test_the_clock_on_the_wall_does_not_matter(
+    server: Server, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    import time
+
+    client = nontax.Client(appid="wx1", secret="s", base_url=server.base_url)
+    real = time.time
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.insert_bill, bill())
+        fetching, inserting = serve_first(server)
+        assert call.result().code == CODE
+        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        call = pool.submit(client.insert_bill, bill())
+        assert token_of_next(inserting) == "one"
+        inserting.answer()
+        assert call.result().code == CODE
+    fetching.close()
+    inserting.close()
+
+
+# --- a fetch that fails ---------------------------------------------------------------------------
+
+
+def test_an_address_that_is_not_on_the_ip_list(
+    sandbox: Sandbox, keyed: nontax.Client, time: Time
+) -> None:
+    sandbox.bureau.ip_list = ["192.0.2.1"]
+    errors = [raised(lambda: keyed.insert_bill(bill())) for _ in range(3)]
+    for error in errors:
+        assert isinstance(error, nontax.AccountError)
+        assert (error.errcode, error.outcome, error.interface) == (
+            40164,
+            "not_sent",
+            "stable_token",
+        )
+        assert "127.0.0.1" in error.errmsg
+        assert "IP list" in error.advice
+        assert "127.0.0.1" in str(error)
+        assert error.rid
+    assert len({id(error) for error in errors}) == 3
+    assert len(sandbox.requests) == 1  # asking again could have the address blocked for longer
+    sandbox.bureau.ip_list = ["127.0.0.1"]
+    time.ahead = 6
+    keyed.insert_bill(bill())
+    assert len(sandbox.requests) == 3
+
+
+@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
+@pytest.mark.parametrize(
+    ("errcode", "error", "advice"),
+    [
+        (40001, nontax.AccountError, "AppSecret"),
+        (40013, nontax.AccountError, "AppID"),
+        (40125, nontax.AccountError, "AppSecret"),
+        (40164, nontax.AccountError, "IP list"),
+        (40243, nontax.AccountError, "unfreeze"),
+        (45009, nontax.QuotaError, "quota"),
+        (45011, nontax.QuotaError, "next minute"),
+        (89501, nontax.AccountError, "administrator"),
+        (89503, nontax.AccountError, "administrator"),
+        (89506, nontax.AccountError, "24 hours"),
+        (89507, nontax.AccountError, "one hour"),
+        (99999, nontax.WeChatError, ""),
+    ],
+)
+def test_a_fetch_that_is_refused(
+    sandbox: Sandbox, cls: Callable[..., Any], errcode: int, error: type, advice: str
+) -> None:
+    client = nontax.Client(token_source=source_of(cls, sandbox), base_url=sandbox.base_url)
+    sandbox.misbehave(faults.Errcode(errcode))
+    found = raised(lambda: client.insert_bill(bill()))
+    assert isinstance(found, nontax.WeChatError)
+    assert type(found) is error
+    assert (found.errcode, found.outcome) == (errcode, "not_sent")
+    assert found.interface == ("stable_token" if cls is nontax.StableToken else "token")
+    assert advice in found.advice
+    assert "the bill" not in found.advice
+    assert type(raised(lambda: client.insert_bill(bill()))) is error
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("appid", "secret", "errcode"),
+    [("wx0000000000000000", ..., 40013), (..., "0" * 32, 40001), (..., "short", 40125)],
+    ids=["appid", "secret", "odd secret"],
+)
+def test_wrong_credentials(sandbox: Sandbox, appid: Any, secret: Any, errcode: int) -> None:
+    changes = {"appid": appid, "secret": secret}
+    client = client_of(sandbox, **{key: value for key, value in changes.items() if value != ...})
+    error = raised(lambda: client.insert_bill(bill()))
+    assert type(error) is nontax.AccountError
+    assert (error.errcode, error.outcome, error.retry) == (errcode, "not_sent", "no")
+    assert len(sandbox.requests) == 1
+
+
+ODD = {
+    "no token": b'{"expires_in": 7200}',
+    "empty token": b'{"access_token": "", "expires_in": 7200}',
+    "number": b'{"access_token": 7, "expires_in": 7200}',
+    "null": b'{"access_token": null, "expires_in": 7200}',
+    "two tokens": b'{"access_token": "a", "access_token": "b", "expires_in": 7200}',
+    "no lifetime": b'{"access_token": "a"}',
+    "text lifetime": b'{"access_token": "a", "expires_in": "7200"}',
+    "half a second": b'{"access_token": "a", "expires_in": 0.5}',
+    "for ever": b'{"access_token": "a", "expires_in": 1e300}',
+    "infinity": b'{"access_token": "a", "expires_in": 1e999}',
+    "true": b'{"access_token": "a", "expires_in": true}',
+    "list": b'[{"access_token": "a", "expires_in": 7200}]',
+    "page": b"<html>",
+    "empty": b"",
+    "nul": b'{"access_token": "a\\u0000b", "expires_in": 7200}',
+    "errcode 0": b'{"errcode": 0, "errmsg": "ok"}',
+    "odd errcode": b'{"errcode": "x", "access_token": "a", "expires_in": 7200}',
+    "blank in it": b'{"access_token": "a b", "expires_in": 7200}',
+    "line break": b'{"access_token": "a\\r\\nb", "expires_in": 7200}',
+    "chinese": '{"access_token": "票", "expires_in": 7200}'.encode(),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_answer_to_a_fetch(sandbox: Sandbox, kind: str, time: Time) -> None:
+    # This interface is asked once; stable_token, which only reads, again.
+    source = source_of(nontax.OrdinaryToken, sandbox)
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    sandbox.misbehave(faults.Reply(body=ODD[kind]))
+    error = raised(lambda: client.insert_bill(bill()))
+    assert type(error) is nontax.NotSentError
+    assert (error.outcome, error.interface) == ("not_sent", "token")
+    assert "no access token could be fetched" in error.reason
+    assert "before you know" not in str(error)
+    assert [request.path for request in sandbox.requests] == [PLAIN]
+    # And it is not kept.
+    time.ahead = 2
+    client.insert_bill(bill())
+    assert len(sandbox.bills) == 1
+
+
+@pytest.mark.parametrize("fault", [faults.Reply(body=b"<html>"), faults.Errcode(-1)])
+def test_a_stable_token_is_asked_for_again(
+    sandbox: Sandbox, keyed: nontax.Client, fault: faults.Fault
+) -> None:
+    sandbox.misbehave(fault)
+    keyed.insert_bill(bill())
+    assert [request.path for request in sandbox.requests] == [STABLE, STABLE, INSERT]
+
+
+@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
+def test_a_fetch_without_an_answer_is_about_the_token_and_not_the_bill(
+    sandbox: Sandbox, cls: Callable[..., Any]
+) -> None:
+    source = source_of(cls, sandbox)
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    sandbox.misbehave(faults.Errcode(-1), times=3)
+    error = raised(lambda: client.insert_bill(bill()))
+    assert type(error) is nontax.NotSentError
+    assert "-1" in error.reason
+    assert "rid: " in error.reason
+    for wrong in ("do not send", "before you know", "taken the bill"):
+        assert wrong not in str(error)
+    assert sent(sandbox, INSERT) == []
+    assert len(sandbox.requests) == (3 if cls is nontax.StableToken else 1)
+
+
+def test_nobody_listens(server: Server) -> None:
+    url = server.base_url
+    server.__exit__(None, None, None)
+    source = nontax.StableToken("wx1", "s", base_url=url, timeout=0.2)
+    error = raised(lambda: nontax.Client(token_source=source, base_url=url).insert_bill(bill()))
+    assert type(error) is nontax.NotSentError
+    assert error.curl_code
+    assert error.interface == "stable_token"
+
+
+def test_a_certificate_that_is_not_trusted(tls_sandbox: Sandbox) -> None:
+    client = client_of(tls_sandbox)
+    error = raised(lambda: client.insert_bill(bill()))
+    assert type(error) is nontax.TLSError
+    assert (error.outcome, error.interface) == ("not_sent", "stable_token")
+
+
+@pytest.mark.parametrize("which", ["its own", "the call's"])
+def test_a_fetch_that_is_not_answered_in_time(sandbox: Sandbox, which: str) -> None:
+    sandbox.misbehave(faults.NeverAnswer(), times=5)
+    if which == "its own":
+        source = source_of(nontax.StableToken, sandbox, timeout=0.2)
+        client = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=3000)
+    else:
+        client = client_of(sandbox, timeout=0.2)
+    error = raised(lambda: client.insert_bill(bill()))
+    assert type(error) is nontax.NotSentError
+    assert error.timed_out
+    assert sent(sandbox, INSERT) == []
+
+
+def test_the_fetch_is_within_the_calls_time(sandbox: Sandbox) -> None:
+    # Each alone would be in time, both together are not. (A stable_token would be asked again.)
+    sandbox.misbehave(faults.Delay(0.6), times=2)
+    source = source_of(nontax.OrdinaryToken, sandbox)
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=1)
+    error = raised(lambda: client.insert_bill(bill()))
+    assert isinstance(error, nontax.InDoubtError | nontax.NotSentError)
+    assert error.timed_out
+
+
+# --- many threads ---------------------------------------------------------------------------------
+
+
+def all_at_once(pool: ThreadPoolExecutor, client: nontax.Client, count: int = MANY) -> list[Any]:
+    together = threading.Barrier(count)
+
+    def insert(one: dict[str, Any]) -> object:
+        together.wait()
+        try:
+            return client.insert_bill(one)
+        except nontax.NontaxError as error:
+            return error
+
+    return list(pool.map(insert, [bill() for _ in range(count)]))
+
+
+def test_a_hundred_threads_without_a_token_fetch_it_once(
+    sandbox: Sandbox, keyed: nontax.Client, pool: ThreadPoolExecutor
+) -> None:
+    inserted = all_at_once(pool, keyed)
+    assert len(sent(sandbox, STABLE)) == 1
+    assert len({one.code for one in inserted}) == MANY
+    assert len(sent(sandbox, INSERT)) == len(sandbox.bills) == MANY
+    assert {request.access_token for request in sent(sandbox, INSERT)} == {
+        sandbox.bureau.stable_token
+    }
+
+
+def test_a_hundred_threads_share_one_refused_fetch(
+    sandbox: Sandbox, keyed: nontax.Client, pool: ThreadPoolExecutor
+) -> None:
+    sandbox.bureau.ip_list = []
+    errors = all_at_once(pool, keyed)
+    assert len(sandbox.requests) == 1
+    assert {(type(error), error.errcode) for error in errors} == {(nontax.AccountError, 40164)}
+    assert len({id(error) for error in errors}) == MANY
+
+
+def test_a_hundred_threads_share_one_fetch_without_an_answer(
+    sandbox: Sandbox, pool: ThreadPoolExecutor
+) -> None:
+    sandbox.misbehave(faults.NeverAnswer(), times=MANY)
+    source = source_of(nontax.StableToken, sandbox, timeout=0.4)
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    errors = all_at_once(pool, client)
+    assert {(type(error), error.timed_out) for error in errors} == {(nontax.NotSentError, True)}
+    # Nobody who has waited asks again when the first one gives up.
+    assert len(sandbox.requests) <= 3
+
+
+def test_a_token_that_is_refused_for_a_hundred_is_renewed_once(
+    sandbox: Sandbox, keyed: nontax.Client, pool: ThreadPoolExecutor
+) -> None:
+    keyed.insert_bill(bill())
+    old = sandbox.bureau.stable_token
+    sandbox.bureau.renew_stable_token()
+    results = all_at_once(pool, keyed)
+    assert len({one.code for one in results}) == MANY
+    assert len(sent(sandbox, STABLE)) == 2
+    assert forced(sandbox) == []
+    taken = Counter(request.order_id for request in sent(sandbox, INSERT) if request.errcode == 0)
+    assert set(taken.values()) == {1}
+    assert len(taken) == len(sandbox.bills) == MANY + 1
+    assert max(Counter(request.order_id for request in sent(sandbox, INSERT)).values()) == 2
+    for request in sent(sandbox, INSERT)[1:]:
+        assert (request.errcode == 0) == (request.access_token != old)
+
+
+def test_a_token_that_is_refused_and_not_replaced_is_forced_once(
+    sandbox: Sandbox, keyed: nontax.Client, pool: ThreadPoolExecutor
+) -> None:
+    keyed.insert_bill(bill())
+    # WeChat refuses what it still hands out.
+    old = sandbox.bureau.stable_token
+    sandbox.misbehave(faults.Errcode(40001), times=1)
+    results = all_at_once(pool, keyed)
+    assert len({one.code for one in results}) == MANY
+    assert len(forced(sandbox)) == 1
+    assert len(sandbox.bills) == MANY + 1
+    assert sandbox.bureau.stable_token != old
+
+
+# --- a token that is refused ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("errcode", REFUSALS)
+def test_the_bill_is_sent_once_more_with_a_newer_token(
+    sandbox: Sandbox, keyed: nontax.Client, errcode: int
+) -> None:
+    keyed.insert_bill(bill())
+    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.bureau.renew_stable_token()
+    one = bill()
+    keyed.insert_bill(one)
+    assert [request.path for request in sandbox.requests[2:]] == [INSERT, STABLE, INSERT]
+    first, second = [seen for seen in sandbox.requests if seen.order_id == one["order_id"]]
+    assert first.body == second.body
+    assert first.access_token != second.access_token == sandbox.bureau.stable_token
+
+
+@pytest.mark.parametrize("errcode", REFUSALS)
+def test_forced_mode_only_when_normal_mode_has_nothing_newer(
+    sandbox: Sandbox, keyed: nontax.Client, errcode: int
+) -> None:
+    keyed.insert_bill(bill())
+    old = sandbox.bureau.stable_token
+    sandbox.misbehave(faults.Errcode(errcode))
+    keyed.insert_bill(bill())
+    normal, force = sent(sandbox, STABLE)[1:]
+    assert "force_refresh" not in normal.json
+    assert force.json == normal.json | {"force_refresh": True}
+    assert sandbox.bureau.stable_token != old
+    assert len(sent(sandbox, INSERT)) == 3
+
+
+def test_never_more_than_one_repeat(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    keyed.insert_bill(bill())
+    sandbox.bureau.renew_stable_token()
+    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.misbehave(faults.Errcode(42001), skip=1)  # the fetch
+    error = raised(lambda: keyed.insert_bill(bill()))
+    assert type(error) is nontax.AccessTokenError
+    assert (error.errcode, error.outcome) == (42001, "rejected")
+    assert len(sent(sandbox, INSERT)) == 3
+    assert len(sandbox.bills) == 1
+
+
+def test_forced_mode_at_most_every_thirty_seconds(sandbox: Sandbox, time: Time) -> None:
+    # Also when there are several clients for the account.
+    clients = [client_of(sandbox), client_of(sandbox)]
+    for client in clients:
+        client.insert_bill(bill())
+
+    def refuse(client: nontax.Client) -> nontax.InsertedBill:
+        sandbox.misbehave(faults.Errcode(40001))
+        return client.insert_bill(bill())
+
+    refuse(clients[0])
+    assert len(forced(sandbox)) == 1
+    # The other's token was ended by that, and normal mode has a newer one.
+    clients[1].insert_bill(bill())
+    assert len(forced(sandbox)) == 1
+    for client in clients:
+        before = len(sent(sandbox, INSERT))
+        error = raised(lambda client=client: refuse(client))  # type: ignore[misc]
+        assert type(error) is nontax.AccessTokenError
+        assert len(forced(sandbox)) == 1
+        # With the same token the bill is not sent again.
+        assert len(sent(sandbox, INSERT)) == before + 1
+        # For a few seconds nobody asks for the newest one, which is known.
+        fetches = len(sent(sandbox, STABLE))
+        assert isinstance(raised(lambda client=client: refuse(client)), nontax.AccessTokenError)  # type: ignore[misc]
+        assert len(sent(sandbox, STABLE)) == fetches
+    time.ahead = 31
+    sandbox.clock.advance(31)
+    refuse(clients[0])
+    assert len(forced(sandbox)) == 2
+
+
+def test_a_token_of_another_account_may_be_forced_at_once(sandbox: Sandbox) -> None:
+    other = sandbox.add_account("other bureau", roles=("bureau",))
+    for account in (sandbox.bureau, other):
+        client = client_of(sandbox, appid=account.appid, secret=account.secret)
+        client.insert_bill(bill())
+        sandbox.misbehave(faults.Errcode(40001))
+        client.insert_bill(bill())
+    assert [request.json["appid"] for request in forced(sandbox)] == [
+        sandbox.bureau.appid,
+        other.appid,
+    ]
+
+
+def test_an_ordinary_token_is_fetched_anew(sandbox: Sandbox) -> None:
+    source = source_of(nontax.OrdinaryToken, sandbox)
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    client.insert_bill(bill())
+    sandbox.renew_access_token()
+    client.insert_bill(bill())
+    assert [request.path for request in sandbox.requests] == [PLAIN, INSERT, INSERT, PLAIN, INSERT]
+    assert len(sandbox.bills) == 2
+
+
+def test_a_renewal_that_fails_is_reported_and_the_bill_was_rejected(
+    sandbox: Sandbox, keyed: nontax.Client
+) -> None:
+    keyed.insert_bill(bill())
+    sandbox.bureau.expire_stable_token()
+    sandbox.bureau.ip_list = []
+    error = raised(lambda: keyed.insert_bill(bill()))
+    assert type(error) is nontax.AccountError
+    assert (error.errcode, error.interface) == (40164, "stable_token")
+    assert error.outcome == "rejected"  # with its first token
+    assert len(sandbox.bills) == 1
+
+
+@pytest.mark.parametrize("errcode", [41001, 42007, 40164, 61007])
+def test_other_refusals_ask_for_no_token(
+    sandbox: Sandbox, keyed: nontax.Client, errcode: int
+) -> None:
+    keyed.insert_bill(bill())
+    sandbox.misbehave(faults.Errcode(errcode))
+    error = raised(lambda: keyed.insert_bill(bill()))
+    assert isinstance(error, nontax.WeChatError)
+    assert error.errcode == errcode
+    assert len(sandbox.requests) == 3
+
+
+def test_a_refused_token_in_a_bulk_run(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    keyed.insert_bill(bill())
+    sandbox.bureau.renew_stable_token()
+    outcomes = list(keyed.insert_bills([bill() for _ in range(60)], concurrency=20))
+    assert Counter(outcome.outcome for outcome in outcomes) == {"inserted": 60}
+    assert len(sent(sandbox, STABLE)) == 2
+    assert len(sandbox.bills) == 61
+
+
+# --- several processes ----------------------------------------------------------------------------
+
+
+def insert_on_demand(talk: Talk) -> None:
+    """Insert a bill each time the parent says so."""
+    client = talk.client()
+    for one in talk.setup["bills"]:
+        talk.wait()
+        talk.insert(client, one)
+
+
+def settings_of(base_url: str, account: Account | None = None, **changes: Any) -> dict[str, Any]:
+    appid, secret = ("wx1", "s") if account is None else (account.appid, account.secret)
+    return {"base_url": base_url, "appid": appid, "secret": secret} | changes
+
+
+def test_two_processes_do_not_end_each_others_tokens(sandbox: Sandbox) -> None:
+    settings = settings_of(sandbox.base_url, sandbox.bureau)
+    bills = [[bill() for _ in range(3)] for _ in range(2)]
+    with (
+        Child(insert_on_demand, client=settings, bills=bills[0]) as one,
+        Child(insert_on_demand, client=settings, bills=bills[1]) as two,
+    ):
+        for advance in (0, 6000, 800):
+            # The third bills come when the first token is in its last five minutes: by the
+            # sandbox's clock only, as if the processes' own were slow.
+            sandbox.clock.advance(advance)
+            for child in (one, two):
+                child.go_on()
+                assert "code" in child.hear()
+        one.finish()
+        two.finish()
+    assert len(sandbox.bills) == 6
+    assert [request.errcode for request in sent(sandbox, INSERT)] == [0] * 6
+    assert forced(sandbox) == []
+    assert len({request.access_token for request in sent(sandbox, INSERT)}) == 1
+
+
+def test_two_processes_after_a_token_was_lost(sandbox: Sandbox) -> None:
+    settings = settings_of(sandbox.base_url, sandbox.bureau)
+    with (
+        Child(insert_on_demand, client=settings, bills=[bill(), bill(), bill()]) as one,
+        Child(insert_on_demand, client=settings, bills=[bill(), bill(), bill()]) as two,
+    ):
+        for turn in range(3):
+            if turn == 1:
+                sandbox.bureau.renew_stable_token()
+            for child in (one, two):
+                child.go_on()
+                assert "code" in child.hear()
+        one.finish()
+        two.finish()
+    assert len(sandbox.bills) == 6
+    # Each process was refused once, asked once, and went on with the same token as the other.
+    assert Counter(request.errcode for request in sent(sandbox, INSERT)) == {0: 6, 40001: 2}
+    assert len(sent(sandbox, STABLE)) == 4
+    assert forced(sandbox) == []
+
+
+def test_two_sources_on_the_older_interface_do_end_each_others(sandbox: Sandbox) -> None:
+    # As the class warns; each recovers all the same.
+    clients = [
+        nontax.Client(
+            token_source=source_of(nontax.OrdinaryToken, sandbox), base_url=sandbox.base_url
+        )
+        for _ in range(2)
+    ]
+    for client in clients:
+        client.insert_bill(bill())
+    sandbox.clock.advance(301)
+    clients[0].insert_bill(bill())
+    assert [request.errcode for request in sent(sandbox, INSERT)] == [0, 0, 40001, 0]
+
+
+def fork_while_a_thread_fetches(talk: Talk) -> None:
+    """The child must not wait for a thread that it does not have."""
+    import os
+    import threading
+
+    client = talk.client()
+    parent_s, child_s = talk.setup["bills"]
+    thread = threading.Thread(target=talk.insert, args=(client, parent_s))
+    thread.start()
+    talk.wait()
+    pid = os.fork()
+    if pid == 0:
+        talk.insert(client, child_s)
+        os._exit(0)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    talk.tell(child="has ended")
+    thread.join()
+
+
+no_forks = pytest.mark.skipif(
+    not hasattr(os, "fork") or "libasan" in os.environ.get("LD_PRELOAD", ""),
+    reason="nothing forks here, or ASan's own allocator can deadlock in the forked child",
+)
+
+
+@no_forks
+def test_a_fork_while_another_thread_fetches(server: Server) -> None:
+    settings = settings_of(server.base_url, timeout=300)
+    with Child(fork_while_a_thread_fetches, client=settings, bills=[bill(), bill()]) as child:
+        with server.accept() as parent_s:
+            parent_s.read_request()
+            child.go_on()
+            fetching, inserting = serve_first(server, "child-s")
+            assert child.hear() == {"code": CODE}
+            assert child.hear() == {"child": "has ended"}
+            fetching.close()
+            inserting.close()
+            parent_s.answer(access_token="parent-s", expires_in=7200)
+            with server.accept() as connection:
+                assert token_of_next(connection) == "parent-s"
+                connection.answer()
+                assert child.finish() == ([{"code": CODE}], "")
+
+
+def fork_with_a_token(talk: Talk) -> None:
+    """A token that was fetched before serves both processes."""
+    import os
+
+    client = talk.client()
+    before, child_s, after = talk.setup["bills"]
+    talk.insert(client, before)
+    pid = os.fork()
+    if pid == 0:
+        talk.insert(client, child_s)
+        os._exit(0)
+    assert os.waitpid(pid, 0) == (pid, 0)
+    talk.insert(client, after)
+
+
+@no_forks
+def test_a_fork_keeps_the_token(sandbox: Sandbox) -> None:
+    bills = [bill() for _ in range(3)]
+    told = run(fork_with_a_token, client=settings_of(sandbox.base_url, sandbox.bureau), bills=bills)
+    assert [facts["code"] for facts in told] == [
+        sandbox.bills[one["order_id"]].code for one in bills
+    ]
+    assert len(sent(sandbox, STABLE)) == 1
+
+
+def fork_in_a_handler_during_a_fetch(talk: Talk) -> None:
+    """The copy of the call in the child must end, and the client go on in both."""
+    import os
+    import signal
+
+    import nontax
+
+    children = []
+
+    def fork(*_: object) -> None:
+        pid = os.fork()
+        children.append(pid)
+        if pid == 0 and talk.setup["use"]:
+            talk.insert(client, talk.setup["bills"][2])
+
+    client = talk.client()
+    signal.signal(signal.SIGUSR1, fork)
+    first, second, _ = talk.setup["bills"]
+    try:
+        code = client.insert_bill(first).code
+    except nontax.NontaxError as error:
+        assert children == [0]
+        talk.tell(child=type(error).__name__, text=str(error))
+        os._exit(0)
+    except BaseException as error:
+        talk.tell(child=type(error).__name__)
+        os._exit(0)
+    assert os.waitpid(children[0], 0) == (children[0], 0)
+    talk.tell(code=code)
+    talk.insert(client, second)
+
+
+@no_forks
+@pytest.mark.parametrize("use", [False, True], ids=["idle", "used"])
+def test_a_handler_that_forks_during_a_fetch(server: Server, *, use: bool) -> None:
+    import signal
+
+    bills = [bill(), bill(), bill()]
+    settings = settings_of(server.base_url, timeout=300)
+    with Child(fork_in_a_handler_during_a_fetch, client=settings, bills=bills, use=use) as child:
+        with server.accept() as fetching:
+            fetching.read_request()
+            child.signal(signal.SIGUSR1)
+            if use:
+                connections = serve_first(server, "child-s")
+                assert child.hear() == {"code": CODE}
+                for connection in connections:
+                    connection.close()
+            told = child.hear()
+            assert told["child"] == "NotSentError"
+            assert "this process was forked" in told["text"]
+            fetching.answer(access_token="parent-s", expires_in=7200)
+            with server.accept() as inserting:
+                inserting.read_request()
+                inserting.answer()
+                assert child.hear() == {"code": CODE}
+                inserting.read_request()
+                inserting.answer()
+                assert child.finish() == ([{"code": CODE}], "")
+
+
+# --- Ctrl-C ---------------------------------------------------------------------------------------
+
+
+def insert_twice(talk: Talk) -> None:
+    """Insert the bills one after another, whatever becomes of the first."""
+    client = talk.client()
+    for one in talk.setup["bills"]:
+        talk.insert(client, one)
+
+
+def test_ctrl_c_during_a_fetch(server: Server) -> None:
+    import signal
+
+    settings = settings_of(server.base_url, timeout=300)
+    with Child(insert_twice, client=settings, bills=[bill(), bill()]) as child:
+        with server.accept() as fetching:
+            fetching.read_request()
+            child.signal(signal.SIGINT)
+            told = child.hear()
+            assert told["type"] == "KeyboardInterrupt"
+            # What is known of the bill stands behind it: nothing of it was sent.
+            context = told["context"]
+            outcomes = []
+            while context is not None:
+                outcomes.append((context["type"], context["outcome"]))
+                context = context["context"]
+            assert ("NotSentError", "not_sent") in outcomes
+            fetching.wait_for_end()
+        fetching, inserting = serve_first(server)
+        assert child.finish() == ([{"code": CODE}], "")
+        fetching.close()
+        inserting.close()
+
+
+def wait_for_another_threads_fetch(talk: Talk) -> None:
+    """Ctrl-C comes when the main thread waits for a token that another one fetches."""
+    import os
+    import signal
+    import sys
+    import threading
+    import time
+
+    def watch(main: int) -> None:
+        # The lock's acquire() is no frame of Python's: the one that calls it is on top.
+        while sys._current_frames()[main].f_code.co_name != "get":
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    client = talk.client()
+    others, mine, last = talk.setup["bills"]
+    thread = threading.Thread(target=talk.insert, args=(client, others))
+    thread.start()
+    talk.wait()
+    threading.Thread(target=watch, args=(threading.get_ident(),)).start()
+    talk.insert(client, mine)
+    talk.wait()
+    talk.insert(client, last)
+    thread.join()
+
+
+def test_ctrl_c_while_waiting_for_another_threads_fetch(server: Server) -> None:
+    settings = settings_of(server.base_url, timeout=300)
+    bills = [bill(), bill(), bill()]
+    with Child(wait_for_another_threads_fetch, client=settings, bills=bills) as child:
+        with server.accept() as fetching:
+            fetching.read_request()
+            child.go_on()
+            assert child.hear()["type"] == "KeyboardInterrupt"
+            fetching.answer(access_token="one", expires_in=7200)
+            with server.accept() as inserting:
+                assert inserting.read_request() == bills[0]
+                inserting.answer()
+                assert child.hear() == {"code": CODE}
+                child.go_on()
+                assert inserting.read_request() == bills[2]
+                inserting.answer()
+                assert child.finish() == ([{"code": CODE}], "")
+
+
+def interrupt_the_one_that_fetches(talk: Talk) -> None:
+    """The main thread fetches, others wait for it."""
+    import threading
+
+    client = talk.client()
+    mine, *others = talk.setup["bills"]
+    threads = [threading.Thread(target=talk.insert, args=(client, one)) for one in others]
+
+    def start() -> None:
+        talk.wait()
+        for thread in threads:
+            thread.start()
+        talk.tell(others="started")
+
+    starter = threading.Thread(target=start)
+    starter.start()
+    talk.insert(client, mine)
+    starter.join()
+    for thread in threads:
+        thread.join()
+
+
+def test_ctrl_c_in_the_thread_that_fetches_leaves_the_others_one_fetch(sandbox: Sandbox) -> None:
+    import signal
+
+    sandbox.misbehave(faults.NeverAnswer())
+    settings = settings_of(sandbox.base_url, sandbox.bureau, timeout=300)
+    bills = [bill() for _ in range(9)]
+    with Child(interrupt_the_one_that_fetches, client=settings, bills=bills) as child:
+        sandbox.wait_for_requests(1)
+        child.go_on()
+        assert child.hear() == {"others": "started"}
+        child.signal(signal.SIGINT)
+        told, stderr = child.finish()
+    assert stderr == ""
+    assert Counter(facts.get("type", "inserted") for facts in told) == {
+        "KeyboardInterrupt": 1,
+        "inserted": 8,
+    }
+    assert len(sent(sandbox, STABLE)) == 2
+    assert len(sandbox.bills) == 8
