@@ -168,7 +168,7 @@ class Quota(Reply):
 # What a credential stands behind, in a URL and in JSON that may be quoted once more.
 _CREDENTIAL = (
     r"((?:access_token|secret|appsecret|ticket)(?:=|\\*\"\s*:\s*\\*\"))"
-    r"[^&\s\"\\]+"
+    r"(?:\\+/|[^&\s\"\\])+"  # JSON may have a slash escaped
 )
 
 
