@@ -1,7 +1,10 @@
 """A PDF to be uploaded, from whatever a caller has: a path, bytes or an open file."""
 
+import io
 import os
 from io import BytesIO
+
+from nontax.errors import InvalidRequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,6 +12,26 @@ if TYPE_CHECKING:
     from typing import IO, Self
 
     PdfLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+
+def _name_of(path: "str | bytes | os.PathLike[str] | os.PathLike[bytes]") -> str:
+    # A name on disk may be bytes that are no text.
+    return os.path.basename(os.fsencode(path)).decode("utf-8", "replace")
+
+
+def _check_name(filename: str) -> None:
+    if not isinstance(filename, str):
+        raise TypeError("filename must be a str")
+    # Everything else the core can check; this would not even get there.
+    problem = None
+    if "\0" in filename:
+        problem = "has a NUL character in it"
+    elif any("\ud800" <= character <= "\udfff" for character in filename):
+        problem = "has half of a surrogate pair in it, which is no text"
+    if problem is not None:
+        error = InvalidRequestError(problems=[("filename", problem)])
+        error.interface = "setpdf"
+        raise error
 
 
 class Pdf:
@@ -21,6 +44,8 @@ class Pdf:
 
     def __init__(self, pdf: "PdfLike", filename: str | None) -> None:
         self._opened: list[IO[bytes]] = []
+        if filename is not None:
+            _check_name(filename)
         name = "bill.pdf"
         try:
             if isinstance(pdf, bytes | bytearray | memoryview):
@@ -29,15 +54,14 @@ class Pdf:
             elif isinstance(pdf, str | os.PathLike):
                 opened = open(pdf, "rb")  # noqa: SIM115  (__exit__ closes it)
                 self._opened.append(opened)
-                # A name on disk may be bytes that are no text.
-                name = os.path.basename(os.fsencode(pdf)).decode("utf-8", "replace")
+                name = _name_of(pdf)
                 source = self._part_of(opened)
             elif isinstance(pdf, BytesIO):
                 data = pdf.getvalue()  # shared with it, not copied
                 source = (data, min(pdf.tell(), len(data)), max(len(data) - pdf.tell(), 0))
             elif callable(getattr(pdf, "read", None)):
                 path = getattr(pdf, "name", None)
-                name = os.path.basename(path) if isinstance(path, str) and path else name
+                name = (_name_of(path) if isinstance(path, str | bytes) else "") or name
                 source = self._part_of(pdf)
             else:
                 raise TypeError(
@@ -50,6 +74,9 @@ class Pdf:
 
     def _part_of(self, file: "IO[bytes]") -> tuple[object, int, int]:
         """What is still to be read of an open file: descriptor, offset and size."""
+        # Others may have a descriptor that gives something else (gzip: what is compressed).
+        if not isinstance(getattr(file, "raw", file), io.FileIO):
+            return self._part_of(self._copy_of(file))
         try:
             descriptor = file.fileno()
             offset = file.tell()
