@@ -3,7 +3,7 @@
 set -eu
 
 packages="binutils ca-certificates clang gcc libc6-dbg libc6-dev libcjson-dev libcmocka-dev
-libcurl4-openssl-dev make openssl pkg-config valgrind"
+libcurl4-openssl-dev make openssl pkg-config redis-server valgrind"
 
 # The headers and venv must be those of the python3 in use: a system one takes them from packages,
 # one that was built elsewhere (pyenv, a tarball) brings its own.
@@ -13,7 +13,8 @@ esac
 
 if ! command -v dpkg-query >/dev/null; then
     echo "make deps knows Debian and Ubuntu only. Elsewhere install: a C compiler, clang," \
-        "pkg-config, libcurl >= 7.85, cJSON, cmocka, valgrind, openssl, the headers of Python." >&2
+        "pkg-config, libcurl >= 7.85, cJSON, cmocka, valgrind, openssl, redis-server," \
+        "the headers of Python." >&2
     exit 1
 fi
 
