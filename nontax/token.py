@@ -20,12 +20,16 @@ _forced: dict[str, float] = {}
 
 
 def _credential(name: str, value: object) -> str:
-    # Never the value itself in a message: it may be the secret under the wrong name.
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str")
-    if not _is_plain(value):
-        raise ValueError(f"{name} is empty or has a character that cannot be in it")
-    return value
+    # Never the value itself in a message, nor among the local variables of a traceback: it may be
+    # the secret under the wrong name.
+    try:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str")
+        if not _is_plain(value):
+            raise ValueError(f"{name} is empty or has a character that cannot be in it")
+        return value
+    finally:
+        del value
 
 
 def _is_plain(value: str) -> bool:
