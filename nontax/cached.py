@@ -51,6 +51,7 @@ class Cached(_Generic["T"]):
     __slots__ = (
         "_ends",
         "_failed_until",
+        "_failed_within",
         "_failure",
         "_lock",
         "_newest_until",
@@ -65,7 +66,7 @@ class Cached(_Generic["T"]):
         self._value: T | None = None
         self._renew = self._ends = self._newest_until = 0.0
         self._failure: NontaxError | None = None
-        self._failed_until = 0.0
+        self._failed_until = self._failed_within = 0.0
 
     def get(
         self,
@@ -116,7 +117,7 @@ class Cached(_Generic["T"]):
     ) -> None:
         try:
             usable = stale is None and monotonic() < self._ends
-            if self._failure is not None and monotonic() < self._failed_until:
+            if self._failure is not None and self._failure_counts(seconds):
                 if usable:
                     return
                 raise _copy_of(self._failure)  # each of the threads gets an exception of its own
@@ -126,6 +127,9 @@ class Cached(_Generic["T"]):
                 counts = REFUSAL_COUNTS if isinstance(error, WeChatError) else FAILURE_COUNTS
                 self._failure = _copy_of(error)
                 self._failed_until = monotonic() + counts
+                self._failed_within = (
+                    seconds if getattr(error, "timed_out", False) else float("inf")
+                )
                 if usable:
                     return
                 raise
@@ -137,6 +141,10 @@ class Cached(_Generic["T"]):
                 self._newest_until = now + REFUSAL_COUNTS
         finally:
             del stale
+
+    def _failure_counts(self, seconds: float) -> bool:
+        # One that came of having little time left says nothing to whoever has plenty.
+        return monotonic() < self._failed_until and seconds <= 2 * self._failed_within
 
     def _is_good(self, stale: "T | None") -> bool:
         try:

@@ -817,6 +817,17 @@ def test_an_argument_that_is_no_secret(cls: Callable[..., Any], kind: str) -> No
     assert_clean(error)
 
 
+@pytest.mark.parametrize("kind", IN_ENVIRONMENT)
+def test_a_variable_that_is_no_secret(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nontax.client, "_default", {})
+    monkeypatch.setenv("NONTAX_APPID", "wx1")
+    monkeypatch.setenv("NONTAX_SECRET", BROKEN[kind]())
+    for error in (raised_by(lambda: nontax.Client()), raised_for(nontax.insert_bill, bill())):
+        assert isinstance(error, ValueError)
+        assert "secret" in str(error)
+        assert_clean(error)
+
+
 @each_fetcher
 def test_a_source_can_be_shown_and_not_pickled(loud: Sandbox, cls: Callable[..., Any]) -> None:
     source = fetcher(cls, loud.base_url)

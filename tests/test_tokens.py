@@ -174,6 +174,20 @@ def test_the_fetch_has_the_clients_certificate_and_environment(
     assert {request.access_token for request in sent(tls_sandbox, INSERT)} == {account.stable_token}
 
 
+def test_a_token_of_the_call_comes_before_the_environment(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nontax.client, "_default", {})
+    monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("NONTAX_APPID", sandbox.bureau.appid)
+    monkeypatch.setenv("NONTAX_SECRET", sandbox.bureau.secret)
+    nontax.insert_bill(bill(), access_token=sandbox.access_token)
+    error = raised(lambda: nontax.insert_bill(bill(), access_token="another"))
+    # It is not replaced by another credential.
+    assert isinstance(error, nontax.AccessTokenError)
+    assert [request.path for request in sandbox.requests] == [INSERT, INSERT]
+
+
 def test_an_appid_without_a_secret_leaves_the_token_of_the_environment(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -576,6 +590,38 @@ def test_the_fetch_is_within_the_calls_time(sandbox: Sandbox) -> None:
     error = raised(lambda: client.insert_bill(bill()))
     assert isinstance(error, nontax.InDoubtError | nontax.NotSentError)
     assert error.timed_out
+
+
+def test_a_call_that_had_no_time_left_speaks_for_nobody_else(sandbox: Sandbox) -> None:
+    sandbox.misbehave(faults.NeverAnswer())
+    source = source_of(nontax.StableToken, sandbox)
+    hasty = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=0.05)
+    patient = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    assert raised(lambda: hasty.insert_bill(bill())).outcome == "not_sent"
+    sandbox.behave()
+    patient.insert_bill(bill())
+    assert len(sandbox.bills) == 1
+
+
+@pytest.mark.parametrize("errcode", [40164, 45009])
+def test_a_bulk_run_ends_when_no_token_can_be_had(
+    sandbox: Sandbox, keyed: nontax.Client, errcode: int
+) -> None:
+    sandbox.misbehave(faults.Errcode(errcode))
+    taken = []
+
+    def bills() -> Iterator[dict[str, Any]]:
+        for _ in range(1000):
+            taken.append(bill())
+            yield taken[-1]
+
+    outcomes = []
+    with pytest.raises(nontax.WeChatError) as caught:
+        outcomes.extend(keyed.insert_bills(bills(), concurrency=4))
+    assert caught.value.errcode == errcode
+    assert len(taken) <= 8
+    assert len(sandbox.requests) == 1
+    assert sandbox.bills == {}
 
 
 # --- many threads ---------------------------------------------------------------------------------
