@@ -1,7 +1,7 @@
 """A value that is fetched once for all threads, kept for its lifetime, renewed before its end."""
 
 import os
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from time import monotonic
 
 from nontax.errors import NontaxError, NotSentError, WeChatError
@@ -55,6 +55,7 @@ class Cached(_Generic["T"]):
         "_failure",
         "_lock",
         "_newest_until",
+        "_owner",
         "_pid",
         "_renew",
         "_value",
@@ -62,6 +63,7 @@ class Cached(_Generic["T"]):
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
+        self._owner = 0
         self._pid = os.getpid()
         self._value: T | None = None
         self._renew = self._ends = self._newest_until = 0.0
@@ -93,6 +95,11 @@ class Cached(_Generic["T"]):
             if not lock.acquire(blocking=False):
                 if stale is None and monotonic() < self._ends:
                     return self._value  # type: ignore[return-value]  # being renewed
+                if self._owner == get_ident():
+                    raise NotSentError(
+                        reason="a signal handler cannot wait for the credential that its own "
+                        "thread is fetching"
+                    )
                 while not lock.acquire(timeout=SLICE):
                     if monotonic() - begun >= seconds:
                         raise NotSentError(
@@ -100,10 +107,12 @@ class Cached(_Generic["T"]):
                             timed_out=True,
                         )
             try:
+                self._owner = get_ident()
                 if not self._is_good(stale):
                     self._refresh(fetch, stale, seconds - (monotonic() - begun))
                 return self._value  # type: ignore[return-value]
             finally:
+                self._owner = 0
                 lock.release()
         finally:
             # A traceback that shows local variables must not show a credential.

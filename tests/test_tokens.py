@@ -615,7 +615,7 @@ def test_a_bulk_run_ends_when_no_token_can_be_had(
             taken.append(bill())
             yield taken[-1]
 
-    outcomes = []
+    outcomes: list[nontax.Outcome] = []
     with pytest.raises(nontax.WeChatError) as caught:
         outcomes.extend(keyed.insert_bills(bills(), concurrency=4))
     assert caught.value.errcode == errcode
@@ -1042,6 +1042,37 @@ def test_a_handler_that_forks_during_a_fetch(server: Server, *, use: bool) -> No
                 inserting.read_request()
                 inserting.answer()
                 assert child.finish() == ([{"code": CODE}], "")
+
+
+def insert_in_a_handler(talk: Talk) -> None:
+    """A handler that inserts a bill cannot wait for the very thread that it has interrupted."""
+    import signal
+
+    client = talk.client()
+    first, second, third = talk.setup["bills"]
+    signal.signal(signal.SIGUSR1, lambda *_: talk.insert(client, second))
+    talk.insert(client, first)
+    talk.insert(client, third)
+
+
+def test_a_handler_that_inserts_a_bill_during_a_fetch(server: Server) -> None:
+    import signal
+
+    bills = [bill(), bill(), bill()]
+    settings = settings_of(server.base_url, timeout=300)
+    with Child(insert_in_a_handler, client=settings, bills=bills) as child:
+        with server.accept() as fetching:
+            fetching.read_request()
+            child.signal(signal.SIGUSR1)
+            told = child.hear()
+            assert told["type"] == "NotSentError"
+            assert "a signal handler cannot wait" in told["text"]
+            fetching.answer(access_token="one", expires_in=7200)
+            with server.accept() as inserting:
+                for one in (bills[0], bills[2]):
+                    assert inserting.read_request() == one
+                    inserting.answer()
+                assert child.finish() == ([{"code": CODE}] * 2, "")
 
 
 # --- Ctrl-C ---------------------------------------------------------------------------------------
