@@ -2,7 +2,6 @@
 
 import io
 import os
-from io import BytesIO
 
 from nontax.errors import InvalidRequestError
 
@@ -56,7 +55,7 @@ class Pdf:
                 self._opened.append(opened)
                 name = _name_of(pdf)
                 source = self._part_of(opened)
-            elif isinstance(pdf, BytesIO):
+            elif isinstance(pdf, io.BytesIO):
                 data = pdf.getvalue()  # shared with it, not copied
                 source = (data, min(pdf.tell(), len(data)), max(len(data) - pdf.tell(), 0))
             elif callable(getattr(pdf, "read", None)):
