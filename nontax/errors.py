@@ -255,6 +255,20 @@ def _refusal(interface: str, errcode: int, errmsg: str, rid: str, http_status: i
     return error
 
 
+def _of_this_call(source_error: NontaxError, outcome: "Outcome") -> NontaxError:
+    """The token source's own exception, one for each of the calls that wait for the token."""
+    fields: dict[str, object] = {
+        name: list(value) if isinstance(value, list) else value
+        for name, value in vars(source_error).items()
+    }
+    fields["outcome"] = outcome  # of this bill, whatever the token's own call came to
+    error = _rebuild(type(source_error), fields)
+    error.__cause__ = source_error.__cause__
+    error.__context__ = source_error.__context__
+    error.__suppress_context__ = source_error.__suppress_context__
+    return error.with_traceback(source_error.__traceback__)
+
+
 def make_error(
     *,
     interface: str,
@@ -279,8 +293,7 @@ def make_error(
     token.
     """
     if isinstance(source_error, NontaxError):
-        source_error.outcome = outcome  # of this bill, whatever the token's own call came to
-        return source_error
+        return _of_this_call(source_error, outcome)
     error: NontaxError
     if source_error is not None and errcode is None:
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
