@@ -1,5 +1,6 @@
 """Token sources of our own: one fetch for all, renewed in time, never a storm."""
 
+import asyncio
 import os
 import threading
 from collections import Counter
@@ -704,6 +705,75 @@ def test_a_token_that_is_refused_and_not_replaced_is_forced_once(
     assert len(forced(sandbox)) == 1
     assert len(sandbox.bills) == MANY + 1
     assert sandbox.bureau.stable_token != old
+
+
+# --- many tasks -----------------------------------------------------------------------------------
+
+
+def all_tasks(client: nontax.Client, calls: Callable[[int], Any]) -> list[Any]:
+    async def together() -> list[Any]:
+        return await asyncio.gather(
+            *(calls(number) for number in range(MANY)), return_exceptions=True
+        )
+
+    return asyncio.run(together())
+
+
+def test_a_hundred_tasks_without_a_token_fetch_it_once(
+    sandbox: Sandbox, keyed: nontax.Client
+) -> None:
+    inserted = all_tasks(keyed, lambda _: keyed.ainsert_bill(bill()))
+    assert len({one.code for one in inserted}) == MANY
+    assert len(sent(sandbox, STABLE)) == 1
+    assert len(sent(sandbox, INSERT)) == len(sandbox.bills) == MANY
+
+
+def test_a_hundred_tasks_share_one_refused_fetch(sandbox: Sandbox, keyed: nontax.Client) -> None:
+    sandbox.bureau.ip_list = []
+    errors = all_tasks(keyed, lambda _: keyed.ainsert_bill(bill()))
+    assert {(type(error), error.errcode, error.outcome) for error in errors} == {
+        (nontax.AccountError, 40164, "not_sent")
+    }
+    assert len(sandbox.requests) == 1
+    assert len({id(error) for error in errors}) == MANY
+
+
+def test_a_token_that_is_refused_for_a_hundred_tasks_is_renewed_once(
+    sandbox: Sandbox, keyed: nontax.Client
+) -> None:
+    keyed.insert_bill(bill())
+    sandbox.bureau.renew_stable_token()
+    inserted = all_tasks(keyed, lambda _: keyed.ainsert_bill(bill()))
+    assert len({one.code for one in inserted}) == MANY
+    assert len(sent(sandbox, STABLE)) == 2
+    assert forced(sandbox) == []
+    counts = Counter(request.order_id for request in sent(sandbox, INSERT) if not request.errcode)
+    assert len(counts) == len(sandbox.bills) == MANY + 1
+    assert set(counts.values()) == {1}
+
+
+def test_threads_and_tasks_share_one_fetch(
+    sandbox: Sandbox, keyed: nontax.Client, pool: ThreadPoolExecutor
+) -> None:
+    threads = [pool.submit(keyed.insert_bill, bill()) for _ in range(40)]
+    inserted = all_tasks(keyed, lambda _: keyed.ainsert_bill(bill()))
+    inserted += [thread.result() for thread in threads]
+    assert len({one.code for one in inserted}) == MANY + 40
+    assert len(sent(sandbox, STABLE)) == 1
+
+
+def test_a_hundred_tasks_fetch_one_ticket(sandbox: Sandbox) -> None:
+    account = sandbox.unit
+    unit = client_of(sandbox, appid=account.appid, secret=account.secret)
+    links = all_tasks(
+        unit,
+        lambda number: unit.aget_bill_auth_url(
+            s_pappid=sandbox.bureau.s_pappid, order_id=f"{number}", money=1
+        ),
+    )
+    assert len({link.auth_url for link in links}) == MANY
+    assert len(sent(sandbox, "/cgi-bin/ticket/getticket")) == 1
+    assert len(sent(sandbox, STABLE)) == 1
 
 
 # --- a token that is refused ----------------------------------------------------------------------
