@@ -292,9 +292,13 @@ def make_error(
     mean that this bill was not taken: either it was not sent, or it was refused with its first
     token.
     """
-    if isinstance(source_error, NontaxError):
-        return _of_this_call(source_error, outcome)
     error: NontaxError
+    if isinstance(source_error, NontaxError) and source_error.outcome != "in_doubt":
+        error = _of_this_call(source_error, outcome)
+        if errcode is not None and error.__context__ is None:
+            # The newer token could not be had; why one was needed stands behind that.
+            error.__context__ = _refusal(interface, errcode, errmsg, rid, http_status)
+        return error
     if source_error is not None and errcode is None:
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
         error.__cause__ = source_error

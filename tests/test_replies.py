@@ -782,25 +782,39 @@ def test_a_source_that_raises(sandbox: Sandbox, late: bool, raised: Exception) -
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["first", "after-a-refusal"])
-@pytest.mark.parametrize(
-    "raised",
-    [
-        nontax.AccountError(errcode=40125, errmsg="invalid appsecret"),
-        nontax.InDoubtError(reason="no answer"),
-        nontax.SystemBusyError(errcode=-1),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_a_source_that_raises_an_error_of_ours(
-    sandbox: Sandbox, late: bool, raised: nontax.NontaxError
-) -> None:
+def test_a_source_that_raises_an_error_of_ours(sandbox: Sandbox, late: bool) -> None:
     """It comes out as it is, but what it says of the outcome is about this bill."""
+    raised = nontax.AccountError(errcode=40125, errmsg="invalid appsecret")
     source = Source(*["token-1"] * late, raised)
     sandbox.misbehave(faults.Errcode(40001))
-    with sourced(sandbox, source) as client, pytest.raises(nontax.NontaxError) as caught:
+    with sourced(sandbox, source) as client, pytest.raises(nontax.AccountError) as caught:
         client.insert_bill(bill())
-    assert caught.value is raised
-    assert raised.outcome == ("rejected" if late else "not_sent")
+    assert caught.value.errcode == 40125
+    assert caught.value.outcome == ("rejected" if late else "not_sent")
+    assert isinstance(caught.value.__context__, nontax.AccessTokenError) == late
+    # Each call that waits for the token has an exception of its own.
+    assert caught.value is not raised
+    assert raised.outcome == "rejected"
+    assert len(sandbox.requests) == late
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["first", "after-a-refusal"])
+@pytest.mark.parametrize(
+    "raised",
+    [nontax.InDoubtError(reason="no answer"), nontax.SystemBusyError(errcode=-1)],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_source_that_is_in_doubt(
+    sandbox: Sandbox, late: bool, raised: nontax.NontaxError
+) -> None:
+    """Its doubt is not the bill's."""
+    source = Source(*["token-1"] * late, raised)
+    sandbox.misbehave(faults.Errcode(40001))
+    expected = nontax.AccessTokenError if late else nontax.NotSentError
+    with sourced(sandbox, source) as client, pytest.raises(expected) as caught:
+        client.insert_bill(bill())
+    assert caught.value.outcome == ("rejected" if late else "not_sent")
+    assert caught.value.__cause__ is raised
     assert len(sandbox.requests) == late
 
 

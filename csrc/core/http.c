@@ -321,10 +321,16 @@ static bool is_tls_failure(CURLcode code)
 }
 
 /* Whether a handshake failed because the other side went away: it restarts, or a line broke. The
- * TLS libraries say so in words only. */
+ * TLS libraries say so in words only; and through a tunnel they say it of refused certificates, too
+ * (seen with libcurl 7.88 and a proxy on https). */
 static bool was_left_alone(const nx_transfer *transfer, CURLcode code)
 {
     static const char *const words[] = {"SYSCALL", "reset", "eof", "EOF", "Broken pipe"};
+    long tunnel = 0;
+    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel) != CURLE_OK ||
+        tunnel != 0) {
+        return false;
+    }
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (code == CURLE_SSL_CONNECT_ERROR && strstr(transfer->error, words[i])) {
             return true;

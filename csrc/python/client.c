@@ -184,7 +184,9 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
     PyObject *interrupt = talk->interrupt;
     talk->interrupt = NULL;
     if (result->outcome == NONTAX_INSERTED) {
-        if (!nontax_interface_answers_secret(nontax_call_interface(call))) {
+        /* What was only read can be read again, and may have a credential in it. */
+        const nontax_interface *interface = nontax_call_interface(call);
+        if (!nontax_interface_reads(interface) && !nontax_interface_answers_secret(interface)) {
             add_note(interrupt, result->fields);
         }
     } else {
