@@ -23,6 +23,9 @@ enum {
 static size_t send_body(char *target, size_t size, size_t count, void *context)
 {
     nx_transfer *transfer = context;
+    if (transfer->rewound) {
+        return CURL_READFUNC_ABORT;
+    }
     ptrdiff_t now = nx_body_read(transfer->body, transfer->body_sent, target, size * count);
     if (now < 0) {
         transfer->file_failed = true;
@@ -30,6 +33,18 @@ static size_t send_body(char *target, size_t size, size_t count, void *context)
     }
     transfer->body_sent += (size_t)now;
     return (size_t)now;
+}
+
+/* Where a connection carries many requests there is a seek callback after all. Without one libcurl
+ * (seen with 8.14.1) closes the connection on which it would have begun again, under the requests
+ * that are on it. It is told that it may, and stopped before it does: by before_request(), and by
+ * send_body(). */
+static int rewind_body(void *context, curl_off_t offset, int origin)
+{
+    nx_transfer *transfer = context;
+    (void)offset, (void)origin;
+    transfer->rewound = true;
+    return CURL_SEEKFUNC_OK;
 }
 
 static bool was_sent(const nx_transfer *transfer)
@@ -59,7 +74,7 @@ static int before_request(void *context, char *remote, char *local, int remote_p
 {
     nx_transfer *transfer = context;
     (void)remote, (void)local, (void)remote_port;
-    if (was_sent(transfer) && !transfer->may_begin_again) {
+    if ((was_sent(transfer) || transfer->rewound) && !transfer->may_begin_again) {
         return CURL_PREREQFUNC_ABORT;
     }
     if (transfer->port) { /* it begins again, on another connection */
@@ -152,6 +167,8 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_HTTP_VERSION, (long)(multiplex ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     /* Rather a stream on the connection that is being made than another connection. */
     SET(CURLOPT_PIPEWAIT, multiplex ? 1L : 0L);
+    SET(CURLOPT_SEEKFUNCTION, multiplex ? rewind_body : NULL);
+    SET(CURLOPT_SEEKDATA, transfer);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -275,6 +292,7 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     transfer->begun = false;
     transfer->may_begin_again = !transfer->body && request->interface->reads;
     transfer->body_sent = 0;
+    transfer->rewound = false;
     transfer->file_failed = false;
     transfer->admission = NX_MAY_BEGIN;
     transfer->port = 0;

@@ -30,6 +30,7 @@ typedef struct nx_transfer {
     bool begun;           /* was begun, */
     bool may_begin_again; /* which does no harm */
     size_t body_sent;     /* bytes that were handed to the connection */
+    bool rewound;         /* libcurl wants to begin again with a body that it has begun to read */
     bool file_failed;
     nx_buffer reply;
     nx_admission admission; /* whether the connection could take the request */
