@@ -1,12 +1,15 @@
 """Raw-socket servers for what the sandbox cannot do: odd bytes, proxies, silence."""
 
 import contextlib
+import fcntl
 import re
 import selectors
 import socket
 import ssl
 import struct
+import termios
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -51,6 +54,11 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
+
+    def settle(self) -> None:
+        """Wait until the peer's system has all that was sent."""
+        while any(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4))):
+            time.sleep(0.001)
 
     def wait_for_end(self) -> None:
         """Read until the peer, or the server's stop(), ends the connection."""

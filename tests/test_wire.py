@@ -239,6 +239,7 @@ def test_a_reply_that_nobody_asked_for_answers_no_bill(
         assert answered.wait(10)
         if when == "later":
             wire.send(json_reply(INSERTED))
+        wire.settle()
         sent.set()
         wire.wait_for_end()
 

@@ -165,9 +165,23 @@ class Pusher:
     def _post(self, push: Push, content_type: str) -> str:
         parts = urlsplit(push.url)
         host = parts.hostname or ""
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        *others, last = [
+            (family, address)
+            for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        ]
+        # "localhost" may be ::1 first, where the server need not listen.
+        for family, address in others:
+            with contextlib.suppress(ConnectionRefusedError):
+                return self._post_to(family, address, push, content_type)
+        return self._post_to(*last, push, content_type)
+
+    def _post_to(
+        self, family: int, address: tuple[object, ...], push: Push, content_type: str
+    ) -> str:
+        parts = urlsplit(push.url)
+        host = parts.hostname or ""
         secure = parts.scheme == "https"
-        port = parts.port or (443 if secure else 80)
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with contextlib.ExitStack() as stack:
             sock = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
             if secure:
@@ -186,7 +200,7 @@ class Pusher:
             sock.connect(address)
             if isinstance(sock, ssl.SSLSocket):
                 sock.do_handshake()
-            connection = http.client.HTTPConnection(host, port)
+            connection = http.client.HTTPConnection(host, parts.port)
             connection.sock = sock
             target = f"{parts.path or '/'}?{parts.query}"
             connection.request("POST", target, push.body, {"Content-Type": content_type})
