@@ -12,7 +12,7 @@ from http2 import Behaviour, Conversation, Http2Server, take_and_answer
 from servers import INSERTED, RawServer, Wire, json_reply, server_context
 
 import nontax
-from nontax import Outcome
+from nontax import Outcome, _core
 from nontax.sandbox.certificates import Certificates
 
 Errors = h2.errors.ErrorCodes
@@ -201,6 +201,10 @@ def test_from_an_event_loop(certificates: Certificates) -> None:
         assert len(server.taken) == 200
 
 
+# libcurl 8.14 holds requests back until the first answer has shown the server's version.
+@pytest.mark.skipif(
+    _core.libraries()[0].startswith("8.14."), reason="with this libcurl they wait for the first"
+)
 @pytest.mark.parametrize("protocols", [[], ["http/1.1"]], ids=["no ALPN", "http/1.1"])
 def test_without_http2_bills_do_not_wait_for_each_other(
     certificates: Certificates, protocols: list[str]
