@@ -9,6 +9,7 @@ from collections import deque
 
 from nontax import _core
 from nontax.bill import Outcome
+from nontax.errors import NotSentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class _Attached:
         elif self._descriptor < 0 and not self._looking:
             self._looking = True
             loop.call_later(LOOK_EVERY, self._look, loop)
+        self._turn_soon(loop)
+
+    def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._turn_is_due:
             # All that begin in this turn of the loop share one turn of the run.
             self._turn_is_due = True
@@ -97,6 +101,20 @@ class _Attached:
         raise NotImplementedError
 
 
+class _Call:
+    """One call of a task.
+
+    index: the run's, once it has begun. told: what the run has told of it, at its end.
+    """
+
+    __slots__ = ("future", "index", "told")
+
+    def __init__(self, future: "asyncio.Future[Fields]") -> None:
+        self.future = future
+        self.index: int | None = None
+        self.told: Told | None = None
+
+
 class Calls(_Attached):
     """The single calls of one client in one loop."""
 
@@ -111,84 +129,88 @@ class Calls(_Attached):
             bulk=False,
         )
         super().__init__(run, loop)
-        self._futures: dict[int, asyncio.Future[Fields]] = {}
-        self._indices: dict[asyncio.Future[Fields], int] = {}
-        self._too_late: dict[asyncio.Future[Fields], tuple[Fields | None, NontaxError | None]] = {}
-        self._waiting: deque[tuple[str, object, asyncio.Future[Fields]]] = deque()
+        self._calls: dict[int, _Call] = {}
+        self._waiting: deque[tuple[str, object, _Call]] = deque()
 
     async def call(self, interface: str, payload: object) -> "Fields":
         """Run one call to its end; the reply's fields."""
-        future: asyncio.Future[Fields] = asyncio.get_running_loop().create_future()
+        call = _Call(asyncio.get_running_loop().create_future())
         try:
-            if len(self._futures) < CALLS_AT_ONCE:
-                self._begin(interface, payload, future)
+            if len(self._calls) < CALLS_AT_ONCE:
+                self._begin(interface, payload, call)
             else:
-                self._waiting.append((interface, payload, future))
-            return await future
+                self._waiting.append((interface, payload, call))
+            return await call.future
         except asyncio.CancelledError as cancelled:
-            self._cancel(future, cancelled)
+            self._cancel(call)
+            _tell(cancelled, call.told, interface)
             raise
         finally:
-            del payload  # there may be a ticket in it
+            # There may be a ticket in the one, and an error that holds this frame in the other.
+            del payload, call
 
-    def _begin(self, interface: str, payload: object, future: "asyncio.Future[Fields]") -> None:
+    def _begin(self, interface: str, payload: object, call: _Call) -> None:
         try:
-            index = self._run.add(interface, payload)
+            call.index = self._run.add(interface, payload)
         finally:
             del payload
-        self._futures[index] = future
-        self._indices[future] = index
+        self._calls[call.index] = call
         self._began()
 
     def _begin_waiting(self) -> None:
-        while self._waiting and len(self._futures) < CALLS_AT_ONCE:
-            interface, payload, future = self._waiting.popleft()
-            if future.done():
+        while self._waiting and len(self._calls) < CALLS_AT_ONCE:
+            interface, payload, call = self._waiting.popleft()
+            if call.future.done():
                 continue  # cancelled before its turn came
             try:
-                self._begin(interface, payload, future)
+                self._begin(interface, payload, call)
             except BaseException as error:
-                future.set_exception(error)
+                call.future.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
 
     def _deliver(self, outcomes: "list[Told]") -> None:
-        for index, _payload, fields, error, _attempts, _seconds in outcomes:
-            future = self._futures.pop(index)
-            del self._indices[future]
-            if future.cancelled():
-                # Its task has not run yet, which then looks here; see _cancel().
-                self._too_late[future] = fields, error
+        for told in outcomes:
+            index, _payload, fields, error, _attempts, _seconds = told
+            call = self._calls.pop(index)
+            # Its task may have been cancelled a moment ago, or be cancelled a moment later.
+            call.told = told
+            if call.future.done():
                 continue
             if error is not None:
-                future.set_exception(error)
+                call.future.set_exception(error)
             else:
                 assert fields is not None
-                future.set_result(fields)
+                call.future.set_result(fields)
         self._begin_waiting()
 
-    def _cancel(self, future: "asyncio.Future[Fields]", cancelled: asyncio.CancelledError) -> None:
-        """End the call, and have the exception tell what is known of it."""
-        fields: Fields | None = None
-        error: BaseException | None = None
-        index = self._indices.pop(future, None)
-        if index is not None:
-            del self._futures[index]
-            told = self._run.cancel(index)
-            self._ended(1)
-            if told is not None:
-                _, _, fields, error, _, _ = told
-            self._begin_waiting()
-        elif future in self._too_late:
-            fields, error = self._too_late.pop(future)
-        elif future.done() and not future.cancelled():
-            # The answer and the cancellation came in the same turn of the loop.
-            error = future.exception()
-            fields = None if error is not None else future.result()
-        if error is not None:
-            cancelled.__context__ = error
-        elif fields is not None:
+    def _cancel(self, call: _Call) -> None:
+        """End the call, unless it has ended or was not begun."""
+        if call.index is None or call.told is not None:
+            return
+        del self._calls[call.index]
+        call.told = self._run.cancel(call.index)
+        self._ended(1)
+        self._begin_waiting()
+        loop = self._loop()
+        if self._under_way and loop is not None and not loop.is_closed():
+            # On the way, answers to others may have been read, which nothing tells of again.
+            self._turn_soon(loop)
+
+
+def _tell(cancelled: asyncio.CancelledError, told: "Told | None", interface: str) -> None:
+    """Have the exception tell what is known of its call. None: it was not begun."""
+    if told is None:
+        error: NontaxError | None = NotSentError(reason="it was ended before it was sent")
+        assert error is not None
+        error.interface = interface
+    else:
+        _, _, fields, error, _, _ = told
+        if error is None:
             cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
+            return
+    error.__context__ = cancelled.__context__
+    cancelled.__context__ = error
 
 
 def _warn_of_unseen(count: int) -> None:
