@@ -6,6 +6,7 @@ Loaded by the first asynchronous call, since importing asyncio costs more than a
 import asyncio
 import weakref
 from collections import deque
+from contextvars import copy_context
 
 from nontax import _core
 from nontax.bill import Outcome
@@ -235,6 +236,7 @@ class Outcomes(_Attached):
         rate: float,
     ) -> None:
         self._ready: deque[Outcome] = deque()
+        self._pulling: asyncio.Task[Bill] | None = None  # for the next bill, until it is taken
         self._bills: Iterator[Bill] | None = None
         self._abills: AsyncIterator[Bill] | None = None
         if hasattr(bills, "__aiter__"):
@@ -251,8 +253,9 @@ class Outcomes(_Attached):
             bulk=True,
         )
         super().__init__(run, asyncio.get_running_loop())
-        self._error: Exception | None = None  # what the iterable raised
-        self._pulling: asyncio.Task[Bill] | None = None
+        self._error: BaseException | None = None  # what the iterable raised
+        # One for all pulls: an asynchronous generator may set and reset context variables.
+        self._context = copy_context()
         self._wake: asyncio.Future[None] | None = None
         self._stopped = False
         self._busy = False
@@ -263,6 +266,8 @@ class Outcomes(_Attached):
     async def __anext__(self) -> Outcome:
         if self._busy:
             raise ValueError("this run is in use by another task")
+        if self._loop() is not asyncio.get_running_loop():
+            raise RuntimeError("this run was begun in another event loop")
         self._busy = True
         try:
             return await self._next()
@@ -273,13 +278,11 @@ class Outcomes(_Attached):
         loop = asyncio.get_running_loop()
         while not self._ready:
             delay = self._feed()
-            if self._ready:
-                break
             if self._under_way == 0 and not self._may_pull():
-                if self._pulling is None:
+                if self._pulling is None or self._stopped:
                     raise self._last_word()
-                await self._end_pulling()
-                continue
+                # There is trouble. A bill that comes nevertheless gets its outcome like the others.
+                self._pulling.cancel()
             self._wake = loop.create_future()
             timer = None if delay is None else loop.call_later(delay, self._woken)
             try:
@@ -290,7 +293,7 @@ class Outcomes(_Attached):
                     timer.cancel()
         return self._ready.popleft()
 
-    def _last_word(self) -> Exception:
+    def _last_word(self) -> BaseException:
         """What is raised once when nothing is under way any more."""
         trouble = None if self._stopped else self._run.trouble()
         if trouble is not None:
@@ -305,12 +308,17 @@ class Outcomes(_Attached):
 
     def _feed(self) -> float | None:
         """Take bills as far as the run wants them; in how many seconds it wants another."""
+        if self._pulling is not None and self._pulling.done() and not self._stopped:
+            # Only now: a bill is not sent while nobody asks for outcomes.
+            pulled, self._pulling = self._pulling, None
+            self._take(pulled)
         while self._may_pull() and self._pulling is None:
             wait = self._run.wants_in()
             if wait != 0:
                 return wait if wait > 0 else None
             if self._abills is not None:
-                self._pulling = asyncio.ensure_future(anext(self._abills))
+                loop = asyncio.get_running_loop()
+                self._pulling = loop.create_task(self._pull(self._abills), context=self._context)
                 self._pulling.add_done_callback(self._pulled)
                 return None
             assert self._bills is not None
@@ -321,34 +329,34 @@ class Outcomes(_Attached):
             except Exception as error:
                 self._exhausted(error)
             else:
-                self._run.add("insertbill", bill)
-                self._began()
+                self._add(bill)
         return None
 
-    def _pulled(self, task: "asyncio.Task[Bill]") -> None:
-        self._pulling = None
-        if task.cancelled():
-            return  # by aclose()
-        error = task.exception()
-        if isinstance(error, StopAsyncIteration):
-            self._abills = None
-        elif isinstance(error, Exception):
-            self._exhausted(error)
-        elif error is None:
-            try:
-                self._run.add("insertbill", task.result())
-                self._began()
-            except Exception as refused:  # there is no memory for it, and nobody above us to tell
-                self._exhausted(refused)
+    @staticmethod
+    async def _pull(bills: "AsyncIterator[Bill]") -> "Bill":
+        return await anext(bills)
+
+    def _pulled(self, _pulling: "asyncio.Task[Bill]") -> None:
         self._woken()
 
-    async def _end_pulling(self) -> None:
-        """Take no further bill; one that comes nevertheless gets its outcome like the others."""
-        if self._pulling is not None:
-            self._pulling.cancel()
-            await asyncio.gather(self._pulling, return_exceptions=True)
+    def _take(self, pulled: "asyncio.Task[Bill]") -> None:
+        if pulled.cancelled():
+            if self._run.trouble() is None:
+                self._exhausted(asyncio.CancelledError())  # not by us: it has cancelled itself
+            return
+        error = pulled.exception()
+        if isinstance(error, StopAsyncIteration):
+            self._abills = None
+        elif error is not None:
+            self._exhausted(error)
+        else:
+            self._add(pulled.result())
 
-    def _exhausted(self, error: Exception) -> None:
+    def _add(self, bill: "Bill") -> None:
+        self._run.add("insertbill", bill)
+        self._began()
+
+    def _exhausted(self, error: BaseException) -> None:
         self._bills = self._abills = None
         self._error = error
 
@@ -367,7 +375,14 @@ class Outcomes(_Attached):
         body went out are in doubt.
         """
         self._stopped = True
-        await self._end_pulling()
+        if self._pulling is not None and not self._pulling.done():
+            self._pulling.cancel()
+            await asyncio.wait([self._pulling])
+        if self._has_pulled():
+            assert self._pulling is not None
+            self._run.add("insertbill", self._pulling.result())
+            self._under_way += 1
+        self._pulling = None
         self._bills = self._abills = self._error = None
         outcomes = [*self._ready, *self._run.close()]
         self._ready.clear()
@@ -375,8 +390,14 @@ class Outcomes(_Attached):
         self._woken()
         return outcomes
 
+    def _has_pulled(self) -> bool:
+        """Whether there is a bill that was pulled and not taken."""
+        pulled = self._pulling
+        done = pulled is not None and pulled.done() and not pulled.cancelled()
+        return done and pulled.exception() is None  # type: ignore[union-attr]
+
     def __del__(self) -> None:
-        _warn_of_unseen(len(self._ready))
+        _warn_of_unseen(len(self._ready) + self._has_pulled())
 
     async def __aenter__(self) -> "Self":
         return self
