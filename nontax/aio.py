@@ -14,7 +14,7 @@ from nontax.errors import NotSentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
     from types import TracebackType
     from typing import Any, Self
 
@@ -149,6 +149,15 @@ class Calls(_Attached):
         finally:
             # There may be a ticket in the one, and an error that holds this frame in the other.
             del payload, call
+
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return not self._calls and not self._waiting
+
+    def has_ended(self) -> bool:
+        """Whether its loop is closed."""
+        loop = self._loop()
+        return loop is None or loop.is_closed()
 
     def _begin(self, interface: str, payload: object, call: _Call) -> None:
         try:
@@ -424,8 +433,21 @@ class Loops:
         loop = asyncio.get_running_loop()
         calls = self._calls.get(loop)
         if calls is None:
+            # What was under way in a loop when it was closed would stay as long as the client.
+            self._forget(Calls.has_ended)
             calls = self._calls[loop] = Calls(self._client, loop)
         try:
             return await calls.call(interface, payload)
         finally:
             del payload
+
+    def close_idle(self) -> None:
+        """Close the connections of loops in which no call is under way. For any thread."""
+        self._forget(Calls.is_idle)
+
+    def _forget(self, such: "Callable[[Calls], bool]") -> None:
+        for reference in self._calls.keyrefs():  # a copy: other threads have loops, too
+            loop = reference()
+            calls = None if loop is None else self._calls.get(loop)
+            if loop is not None and calls is not None and such(calls):
+                self._calls.pop(loop, None)

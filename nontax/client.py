@@ -543,6 +543,8 @@ class Client:
     def close(self) -> None:
         """Close the connections that are idle now. The client stays usable."""
         self._core.close()
+        if self._loops is not None:
+            self._loops.close_idle()
 
     def __enter__(self) -> "Client":
         return self
