@@ -12,8 +12,8 @@
 
 enum {
     LEARN_MS = 1000,    /* how long a call waits to learn whether it can share a connection */
-    LONG_AWAY_MS = 500, /* between two steps */
-    GRACE_MS = 500      /* after that */
+    LATE_MS = 20,  /* nobody looked when a call's time was over, but only so much later: */
+    GRACE_MS = 500 /* then so long is given to read the answers that are there */
 };
 
 struct nontax_lane {
@@ -304,6 +304,7 @@ static void begin(nontax_lane *lane, nontax_call *call)
     }
     if (!lane->running.first) {
         lane->last_step = nx_now_ms(); /* nobody was away: there was nothing to do */
+        lane->next_deadline = NX_NEVER;
     }
     nx_call_clear_result(call);
     call->result.attempts++;
@@ -473,7 +474,7 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     }
     bool happened = false;
     int64_t now = nx_now_ms();
-    if (now - lane->last_step > LONG_AWAY_MS) {
+    if (lane->last_step < lane->next_deadline && now - lane->next_deadline > LATE_MS) {
         lane->grace_until = now + GRACE_MS;
     }
     int64_t due = earliest_due(lane);
