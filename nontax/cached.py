@@ -118,6 +118,10 @@ class Cached(_Generic["T"]):
             # A traceback that shows local variables must not show a credential.
             del stale
 
+    def current(self) -> "T | None":
+        """Return the value if `get` would fetch nothing, or None; never waits."""
+        return self._value if self._is_good(None) else None
+
     def _refresh(
         self,
         fetch: "Callable[[T | None, float], tuple[T, float]]",

@@ -398,9 +398,12 @@ class Client:
 
     async def aget_ticket(self) -> Ticket:
         """`get_ticket` in an event loop, by way of its executor where it must be fetched."""
-        import asyncio
+        ticket = self._ticket.current()
+        if ticket is None:
+            import asyncio
 
-        return await asyncio.get_running_loop().run_in_executor(None, self.get_ticket)
+            ticket = await asyncio.get_running_loop().run_in_executor(None, self.get_ticket)
+        return ticket
 
     def get_bill_auth_url(
         self,
