@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 # Of single calls in one loop; more wait for their turn.
 CALLS_AT_ONCE = 100
-# What was only read can be read again, and is not told in a note.
-READS = ("getpdf", "getauthdata", "rid/get", "quota/get")
 # Where there is no descriptor (all systems but Linux), a loop looks so often while calls are under
 # way.
 LOOK_EVERY = 0.01
@@ -219,7 +217,7 @@ def _tell(cancelled: asyncio.CancelledError, told: "Told | None", interface: str
     else:
         _, _, fields, error, _, _ = told
         if error is None:
-            if interface not in READS:
+            if not _core.reads(interface):  # what was only read can be read again
                 cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
             return
     error.__context__ = cancelled.__context__

@@ -11,9 +11,9 @@
 #include "retry.h"
 
 enum {
-    LEARN_MS = 1000,    /* how long a call waits to learn whether it can share a connection */
-    LATE_MS = 20,  /* nobody looked when a call's time was over, but only so much later: */
-    GRACE_MS = 500 /* then so long is given to read the answers that are there */
+    LEARN_MS = 1000, /* how long a call waits to learn whether it can share a connection */
+    LATE_MS = 20,    /* nobody looked when a call's time was over, but only so much later: */
+    GRACE_MS = 500   /* then so long is given to read the answers that are there */
 };
 
 struct nontax_lane {

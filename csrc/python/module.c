@@ -47,9 +47,19 @@ static PyObject *libraries(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(igno
     return Py_BuildValue("szs", curl->version, curl->ssl_version, cJSON_Version());
 }
 
+PyDoc_STRVAR(reads_doc, "reads(interface, /)\n--\n\n"
+                        "Whether an interface changes nothing, so that it may be asked again.");
+
+static PyObject *reads(PyObject *Py_UNUSED(module), PyObject *name)
+{
+    const nontax_interface *interface = client_find_interface(name);
+    return interface ? PyBool_FromLong(nontax_interface_reads(interface)) : NULL;
+}
+
 static PyMethodDef methods[] = {
     {"errcode", errcode, METH_O, errcode_doc},
     {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
+    {"reads", reads, METH_O, reads_doc},
     {"libraries", libraries, METH_NOARGS, libraries_doc},
     {NULL, NULL, 0, NULL},
 };
