@@ -595,7 +595,7 @@ static void wait_for(nontax_lane *lane, nontax_call *call, const nontax_hooks *h
             return;
         }
         if (interrupted) {
-            nx_lane_drain(lane);
+            nx_lane_drain(lane, call);
             if (nontax_lane_take(lane) != call) {
                 nontax_lane_cancel(lane, call);
             }

@@ -47,7 +47,7 @@ static int rewind_body(void *context, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
-static bool was_sent(const nx_transfer *transfer)
+bool nx_transfer_was_sent(const nx_transfer *transfer)
 {
     return transfer->body_sent > 0 || transfer->begun;
 }
@@ -74,7 +74,8 @@ static int before_request(void *context, char *remote, char *local, int remote_p
 {
     nx_transfer *transfer = context;
     (void)remote, (void)local, (void)remote_port;
-    if ((was_sent(transfer) || transfer->rewound) && !transfer->may_begin_again) {
+    bool begins_again = nx_transfer_was_sent(transfer) || transfer->rewound;
+    if (begins_again && !transfer->may_begin_again) {
         return CURL_PREREQFUNC_ABORT;
     }
     if (transfer->port) { /* it begins again, on another connection */
@@ -370,7 +371,7 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
 {
     nx_text_mask(transfer->error, secrets);
     const char *detail = *transfer->error ? transfer->error : curl_easy_strerror(code);
-    bool sent = was_sent(transfer);
+    bool sent = nx_transfer_was_sent(transfer);
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
     result->cause = NONTAX_CAUSE_CONNECTION;
     result->timed_out = code == CURLE_OPERATION_TIMEDOUT;
@@ -417,14 +418,14 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
     }
     const char *body = transfer->reply.data ? transfer->reply.data : "";
     nx_reply_read(interface, body, transfer->reply.size, http_status, secrets, result, fields);
-    if (result->cause == NONTAX_CAUSE_REPLY && !was_sent(transfer)) {
+    if (result->cause == NONTAX_CAUSE_REPLY && !nx_transfer_was_sent(transfer)) {
         result->outcome = NONTAX_NOT_SENT; /* something on the way has answered to the head alone */
     }
 }
 
 void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *result)
 {
-    bool sent = was_sent(transfer);
+    bool sent = nx_transfer_was_sent(transfer);
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
     result->timed_out = timed_out;
     result->http_status = status_of(transfer);

@@ -49,6 +49,9 @@ void nx_transfer_free(nx_transfer *transfer);
 nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
                                   const nx_request *request);
 
+/* Whether any of it may have gone out. */
+bool nx_transfer_was_sent(const nx_transfer *transfer);
+
 /* To be called for every transfer that was prepared, while it is still on its multi handle. */
 void nx_transfer_leave_connection(nx_transfer *transfer);
 

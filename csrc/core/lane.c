@@ -502,16 +502,27 @@ nontax_call *nontax_lane_take(nontax_lane *lane)
     return call;
 }
 
-void nx_lane_drain(nontax_lane *lane)
+bool nx_lane_has_sent(const nontax_call *call)
+{
+    return call->state == NX_CALL_RUNNING && nx_transfer_was_sent(call->transfer);
+}
+
+void nx_lane_drain(nontax_lane *lane, const nontax_call *call)
 {
     /* TLS may need several steps for one answer, but an endless one must not hold us. */
-    for (int steps = 0; steps < 16 && nontax_lane_step(lane, 0) == NONTAX_STEP_BUSY; steps++) {
+    nontax_step step = NONTAX_STEP_BUSY;
+    for (int i = 0; i < 16 && nx_lane_has_sent(call) && step == NONTAX_STEP_BUSY; i++) {
+        step = nontax_lane_step(lane, 0);
     }
 }
 
 nontax_call *nx_lane_any(const nontax_lane *lane)
 {
-    return lane->running.first ? lane->running.first : lane->pausing.first;
+    nontax_call *call = lane->running.first;
+    while (call && nx_lane_has_sent(call)) {
+        call = call->next;
+    }
+    return lane->pausing.first ? lane->pausing.first : call ? call : lane->running.first;
 }
 
 void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)

@@ -16,11 +16,15 @@ bool nx_lane_is_usable(const nontax_lane *lane);
 void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
 int64_t nx_lane_quota_until(const nontax_lane *lane);
 
-/* Any call that is under way or pausing, or NULL. */
+/* Any call that is under way or pausing, or NULL. Those of which nothing is under way come first.
+ */
 nontax_call *nx_lane_any(const nontax_lane *lane);
 
-/* Reads the answers that are here already: before calls are ended, they count. */
-void nx_lane_drain(nontax_lane *lane);
+/* Whether anything of the call, which is on a lane, may have gone out and is not answered. */
+bool nx_lane_has_sent(const nontax_call *call);
+
+/* Before the call is ended: reads its answer, if that is here already. Sends nothing of it. */
+void nx_lane_drain(nontax_lane *lane, const nontax_call *call);
 
 /* The link of the pool's list of idle lanes. */
 nontax_lane **nx_lane_link(nontax_lane *lane);

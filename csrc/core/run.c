@@ -213,12 +213,17 @@ nontax_call *nontax_run_take(nontax_run *run)
 void nontax_run_end(nontax_run *run)
 {
     nontax_call *call;
-    nx_lane_drain(run->lane);
     collect(run);
     nontax_run_no_token(run);
+    /* Nothing more is sent: what has not gone out ends before answers to the others are read. */
     while ((call = nx_lane_any(run->lane))) {
-        nontax_lane_cancel(run->lane, call);
-        nx_list_append(&run->finished, call);
+        nx_lane_drain(run->lane, call);
+        if (call->state == NX_CALL_RUNNING || call->state == NX_CALL_PAUSING) {
+            nontax_lane_cancel(run->lane, call);
+            nx_list_append(&run->finished, call);
+        }
+        collect(run);
+        nontax_run_no_token(run);
     }
 }
 
@@ -227,7 +232,7 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
     if (!nx_lane_is_ours(run->lane)) {
         return;
     }
-    nx_lane_drain(run->lane); /* an answer that is here already counts */
+    nx_lane_drain(run->lane, call); /* an answer that is here already counts */
     collect(run);
     switch (call->state) {
     case NX_CALL_NEEDS_TOKEN:
