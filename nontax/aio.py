@@ -220,8 +220,8 @@ def _tell(cancelled: asyncio.CancelledError, told: "Told | None", interface: str
             if not _core.reads(interface):  # what was only read can be read again
                 cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
             return
-    error.__context__ = cancelled.__context__
-    cancelled.__context__ = error
+    # On its way through an `except` block, Python puts another context there.
+    cancelled.__context__ = cancelled.__cause__ = error
 
 
 def _warn_of_unseen(count: int) -> None:
