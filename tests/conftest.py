@@ -1,10 +1,12 @@
 """What many tests need: a sandbox and a client for it, over plain HTTP and over TLS."""
 
+import logging
 import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from loops import FACTORIES, Complaints, Strict
 
 import nontax
 from nontax.sandbox import Sandbox
@@ -76,3 +78,13 @@ def any_client(any_sandbox: Sandbox, certificates: Certificates) -> Iterator[non
         ca_file=certificates.ca_file,
     ) as client:
         yield client
+
+
+@pytest.fixture(params=FACTORIES)
+def run(request: pytest.FixtureRequest) -> Iterator[Strict]:
+    """Runs a coroutine in asyncio's own loop, then in uvloop's. Nothing may be logged meanwhile."""
+    complaints = Complaints()
+    logging.getLogger("asyncio").addHandler(complaints)
+    yield Strict(FACTORIES[request.param])
+    logging.getLogger("asyncio").removeHandler(complaints)
+    assert complaints.lines == []
