@@ -155,6 +155,21 @@ def test_a_stream_that_is_never_answered(certificates: Certificates) -> None:
     assert all(getattr(outcome.error, "timed_out", False) for outcome in late)
 
 
+def test_a_first_stream_that_is_never_answered(certificates: Certificates) -> None:
+    """Those that wait to learn from it what the connection carries go elsewhere in good time."""
+
+    def swallow_first(conversation: Conversation, stream: int) -> None:
+        if conversation.server.begun == 1:
+            conversation.take(stream)
+        else:
+            take_and_answer(conversation, stream)
+
+    with Http2Server(certificates, swallow_first) as server:
+        outcomes = run(server, 8, timeout=4)
+        assert server.connections > 1
+    assert sorted(outcome.outcome for outcome in outcomes) == ["in_doubt"] + ["inserted"] * 7
+
+
 def test_answers_out_of_order_reach_their_own_bills(certificates: Certificates) -> None:
     waiting: list[int] = []
 

@@ -52,13 +52,13 @@ bool nx_transfer_was_sent(const nx_transfer *transfer)
     return transfer->body_sent > 0 || transfer->begun;
 }
 
-void nx_transfer_leave_connection(nx_transfer *transfer)
+bool nx_transfer_leave_connection(nx_transfer *transfer)
 {
     long version = 0;
     curl_socket_t socket = CURL_SOCKET_BAD;
     nx_protocol protocol = NX_UNKNOWN_YET;
     if (!transfer->port) {
-        return;
+        return false;
     }
     if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK &&
         curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK && version) {
@@ -66,6 +66,7 @@ void nx_transfer_leave_connection(nx_transfer *transfer)
     }
     nx_connection_leave(transfer->connections, transfer->port, socket, protocol);
     transfer->port = 0;
+    return true;
 }
 
 /* Called when a connection is there and a request is about to begin on it: the second guard

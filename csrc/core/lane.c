@@ -331,8 +331,10 @@ static void wake_waiting(nontax_lane *lane)
 static void stop_running(nontax_lane *lane, nontax_call *call)
 {
     nx_list_remove(&lane->running, call);
-    nx_transfer_leave_connection(call->transfer);
-    wake_waiting(lane);
+    /* One that was only turned away must not wake the others: they would wake it in turn. */
+    if (nx_transfer_leave_connection(call->transfer)) {
+        wake_waiting(lane);
+    }
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
 }
