@@ -269,6 +269,12 @@ static void forget_url(nx_transfer *transfer)
     (void)curl_easy_setopt(transfer->easy, CURLOPT_URL, NULL);
 }
 
+/* There may be a credential in it, and the next call on this transfer may be hours away. */
+static void forget_reply(nx_transfer *transfer)
+{
+    nx_buffer_clear(&transfer->reply, KEEP_BUFFER);
+}
+
 /* A transfer serves calls of all interfaces in turn. */
 static CURLcode set_form(nx_transfer *transfer, const nontax_client *client, nx_form form)
 {
@@ -301,7 +307,6 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
-    nx_buffer_clear(&transfer->reply, KEEP_BUFFER);
     size_t size = transfer->body ? transfer->body->size : 0;
     if (build_url(&transfer->url, request) != NONTAX_OK ||
         set_form(transfer, client, form) != CURLE_OK ||
@@ -415,10 +420,12 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
     if (code != CURLE_OK) {
         result->http_status = http_status;
         read_failure(transfer, code, secrets, result);
+        forget_reply(transfer);
         return;
     }
     const char *body = transfer->reply.data ? transfer->reply.data : "";
     nx_reply_read(interface, body, transfer->reply.size, http_status, secrets, result, fields);
+    forget_reply(transfer);
     if (result->cause == NONTAX_CAUSE_REPLY && !nx_transfer_was_sent(transfer)) {
         result->outcome = NONTAX_NOT_SENT; /* something on the way has answered to the head alone */
     }
@@ -443,4 +450,5 @@ void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *r
                      "");
     }
     forget_url(transfer);
+    forget_reply(transfer);
 }

@@ -574,6 +574,41 @@ static void test_reply_sizes(void **state)
 }
 
 /* WeChat has said that it did not take it: so it may, and does, arrive again. */
+static void test_a_credential_in_a_reply_is_wiped(void **state)
+{
+    (void)state;
+    /* Complete, and broken off in the middle. */
+    static const server_step steps[] = {
+        {.body = "{\"access_token\":\"91_Fresh-token.value\",\"expires_in\":7200}"},
+        {.move = CLOSE_IN_REPLY,
+         .body = "{\"access_token\":\"91_Fresh-token.value\",\"expires_in\":7200,"
+                 "\"padding\":\"........................................................\"}"},
+    };
+    server *server = server_start(steps, COUNT(steps));
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_lane *lane = new_lane(client, 1);
+    for (size_t i = 0; i < COUNT(steps); i++) {
+        nontax_call *call =
+            call_with(client, "token",
+                      "{'grant_type':'client_credential','appid':'wx1','secret':'appsecret'}");
+        add(lane, call);
+        /* The lane keeps it for its next call. */
+        const nx_transfer *transfer = call->transfer;
+        assert_ptr_equal(take(lane), call);
+        assert_int_equal(nontax_call_result(call)->outcome,
+                         i == 0 ? NONTAX_INSERTED : NONTAX_IN_DOUBT);
+        assert_non_null(transfer->reply.data);
+        assert_int_equal(transfer->reply.size, 0);
+        for (size_t at = 0; at < strlen("{\"access_token\":\"91_Fresh-token.value\""); at++) {
+            assert_int_equal(transfer->reply.data[at], '\0');
+        }
+        nontax_call_free(call);
+    }
+    nontax_lane_free(lane);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
 static void test_busy_is_repeated(void **state)
 {
     (void)state;
@@ -1409,6 +1444,7 @@ int main(void)
         TEST(test_answers_that_are_final),
         TEST(test_answers_that_are_not_wechats),
         TEST(test_reply_sizes),
+        TEST(test_a_credential_in_a_reply_is_wiped),
         TEST(test_busy_is_repeated),
         TEST(test_doubt_after_busy),
         TEST(test_deadline_while_waiting_for_the_answer),
