@@ -5,6 +5,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from bills import bill
@@ -240,6 +241,139 @@ def test_going_on_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) ->
     interrupter.join()
     assert [outcome.outcome for outcome in run] == ["inserted"] * 3
     assert len(sandbox.requests) == 3
+
+
+class Interrupting(dict[str, object]):
+    """A bill in whose conversion Ctrl-C is pressed, so many times."""
+
+    times = 1
+
+    def items(self) -> Any:
+        if self.times:
+            self.times -= 1
+            signal.raise_signal(signal.SIGINT)
+        return super().items()
+
+
+def three_with_an_interrupt() -> list[dict[str, object]]:
+    one, two, three = bills(3)
+    return [one, Interrupting(two), three]
+
+
+def test_ctrl_c_while_a_bill_is_converted(sandbox: Sandbox, client: nontax.Client) -> None:
+    outcomes: list[Outcome] = []
+    sent = three_with_an_interrupt()
+    run = client.insert_bills(sent, concurrency=1)
+    with pytest.raises(KeyboardInterrupt):
+        collect(run, outcomes)
+    collect(run, outcomes)
+    assert [outcome.bill for outcome in outcomes] == sent
+    assert {outcome.outcome for outcome in outcomes} == {"inserted"}
+    assert len(sandbox.requests) == 3
+
+
+def test_close_after_ctrl_c_while_a_bill_is_converted(
+    sandbox: Sandbox, client: nontax.Client
+) -> None:
+    run = client.insert_bills(three_with_an_interrupt(), concurrency=1)
+    next(run)
+    with pytest.raises(KeyboardInterrupt):
+        next(run)
+    (rest,) = run.close()
+    assert (rest.index, rest.outcome) == (1, "not_sent")
+    assert "ended before it was sent" in str(rest.error)
+    assert len(sandbox.requests) == 1
+
+
+def test_trouble_after_ctrl_c_while_a_bill_is_converted(sandbox: Sandbox) -> None:
+    """The bill that was in hand has its outcome before the trouble is raised."""
+
+    def no_token(_stale: str | None) -> str:
+        raise OSError
+
+    client = nontax.Client(token_source=no_token, base_url=sandbox.base_url)
+    outcomes: list[Outcome] = []
+    run = client.insert_bills(three_with_an_interrupt(), concurrency=2)
+    with pytest.raises(KeyboardInterrupt):
+        collect(run, outcomes)
+    with pytest.raises(nontax.NotSentError):
+        collect(run, outcomes)
+    assert [(one.index, one.outcome) for one in outcomes] == [(0, "not_sent"), (1, "not_sent")]
+    assert run.close() == []
+
+
+def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Client) -> None:
+    """By a signal handler, a finalizer or another thread, while an outcome is being made."""
+    refused: list[ValueError] = []
+
+    def make(*values: Any) -> Any:
+        for enter in (run.close, run.poll, run.__next__, lambda: run.cancel(0)):
+            with pytest.raises(ValueError, match="in use") as caught:
+                enter()
+            refused.append(caught.value)
+        return values
+
+    run: _core.Run[Any] = _core.Run(
+        client=client._core,
+        make_outcome=make,
+        bills=None,
+        concurrency=4,
+        rate=0.0,
+        quota_pause=0.0,
+        bulk=False,
+    )
+    indices = [run.add("insertbill", bill()) for _ in range(3)]
+    assert run.cancel(indices[1]) is not None
+    assert sorted(told[0] for told in run.close()) == [indices[0], indices[2]]
+    assert len(refused) == 3 * 4
+
+
+def test_a_cancelled_call_keeps_its_outcome_until_it_is_told(
+    sandbox: Sandbox, client: nontax.Client
+) -> None:
+    def make(*values: Any) -> Any:
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        return values
+
+    interrupted: list[bool] = []
+    run: _core.Run[Any] = _core.Run(
+        client=client._core,
+        make_outcome=make,
+        bills=None,
+        concurrency=4,
+        rate=0.0,
+        quota_pause=0.0,
+        bulk=False,
+    )
+    index = run.add("insertbill", bill())
+    with pytest.raises(KeyboardInterrupt):
+        run.cancel(index)
+    assert [told[0] for told in run.poll()] == [index]
+    assert run.poll() == []
+
+
+def test_a_token_source_that_forks(sandbox: Sandbox) -> None:
+    """The child knows nothing of the bills: it must not say that they were not sent."""
+    children: list[int] = []
+
+    def source(_stale: str | None) -> str:
+        children.append(os.fork())
+        return sandbox.access_token
+
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    run = client.insert_bills(bills(2), concurrency=2)
+    refused = False
+    try:
+        outcomes = list(run)
+    except RuntimeError:
+        refused = True
+    finally:
+        if children[0] == 0:
+            os._exit(0 if refused else 1)
+    assert os.waitpid(children[0], 0)[1] == 0
+    assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 2
 
 
 def test_a_dropped_run_says_what_is_lost(sandbox: Sandbox, client: nontax.Client) -> None:

@@ -177,6 +177,11 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
     return NONTAX_OK;
 }
 
+void nontax_call_cancel(nontax_call *call)
+{
+    nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "it was ended before it was sent");
+}
+
 void nontax_call_give_up(nontax_call *call)
 {
     call->gave_up = true;

@@ -270,6 +270,9 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
 void nontax_call_give_up(nontax_call *call);
 bool nontax_call_gave_up(const nontax_call *call);
 
+/* Ends a call that was on no lane yet: it is not sent. */
+void nontax_call_cancel(nontax_call *call);
+
 /* A pointer of the caller's, kept with the call. */
 void nontax_call_set_owner(nontax_call *call, void *owner);
 void *nontax_call_owner(const nontax_call *call);
@@ -370,6 +373,8 @@ void nontax_run_end(nontax_run *run);
 
 /* Ends one call with the outcome that is known by now, and takes it out. */
 void nontax_run_cancel(nontax_run *run, nontax_call *call);
+/* A call that has come out of the run finished is among its finished ones again. */
+void nontax_run_put_back(nontax_run *run, nontax_call *call);
 
 /* Like nontax_lane_descriptor(): readable when nontax_run_step() has something to do. */
 int nontax_run_descriptor(nontax_run *run);

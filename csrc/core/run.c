@@ -252,6 +252,12 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
     run->inside--;
 }
 
+void nontax_run_put_back(nontax_run *run, nontax_call *call)
+{
+    run->inside++;
+    nx_list_append(&run->finished, call);
+}
+
 int nontax_run_descriptor(nontax_run *run)
 {
     return nontax_lane_descriptor(run->lane);

@@ -26,6 +26,7 @@ typedef struct run_object {
     nontax_run *run;
     PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
     PyObject *bills;          /* an iterator; NULL: exhausted */
+    PyObject *held;           /* a bill that was taken, and whose beginning was interrupted */
     PyObject *iterator_error; /* what the iterator raised; given out last */
     PyObject *stop_error;     /* trouble that every bill would meet; given out last, before that */
     PyObject *source_error;   /* why there was no token, the last time */
@@ -67,21 +68,31 @@ static void forget_entry(run_object *self, entry *entry)
     PyMem_Free(entry);
 }
 
+static bool is_ours(run_object *self)
+{
+    bool ours = nontax_run_is_ours(self->run);
+    if (!ours) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "this run was begun before a fork, and its parent process goes on with it");
+    }
+    return ours;
+}
+
+/* Whoever is inside must set `busy` if code of Python's may run there: a signal handler, a
+ * finalizer or another thread could come in a second time. */
 static bool reserve(run_object *self)
 {
     if (self->busy) {
         PyErr_SetString(PyExc_ValueError, "this run is in use by another thread");
-    } else if (!nontax_run_is_ours(self->run)) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "this run was begun before a fork, and its parent process goes on with it");
-    } else {
-        return true;
+        return false;
     }
-    return false;
+    return is_ours(self);
 }
 
-/* Converts the payload and puts the call into the run. */
-static int add_call(run_object *self, PyObject *payload, const nontax_interface *interface)
+/* Converts the payload and puts the call into the run; or, without `begin`, the payload alone, as
+ * one that was not sent. */
+static int add_call(run_object *self, PyObject *payload, const nontax_interface *interface,
+                    bool begin)
 {
     entry *entry = PyMem_Calloc(1, sizeof *entry);
     if (!entry) {
@@ -93,10 +104,13 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
     if (!call) {
         PyErr_NoMemory();
     }
-    if (!call || client_set_payload(call, payload) < 0) {
+    if (!call || (begin && client_set_payload(call, payload) < 0)) {
         nontax_call_free(call);
         PyMem_Free(entry);
         return -1;
+    }
+    if (!begin) {
+        nontax_call_cancel(call);
     }
     if (nontax_run_add(self->run, call) != NONTAX_OK) {
         nontax_call_free(call);
@@ -110,6 +124,16 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
         self->entries->previous = entry;
     }
     self->entries = entry;
+    return 0;
+}
+
+/* Begins the bill that is held. If that fails, it is held on: it has no outcome yet. */
+static int add_held(run_object *self, bool begin)
+{
+    if (add_call(self, self->held, nontax_interface_find("insertbill"), begin) < 0) {
+        return -1;
+    }
+    Py_CLEAR(self->held);
     return 0;
 }
 
@@ -169,6 +193,9 @@ static PyObject *next_outcome(run_object *self)
 static PyObject *gather(run_object *self, bool end)
 {
     if (!self->gathered && !(self->gathered = PyList_New(0))) {
+        return NULL;
+    }
+    if (end && self->held && add_held(self, false) < 0) {
         return NULL;
     }
     for (;;) {
@@ -233,6 +260,14 @@ static int ask_for_token(run_object *self)
         return 0;
     }
     PyObject *answer = client_ask_source(self->client, stale, SOURCE_MS);
+    if (!nontax_run_is_ours(self->run)) {
+        /* The source has forked: what becomes of the bills, the parent will know. */
+        if (answer) {
+            Py_DECREF(answer);
+            (void)is_ours(self);
+        }
+        return -1;
+    }
     if (!answer) {
         return refuse_token(self);
     }
@@ -278,8 +313,10 @@ static int turn(run_object *self, int64_t wait_ms)
  * could lose it. */
 static int pull(run_object *self)
 {
-    PyObject *bill = PyIter_Next(self->bills);
-    if (!bill) {
+    if (!self->held) {
+        self->held = PyIter_Next(self->bills);
+    }
+    if (!self->held) {
         bool fatal = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception);
         if (fatal) {
             return -1;
@@ -290,9 +327,7 @@ static int pull(run_object *self)
         Py_CLEAR(self->bills);
         return 0;
     }
-    int failed = add_call(self, bill, nontax_interface_find("insertbill"));
-    Py_DECREF(bill);
-    return failed;
+    return add_held(self, true);
 }
 
 static bool may_pull(run_object *self)
@@ -346,7 +381,13 @@ static PyObject *next_in_order(run_object *self)
             return NULL;
         }
         if (!self->entries && !may_pull(self)) {
-            return last_word(self);
+            if (!self->held) {
+                return last_word(self);
+            }
+            if (add_held(self, false) < 0) {
+                return NULL;
+            }
+            continue;
         }
         int64_t wait = may_pull(self) ? nontax_run_wants_in(self->run) : -1;
         if (turn(self, wait < 0 ? INT64_C(1000) : wait) < 0) {
@@ -380,8 +421,9 @@ static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
     if (!reserve(self)) {
         return NULL;
     }
-    self->stopped = true;
+    self->stopped = self->busy = true;
     PyObject *outcomes = gather(self, true);
+    self->busy = false;
     if (outcomes) {
         Py_CLEAR(self->bills);
         Py_CLEAR(self->stop_error);
@@ -404,7 +446,7 @@ static PyObject *run_add(PyObject *object, PyObject *arguments)
     }
     const nontax_interface *interface = client_find_interface(name);
     self->busy = true; /* a payload can have code of the caller's in it */
-    int failed = interface ? add_call(self, payload, interface) : -1;
+    int failed = interface ? add_call(self, payload, interface, true) : -1;
     self->busy = false;
     return failed ? NULL : PyLong_FromSsize_t(self->pulled - 1);
 }
@@ -538,8 +580,14 @@ static PyObject *run_cancel(PyObject *object, PyObject *argument)
     }
     nontax_call *call = entry->call;
     nontax_run_cancel(self->run, call);
+    self->busy = true;
     PyObject *outcome = outcome_of(self, call);
-    forget_call(self, call);
+    self->busy = false;
+    if (outcome) {
+        forget_call(self, call);
+    } else {
+        nontax_run_put_back(self->run, call);
+    }
     return outcome;
 }
 
@@ -625,6 +673,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->client);
     Py_VISIT(self->make_outcome);
     Py_VISIT(self->bills);
+    Py_VISIT(self->held);
     Py_VISIT(self->iterator_error);
     Py_VISIT(self->stop_error);
     Py_VISIT(self->source_error);
@@ -646,6 +695,7 @@ static int run_clear(PyObject *object)
     Py_CLEAR(self->client);
     Py_CLEAR(self->make_outcome);
     Py_CLEAR(self->bills);
+    Py_CLEAR(self->held);
     Py_CLEAR(self->iterator_error);
     Py_CLEAR(self->stop_error);
     Py_CLEAR(self->source_error);
@@ -658,8 +708,8 @@ static int run_clear(PyObject *object)
 /* A run that is dropped with bills under way says so: their outcomes are lost with it. */
 static void warn_of_dropped(run_object *self)
 {
-    Py_ssize_t count = 0;
     bool ours = self->run && nontax_run_is_ours(self->run);
+    Py_ssize_t count = ours && self->held ? 1 : 0;
     for (const entry *entry = ours ? self->entries : NULL; entry; entry = entry->next) {
         count++;
     }
