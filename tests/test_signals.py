@@ -339,6 +339,38 @@ def test_a_reply_that_is_already_there_counts(
         assert child.finish() == ([], "")
 
 
+def interrupt_the_error(talk: Talk) -> None:
+    """Ctrl-C comes while the exception is being made of what became of the call."""
+    import signal
+
+    import nontax.client
+
+    true, pressed = nontax.client.make_error, []
+
+    def make_error(**told: object) -> Exception:
+        if len(pressed) < 2:
+            pressed.append(True)
+            signal.raise_signal(signal.SIGINT)
+        return true(**told)  # type: ignore[arg-type]
+
+    nontax.client.make_error = make_error
+    talk.insert(talk.client(), talk.setup["bill"])
+
+
+def test_ctrl_c_while_the_error_is_made(server: Server) -> None:
+    settings = {"access_token": TOKEN, "base_url": server.base_url}
+    with (
+        Child(interrupt_the_error, client=settings, bill=bill()) as child,
+        server.accept() as connection,
+    ):
+        connection.read_request()
+        connection.close()
+        raised = child.hear()
+        child.finish()
+    assert raised["type"] == "KeyboardInterrupt"
+    assert raised["context"]["type"] == "InDoubtError"
+
+
 def interrupt_while_handling(talk: Talk) -> None:
     """Insert a bill in the course of handling another exception."""
     client = talk.client()

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { MAX_TRIES = 10 };
+
 /* ---- exceptions -------------------------------------------------------------------------- */
 
 static PyObject *problems_as_list(const nontax_problems *problems)
@@ -190,8 +192,12 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
             add_note(interrupt, result->fields);
         }
     } else {
-        PyObject *error = client_make_error(talk->self, call, NULL, NULL);
-        PyErr_Clear();
+        PyObject *error = NULL;
+        /* Ctrl-C may be pressed again while the error is made, which is code of Python's. */
+        for (int tries = 0; !error && tries < MAX_TRIES; tries++) {
+            error = client_make_error(talk->self, call, NULL, NULL);
+            PyErr_Clear();
+        }
         if (error) {
             PyObject *earlier = PyException_GetContext(interrupt);
             PyException_SetContext(error, earlier); /* both take the reference over */
@@ -218,7 +224,14 @@ static PyObject *conclude(conversation *talk, nontax_call *call)
     } else if (result->outcome == NONTAX_NOT_SENT && result->cause == NONTAX_CAUSE_MEMORY) {
         PyErr_NoMemory();
     } else {
-        raise_object(client_make_error(talk->self, call, talk->source_error, talk->token_problem));
+        PyObject *error =
+            client_make_error(talk->self, call, talk->source_error, talk->token_problem);
+        if (!error && !PyErr_ExceptionMatches(PyExc_Exception)) {
+            talk->interrupt = take_exception();
+            raise_interrupt(talk, call);
+        } else {
+            raise_object(error);
+        }
     }
     return NULL;
 }
