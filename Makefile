@@ -206,6 +206,10 @@ wheel: ## the wheel that needs nothing and the sdist, into dist/, both tried (ne
 matrix: ## the tests of the last commit in several Debians (needs root); writes docs/matrix.md
 	@sh tools/matrix.sh $(SUITES)
 
+.PHONY: free-threaded
+free-threaded: ## the threads' tests on a CPython without the GIL, built from Debian's source
+	@sh tools/free_threaded.sh $(ARGS)
+
 .PHONY: wheel-check
 wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install
 	@$(BIN)/pytest -q -m build
@@ -228,7 +232,7 @@ $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev bench wheel; do \
+	@for name in dev bench wheel free-threaded; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+import sysconfig
 import types
 from importlib.resources import files
 from pathlib import Path
@@ -94,6 +95,14 @@ def test_the_import_starts_nothing() -> None:
     if sys.platform != "linux":
         pytest.skip("looks into /proc")
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has its GIL for good"
+)
+def test_the_import_leaves_the_gil_off() -> None:
+    program = "import sys, nontax; sys.exit(sys._is_gil_enabled())"
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
 
 
 def use_subinterpreters(talk: Talk) -> None:

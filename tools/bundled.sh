@@ -8,11 +8,7 @@ list=$here/bundled.sha256
 mkdir -p "$1"
 top=$(cd "$1" && pwd)
 jobs=$(nproc)
-
-# A mirror drops what is superseded; the snapshot service keeps every day's files for good.
-MIRRORS="${NONTAX_MIRRORS:-http://deb.debian.org/debian
-https://snapshot.debian.org/archive/debian/20261030T000000Z
-http://archive.debian.org/debian}"
+. "$here/fetch.sh"
 
 stamp=$(cat "$list" "$0" | sha256sum)
 [ "$(cat "$top/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
@@ -28,28 +24,13 @@ quietly() {
     }
 }
 
-has_sum() {
-    [ "$(sha256sum "$2" 2>/dev/null | cut -d ' ' -f 1)" = "$1" ]
-}
-
-fetch() {
-    sum=$1
-    file=$top/downloads/${2##*/}
-    for mirror in '' $MIRRORS; do
-        [ -z "$mirror" ] || curl -fsSL --retry 2 -o "$file" "$mirror/$2" || continue
-        has_sum "$sum" "$file" && return 0
-    done
-    echo "cannot be had with its checksum from any mirror: $2" >&2
-    exit 1
-}
-
 unpack() { # NAME: prints the folder of the one archive that begins with it
     mkdir "$top/source/$1"
     tar -xzf "$top"/downloads/"$1"_*.orig.tar.gz -C "$top/source/$1" --strip-components=1
 }
 
 grep -v '^#' "$list" | while read -r sum path; do
-    fetch "$sum" "$path"
+    fetch "$sum" "$path" "$top/downloads"
 done
 
 echo "sysroot glibc 2.31"

@@ -21,14 +21,15 @@ make_debian() {
     rm -f "$2.log"
 }
 
-# in_debian FOLDER COMMAND...: what it mounts and starts is gone when it ends.
+# in_debian FOLDER COMMAND...: what it mounts and starts is gone when it ends. Ctrl-C counts there even
+# if this script was started where it does not (in the background): tests are about it.
 in_debian() {
     unshare --mount --pid --fork --kill-child sh -euc '
         root=$1
         shift
         mount -t proc proc "$root/proc"
         mount --rbind /dev "$root/dev"
-        exec chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
+        exec env --default-signal=INT chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
     ' sh "$@"
 }

@@ -1,0 +1,55 @@
+#!/bin/sh
+# Builds CPython without the GIL from Debian's source package (no Debian has it ready-made), nontax
+# for it, and runs the tests in which threads, forks and signals matter. Not those of leaks: that
+# interpreter frees memory when it suits it, and how much it holds swings by more than they allow.
+# usage: free_threaded.sh [PYTEST ARGUMENT...]   (works in build/free-threaded)
+set -eu
+cd "$(dirname "$0")/.."
+. tools/fetch.sh
+top=$PWD/build/free-threaded
+source=pool/main/p/python3.13/python3.13_3.13.15.orig.tar.xz
+sum=1e66a7945a48390ee4c2a4268a0e4185884059a13c4aab6d148aa208deea4a76
+[ $# -gt 0 ] || set -- tests/test_threads.py tests/test_import.py tests/test_fork.py \
+    tests/test_signals.py tests/test_bulk.py
+
+# Runs a command and shows its output only if it fails.
+quietly() {
+    "$@" >"$top/log" 2>&1 || {
+        tail -n 60 "$top/log" >&2
+        echo "failed: $*" >&2
+        exit 1
+    }
+}
+
+mkdir -p "$top"
+fetch "$sum" "$source" "$top"
+python=$top/python/bin/python3.13t
+[ -x "$python" ] || {
+    echo "build   CPython without the GIL"
+    rm -rf "$top/source"
+    mkdir "$top/source"
+    tar -xJf "$top/${source##*/}" -C "$top/source" --strip-components=1
+    cd "$top/source"
+    quietly ./configure --disable-gil --prefix="$top/python"
+    quietly make -j"$(nproc)"
+    quietly make altinstall
+    cd - >/dev/null
+    rm -rf "$top/source"
+}
+cmp -s requirements/free-threaded.txt "$top/venv/installed" || {
+    echo "venv    build/free-threaded/venv"
+    "$python" -m venv --clear "$top/venv"
+    quietly "$top/venv/bin/pip" install --disable-pip-version-check --require-hashes \
+        -r requirements/free-threaded.txt
+    cp requirements/free-threaded.txt "$top/venv/installed"
+}
+
+echo "build   nontax._core"
+export NONTAX_WERROR=1
+quietly "$top/venv/bin/python" setup.py -q build --build-base "$top" --build-lib "$top/lib"
+unset NONTAX_WERROR
+export PYTHONSAFEPATH=1 PYTHONPATH="$top/lib"
+"$top/venv/bin/python" -W error -c 'import sys, nontax
+assert not sys._is_gil_enabled(), "the import has turned the GIL on"
+print("GIL off in", sys.version.partition("[")[0])'
+exec "$top/venv/bin/python" -m pytest -q -m "not build" -p no:cacheprovider "$@"
