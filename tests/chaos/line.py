@@ -82,10 +82,12 @@ class Line:
 
     def reset(self) -> None:
         linger_for_nothing(self._socket)
-        self._writer.transport.abort()
+        self.drop()
 
     def drop(self) -> None:
-        self._writer.transport.abort()
+        # In Python 3.11.2 (Debian 12) a TLS transport that has gone already cannot be aborted.
+        with contextlib.suppress(AttributeError):
+            self._writer.transport.abort()
 
 
 def linger_for_nothing(sock: socket.socket) -> None:
