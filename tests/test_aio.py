@@ -147,7 +147,7 @@ def test_the_same_failure(
         ca_file=certificates.ca_file,
         retries=0,
     )
-    error = both(run, lambda client: client.insert_bill(bill()), client)
+    both(run, lambda client: client.insert_bill(bill()), client)
 
 
 def test_the_same_problems(client: nontax.Client, run: Strict) -> None:
@@ -203,7 +203,7 @@ SOURCES: dict[str, Any] = {
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_same_trouble_with_a_token(sandbox: Sandbox, run: Strict, kind: str) -> None:
     client = nontax.Client(token_source=SOURCES[kind], base_url=sandbox.base_url)
-    error = both(run, lambda client: client.insert_bill(bill()), client)
+    both(run, lambda client: client.insert_bill(bill()), client)
     assert not sandbox.bills
 
 
