@@ -162,8 +162,11 @@ ctest-valgrind: $(CTEST_C:tests/core/%.c=build/gcc/tests/%)
 # safe-path mode keeps the source tree from coming first in the processes that tests start.
 VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 
-# What does not run the extension is not run again.
-PURE_PYTHON = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*"
+# What does not run the extension is not run again; and where only the driver is another, nor is
+# what passes through it in one way only.
+NOT_AGAIN = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*"
+pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens token_sources \
+	upload readme advice import leaks layers,--ignore-glob="*/test_$(name).py")
 
 # A test may hide the report of a process it started: reports go to files, and any file is a failure.
 # With --capture=sys the last words of pytest's own process are shown too.
@@ -187,7 +190,7 @@ pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed ## another bui
 	@echo "pytest  $*"
 	@rm -f $(REPORT)*
 	@$(VARIANT_ENV) $(BIN)/pytest -q -m "not build" -p no:cacheprovider --durations=5 \
-		--capture=sys $(PURE_PYTHON); status=$$?; for report in $(REPORT)*; do \
+		--capture=sys $(NOT_AGAIN); status=$$?; for report in $(REPORT)*; do \
 			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
 		done; exit $$status
 
