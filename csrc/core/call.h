@@ -38,6 +38,7 @@ struct nontax_call {
     int url;                   /* of the client's base_urls */
     int urls_tried;            /* in this round, before that one */
     int64_t attempt_until;     /* the deadline of this attempt */
+    bool turned_away;          /* by the connection of its last attempt */
     bool fresh;                /* the next attempt wants a new connection */
     int64_t due;               /* of the next attempt */
     bool waits_for_connection; /* until it is known how many calls that carries */

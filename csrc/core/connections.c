@@ -8,7 +8,7 @@
 
 enum { SPARE = 4 }; /* idle ones beside those in use */
 
-static const nx_connection none = {0, CURL_SOCKET_BAD, NX_UNKNOWN_YET, 0};
+static const nx_connection none = {0, CURL_SOCKET_BAD, NX_UNKNOWN_YET, 0, NULL};
 
 nontax_status nx_connections_new(nx_connections *connections, int parallel)
 {
@@ -67,7 +67,7 @@ static bool is_spoilt(const nx_connection *connection)
     return got == 0 || connection->protocol != NX_MULTIPLEXED;
 }
 
-nx_admission nx_connection_enter(nx_connections *connections, long port)
+nx_admission nx_connection_enter(nx_connections *connections, long port, void *user)
 {
     nx_connection *connection = find(connections, port);
     if (!connection) {
@@ -84,7 +84,15 @@ nx_admission nx_connection_enter(nx_connections *connections, long port)
         return NX_SPOILT;
     }
     connection->users++;
+    connection->user = user;
     return NX_MAY_BEGIN;
+}
+
+void *nx_connection_only_user(nx_connections *connections, long port)
+{
+    const nx_connection *connection = find(connections, port);
+    bool alone = connection && connection->users == 1 && connection->protocol != NX_MULTIPLEXED;
+    return alone ? connection->user : NULL;
 }
 
 void nx_connection_leave(nx_connections *connections, long port, curl_socket_t socket,

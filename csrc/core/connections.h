@@ -23,7 +23,8 @@ typedef struct nx_connection {
     long port;            /* its local one: how libcurl names it before a request; 0: none */
     curl_socket_t socket; /* known when an answer has come */
     nx_protocol protocol;
-    int users; /* requests on it */
+    int users;  /* requests on it, */
+    void *user; /* and the one that came last */
 } nx_connection;
 
 typedef struct nx_connections {
@@ -43,7 +44,10 @@ typedef enum nx_admission {
 } nx_admission;
 
 /* A request is about to begin on the connection. NX_MAY_BEGIN: it counts as one of its users. */
-nx_admission nx_connection_enter(nx_connections *connections, long port);
+nx_admission nx_connection_enter(nx_connections *connections, long port, void *user);
+
+/* Who alone is on a connection that is not known to carry more; NULL: nobody, or more. */
+void *nx_connection_only_user(nx_connections *connections, long port);
 
 /* The request has ended there; what was learned of the connection by then. */
 void nx_connection_leave(nx_connections *connections, long port, curl_socket_t socket,

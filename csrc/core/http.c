@@ -69,6 +69,23 @@ bool nx_transfer_leave_connection(nx_transfer *transfer)
     return true;
 }
 
+static long status_of(const nx_transfer *transfer)
+{
+    long status = 0;
+    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+    return code == CURLE_OK ? status : 0;
+}
+
+/* Whether its whole answer is here, although libcurl has not told that it has ended: it tells only
+ * after all that it does in one step, and a connection may serve two requests in one. */
+static bool is_answered(const nx_transfer *transfer)
+{
+    curl_off_t length = -1;
+    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    return code == CURLE_OK && status_of(transfer) >= 200 && length >= 0 &&
+           (curl_off_t)transfer->reply.size == length;
+}
+
 /* Called when a connection is there and a request is about to begin on it: the second guard
  * against a request that begins again after its body went out. */
 static int before_request(void *context, char *remote, char *local, int remote_port, int local_port)
@@ -83,7 +100,11 @@ static int before_request(void *context, char *remote, char *local, int remote_p
         nx_connection_leave(transfer->connections, transfer->port, CURL_SOCKET_BAD, NX_UNKNOWN_YET);
         transfer->port = 0;
     }
-    transfer->admission = nx_connection_enter(transfer->connections, local_port);
+    nx_transfer *previous = nx_connection_only_user(transfer->connections, local_port);
+    if (previous && previous->port == local_port && is_answered(previous)) {
+        (void)nx_transfer_leave_connection(previous);
+    }
+    transfer->admission = nx_connection_enter(transfer->connections, local_port, transfer);
     if (transfer->admission != NX_MAY_BEGIN) {
         return CURL_PREREQFUNC_ABORT;
     }
@@ -401,13 +422,6 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
     } else {
         write_reason(result, "no complete answer came", detail);
     }
-}
-
-static long status_of(const nx_transfer *transfer)
-{
-    long status = 0;
-    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    return code == CURLE_OK ? status : 0;
 }
 
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,

@@ -339,6 +339,33 @@ static void stop_running(nontax_lane *lane, nontax_call *call)
     lane->broken = lane->broken || removed != CURLM_OK;
 }
 
+/* Where the connection could not take the request, that is no attempt of the bill's; another is
+ * made. Whether that is so. */
+static bool begin_elsewhere(nontax_lane *lane, nontax_call *call, nx_admission admission)
+{
+    bool first = !call->turned_away, was_fresh = call->fresh;
+    call->turned_away = admission != NX_MAY_BEGIN && !was_fresh;
+    call->fresh = false;
+    if (!call->turned_away) {
+        return false;
+    }
+    call->result.attempts--;
+    if (first && admission != NX_SPOILT) {
+        /* The request that was on it may have ended in this very step, and come to our notice only
+         * after this one. */
+        pause_call(lane, call, 0);
+    } else if (admission == NX_NOT_YET) {
+        /* If nothing is learned for a while, it gets a connection of its own. */
+        int64_t until = nx_now_ms() + LEARN_MS;
+        call->fresh = call->waits_for_connection = true;
+        pause_call(lane, call, until < call->deadline ? until : call->deadline);
+    } else {
+        call->fresh = true;
+        begin(lane, call);
+    }
+    return true;
+}
+
 static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
 {
     stop_running(lane, call);
@@ -348,19 +375,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     call->result.fields = call->fields;
     nx_admission admission = call->transfer->admission;
     detach_transfer(lane, call);
-    /* A connection that could not take it is no attempt of the bill's. */
-    bool elsewhere = (admission == NX_SPOILT || admission == NX_TAKEN) && !call->fresh;
-    call->fresh = elsewhere;
-    if (elsewhere) {
-        call->result.attempts--;
-        begin(lane, call);
-    } else if (admission == NX_NOT_YET) {
-        /* If nothing is learned for a while, it gets a connection of its own. */
-        int64_t until = nx_now_ms() + LEARN_MS;
-        call->result.attempts--;
-        call->fresh = call->waits_for_connection = true;
-        pause_call(lane, call, until < call->deadline ? until : call->deadline);
-    } else {
+    if (!begin_elsewhere(lane, call, admission)) {
         settle(lane, call);
     }
 }

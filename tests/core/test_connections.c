@@ -15,7 +15,7 @@ static nx_connections make(int parallel)
 
 static void enter(nx_connections *connections, long port, nx_admission expected)
 {
-    assert_int_equal(nx_connection_enter(connections, port), expected);
+    assert_int_equal(nx_connection_enter(connections, port, &connections->count), expected);
 }
 
 static void test_one_at_a_time(void **state)
@@ -24,7 +24,9 @@ static void test_one_at_a_time(void **state)
     nx_connections connections = make(2);
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_null(nx_connection_only_user(&connections, 1001));
     enter(&connections, 1001, NX_MAY_BEGIN);
+    assert_ptr_equal(nx_connection_only_user(&connections, 1001), &connections.count);
     enter(&connections, 1001, NX_NOT_YET);
     enter(&connections, 1002, NX_MAY_BEGIN);
     nx_connection_leave(&connections, 1001, pair[0], NX_ONE_AT_A_TIME);
@@ -49,6 +51,7 @@ static void test_many_at_once(void **state)
     assert_int_equal(write(pair[1], "x", 1), 1); /* frames may always be waiting */
     for (int i = 0; i < 200; i++) {
         enter(&connections, 1001, NX_MAY_BEGIN);
+        assert_null(nx_connection_only_user(&connections, 1001));
     }
     for (int i = 0; i < 200; i++) {
         nx_connection_leave(&connections, 1001, pair[0], NX_MULTIPLEXED);
