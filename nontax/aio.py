@@ -45,17 +45,19 @@ class _Attached:
         self._descriptor = run.fileno()
         # Weak: the loop must be able to end while a client remembers its run.
         self._loop = weakref.ref(loop)
-        self._under_way = 0
+        # What the run has told and nobody has taken: always the same list.
+        self._told: list[Any] = run.poll()
         self._turn_is_due = False
+        self._reading = False
         self._looking = False
 
     def _began(self) -> None:
         """One more call is under way."""
         loop = self._loop()
         assert loop is not None
-        self._under_way += 1
-        if self._under_way == 1 and self._descriptor >= 0:
+        if self._descriptor >= 0 and not self._reading:
             loop.add_reader(self._descriptor, self._turn)
+            self._reading = True
         elif self._descriptor < 0 and not self._looking:
             self._looking = True
             loop.call_later(LOOK_EVERY, self._look, loop)
@@ -67,38 +69,55 @@ class _Attached:
             self._turn_is_due = True
             loop.call_soon(self._turn)
 
-    def _ended(self, count: int) -> None:
-        self._under_way -= count
+    def _ended(self) -> None:
         loop = self._loop()
-        idle = self._under_way == 0 and self._descriptor >= 0
+        idle = self._reading and self._run.under_way() == 0
         if idle and loop is not None and not loop.is_closed():
             # An idle run is not held by the loop, and ends with its client.
             loop.remove_reader(self._descriptor)
+            self._reading = False
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = self._under_way > 0
+        self._looking = self._run.under_way() > 0
         if self._looking:
             loop.call_later(LOOK_EVERY, self._look, loop)
             self._turn()
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        outcomes = self._run.poll()
-        if self._run.wants_token():
-            loop = self._loop()
-            assert loop is not None
+        loop = self._loop()
+        assert loop is not None
+        try:
+            self._told = self._run.poll()
+            if self._run.wants_token():
+                self._ask_for_token(loop)
+            if self._told:
+                self._ended()
+                self._deliver()
+        except BaseException:
+            # Ctrl-C came in between: what was left undone is done in another turn.
+            self._turn_soon(loop)
+            raise
+
+    def _ask_for_token(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
             # A token source may block. It is asked once for all calls, so that a thread is cheap.
-            loop.run_in_executor(None, self._run.fetch_token).add_done_callback(self._has_token)
-        if outcomes:
-            self._ended(len(outcomes))
-            self._deliver(outcomes)
+            asked = loop.run_in_executor(None, self._run.fetch_token)
+        except RuntimeError as error:  # there is no thread to be had
+            self._run.refuse_token(error)
+            self._turn_soon(loop)
+        else:
+            asked.add_done_callback(self._has_token)
 
     def _has_token(self, asked: "asyncio.Future[None]") -> None:
-        if not asked.cancelled():
+        if asked.cancelled():
+            self._run.refuse_token(RuntimeError("the loop's executor was shut down"))
+        else:
             asked.result()
         self._turn()
 
-    def _deliver(self, outcomes: "list[Any]") -> None:
+    def _deliver(self) -> None:
+        """Hand on what the run has told; once more, if that was interrupted."""
         raise NotImplementedError
 
 
@@ -179,19 +198,23 @@ class Calls(_Attached):
                 if not isinstance(error, Exception):
                     raise
 
-    def _deliver(self, outcomes: "list[Told]") -> None:
-        for told in outcomes:
+    def _deliver(self) -> None:
+        while self._told:
+            told: Told = self._told[0]
             index, _payload, fields, error, _attempts, _seconds = told
-            call = self._calls.pop(index)
-            # Its task may have been cancelled a moment ago, or be cancelled a moment later.
-            call.told = told
-            if call.future.done():
-                continue
-            if error is not None:
-                call.future.set_exception(error)
-            else:
-                assert fields is not None
-                call.future.set_result(fields)
+            call = self._calls.get(index)
+            if call is not None:
+                # Its task may have been cancelled a moment ago, or be cancelled a moment later.
+                call.told = told
+                if call.future.done():
+                    pass
+                elif error is not None:
+                    call.future.set_exception(error)
+                else:
+                    assert fields is not None
+                    call.future.set_result(fields)
+                self._calls.pop(index, None)
+            del self._told[0]
         self._begin_waiting()
 
     def _cancel(self, call: _Call) -> None:
@@ -200,10 +223,10 @@ class Calls(_Attached):
             return
         del self._calls[call.index]
         call.told = self._run.cancel(call.index)
-        self._ended(1)
+        self._ended()
         self._begin_waiting()
         loop = self._loop()
-        if self._under_way and loop is not None and not loop.is_closed():
+        if self._run.under_way() and loop is not None and not loop.is_closed():
             # On the way, answers to others may have been read, which nothing tells of again.
             self._turn_soon(loop)
 
@@ -245,7 +268,6 @@ class Outcomes(_Attached):
         concurrency: int,
         rate: float,
     ) -> None:
-        self._ready: deque[Outcome] = deque()
         self._pulling: asyncio.Task[Bill] | None = None  # for the next bill, until it is taken
         self._bills: Iterator[Bill] | None = None
         self._abills: AsyncIterator[Bill] | None = None
@@ -286,9 +308,12 @@ class Outcomes(_Attached):
 
     async def _next(self) -> Outcome:
         loop = asyncio.get_running_loop()
-        while not self._ready:
+        while not self._told:
             delay = self._feed()
-            if self._under_way == 0 and not self._may_pull():
+            if self._run.under_way() == 0 and not self._may_pull():
+                if self._run.add_held(False):
+                    self._began()
+                    continue
                 if self._pulling is None or self._stopped:
                     raise self._last_word()
                 # There is trouble. A bill that comes nevertheless gets its outcome like the others.
@@ -301,7 +326,8 @@ class Outcomes(_Attached):
                 self._wake = None
                 if timer is not None:
                     timer.cancel()
-        return self._ready.popleft()
+        outcome: Outcome = self._told.pop(0)
+        return outcome
 
     def _last_word(self) -> BaseException:
         """What is raised once when nothing is under way any more."""
@@ -332,6 +358,9 @@ class Outcomes(_Attached):
                 self._pulling.add_done_callback(self._pulled)
                 return None
             assert self._bills is not None
+            if self._run.add_held(True):
+                self._began()
+                continue
             try:
                 bill = next(self._bills)
             except StopIteration:
@@ -370,8 +399,7 @@ class Outcomes(_Attached):
         self._bills = self._abills = None
         self._error = error
 
-    def _deliver(self, outcomes: "list[Outcome]") -> None:
-        self._ready.extend(outcomes)
+    def _deliver(self) -> None:
         self._woken()
 
     def _woken(self) -> None:
@@ -391,12 +419,11 @@ class Outcomes(_Attached):
         if self._has_pulled():
             assert self._pulling is not None
             self._run.add("insertbill", self._pulling.result())
-            self._under_way += 1
         self._pulling = None
         self._bills = self._abills = self._error = None
-        outcomes = [*self._ready, *self._run.close()]
-        self._ready.clear()
-        self._ended(self._under_way)
+        outcomes: list[Outcome] = self._run.close()  # with those in self._told: it is that list
+        self._told = self._run.poll()
+        self._ended()
         self._woken()
         return outcomes
 
@@ -407,7 +434,7 @@ class Outcomes(_Attached):
         return done and pulled.exception() is None  # type: ignore[union-attr]
 
     def __del__(self) -> None:
-        _warn_of_unseen(len(self._ready) + self._has_pulled())
+        _warn_of_unseen(len(getattr(self, "_told", ())) + self._has_pulled())
 
     async def __aenter__(self) -> "Self":
         return self

@@ -36,7 +36,8 @@ typedef struct run_object {
     bool stopped;
     bool bulk; /* trouble that every call would meet ends it */
     entry *entries;
-    PyObject *gathered; /* outcomes that could not be given out for lack of memory; or NULL */
+    Py_ssize_t under_way; /* entries */
+    PyObject *gathered;   /* outcomes that were not given out yet; or NULL */
 
     /* While another thread asks the token source for an event loop. */
     bool fetching;
@@ -64,6 +65,7 @@ static void forget_entry(run_object *self, entry *entry)
     if (entry->next) {
         entry->next->previous = entry->previous;
     }
+    self->under_way--;
     Py_DECREF(entry->payload);
     PyMem_Free(entry);
 }
@@ -124,6 +126,7 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
         self->entries->previous = entry;
     }
     self->entries = entry;
+    self->under_way++;
     return 0;
 }
 
@@ -446,7 +449,13 @@ static PyObject *run_add(PyObject *object, PyObject *arguments)
     }
     const nontax_interface *interface = client_find_interface(name);
     self->busy = true; /* a payload can have code of the caller's in it */
-    int failed = interface ? add_call(self, payload, interface, true) : -1;
+    int failed = interface ? 0 : -1;
+    if (interface && self->bulk && !self->held) {
+        self->held = Py_NewRef(payload);
+        failed = add_held(self, true);
+    } else if (interface) {
+        failed = add_call(self, payload, interface, true);
+    }
     self->busy = false;
     return failed ? NULL : PyLong_FromSsize_t(self->pulled - 1);
 }
@@ -481,12 +490,19 @@ static PyObject *poll_outcomes(run_object *self)
     if (settle_token(self) < 0) {
         return NULL;
     }
-    return gather(self, false);
+    PyObject *outcomes = gather(self, false);
+    if (outcomes) {
+        self->gathered = Py_NewRef(outcomes);
+    }
+    return outcomes;
 }
 
-PyDoc_STRVAR(run_poll_doc,
-             "poll($self, /)\n--\n\n"
-             "Do what can be done without waiting; return the outcomes that have come, in a list.");
+PyDoc_STRVAR(
+    run_poll_doc,
+    "poll($self, /)\n--\n\n"
+    "Do what can be done without waiting; return the outcomes that have come, in a list.\n\n"
+    "It is always the same list, from which they are to be taken out: what Ctrl-C kept\n"
+    "somebody from taking is still there the next time.");
 
 static PyObject *run_poll(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
@@ -538,6 +554,46 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     self->answer = answer;
     self->fetched = true;
     return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(run_refuse_token_doc,
+             "refuse_token($self, error, /)\n--\n\n"
+             "Say why fetch_token() cannot be called; poll() then ends the calls that wait.");
+
+static PyObject *run_refuse_token(PyObject *object, PyObject *error)
+{
+    run_object *self = (run_object *)object;
+    PyObject *earlier = self->source_error;
+    self->source_error = Py_NewRef(error);
+    self->fetched = true;
+    Py_XDECREF(earlier);
+    return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(run_under_way_doc, "under_way($self, /)\n--\n\n"
+                                "How many calls have not told their outcomes yet.");
+
+static PyObject *run_under_way(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromSsize_t(((run_object *)object)->under_way);
+}
+
+PyDoc_STRVAR(run_add_held_doc,
+             "add_held($self, begin, /)\n--\n\n"
+             "Begin the bill whose add() was interrupted, or else end it unsent; whether there was "
+             "one.");
+
+static PyObject *run_add_held(PyObject *object, PyObject *begin)
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    bool there = self->held != NULL;
+    self->busy = true;
+    int failed = there ? add_held(self, begin == Py_True) : 0;
+    self->busy = false;
+    return failed ? NULL : PyBool_FromLong(there);
 }
 
 PyDoc_STRVAR(run_wants_in_doc,
@@ -738,6 +794,9 @@ static PyMethodDef run_methods[] = {
     {"poll", run_poll, METH_NOARGS, run_poll_doc},
     {"wants_token", run_wants_token, METH_NOARGS, run_wants_token_doc},
     {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
+    {"refuse_token", run_refuse_token, METH_O, run_refuse_token_doc},
+    {"under_way", run_under_way, METH_NOARGS, run_under_way_doc},
+    {"add_held", run_add_held, METH_O, run_add_held_doc},
     {"wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
     {"trouble", run_trouble, METH_NOARGS, run_trouble_doc},
     {"cancel", run_cancel, METH_O, run_cancel_doc},
