@@ -345,15 +345,17 @@ def interrupt_the_error(talk: Talk) -> None:
 
     import nontax.client
 
-    true, pressed = nontax.client.make_error, []
+    module = vars(nontax.client)
+    true, pressed = module["make_error"], set[int]()
 
     def make_error(**told: object) -> Exception:
         if len(pressed) < 2:
-            pressed.append(True)
+            pressed.add(len(pressed))
             signal.raise_signal(signal.SIGINT)
-        return true(**told)  # type: ignore[arg-type]
+        error: Exception = true(**told)
+        return error
 
-    nontax.client.make_error = make_error
+    module["make_error"] = make_error
     talk.insert(talk.client(), talk.setup["bill"])
 
 
