@@ -84,6 +84,12 @@ class Pdf:
             return self._part_of(self._copy_of(file))
         if file.read(0) != b"":
             raise TypeError("pdf must be open for reading bytes, not text")
+        if file not in self._opened:
+            # If its owner closes it meanwhile, its number can become another file's, which would
+            # then go out.
+            own = open(os.dup(descriptor), "rb", buffering=0)  # noqa: SIM115  (see above)
+            self._opened.append(own)
+            descriptor = own.fileno()
         return descriptor, offset, max(size - offset, 0)
 
     def _copy_of(self, file: "IO[bytes]") -> "IO[bytes]":

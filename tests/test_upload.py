@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import pytest
 from processes import Child, Talk
-from servers import RawServer, Wire
+from servers import RawServer, Wire, json_reply
 
 import nontax
 from nontax.sandbox import Pdf, Sandbox, faults
@@ -420,6 +420,38 @@ def test_a_file_that_shrinks_while_it_is_sent(tmp_path: Path) -> None:
         error = call.exception()
     assert type(error) is nontax.InDoubtError
     assert not error.timed_out
+
+
+def test_a_file_that_its_owner_closes_while_it_is_sent(tmp_path: Path) -> None:
+    """Its number becomes another file's, of which nothing may go out."""
+    size = 16_000_000  # More than any socket's buffers hold.
+    given, other = tmp_path / "given.pdf", tmp_path / "other"
+    given.write_bytes(b"%PDF-1.7\n" + b"g" * size)
+    other.write_bytes(b"o" * 2 * size)
+    begun, go_on = threading.Event(), threading.Event()
+    bodies: list[bytes] = []
+
+    def behave(wire: Wire) -> None:
+        wire.more()
+        begun.set()
+        go_on.wait()
+        bodies.append(wire.read_request()[1])
+        wire.send(json_reply(b'{"errcode":0,"errmsg":"ok","s_media_id":"1"}'))
+
+    with RawServer(behave) as server, ThreadPoolExecutor(1) as pool:
+        client = nontax.Client(access_token="t", base_url=server.base_url)
+        file = given.open("rb")
+        call = pool.submit(client.upload_pdf, file)
+        begun.wait()
+        number = file.fileno()
+        file.close()
+        taker = other.open("rb")
+        go_on.set()
+        with taker:
+            assert taker.fileno() == number
+            assert call.result().s_media_id == "1"
+    assert bodies[0].count(b"g") >= size
+    assert b"oo" not in bodies[0]
 
 
 # --- memory ---------------------------------------------------------------------------------------
