@@ -91,6 +91,10 @@ static nontax_status accept_payload(nontax_call *call, nontax_status status)
 
 nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
 {
+    if (nontax_interface_takes_file(call->interface)) {
+        nx_json_free(payload);
+        return accept_payload(call, NONTAX_BAD_PAYLOAD);
+    }
     nontax_status status = nx_request_build(call->interface, payload, call->client->allow_extra,
                                             &call->problems, &call->body.text, &call->secret);
     call->body.size = call->body.text.size;
@@ -99,6 +103,9 @@ nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
 
 nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file)
 {
+    if (!nontax_interface_takes_file(call->interface)) {
+        return accept_payload(call, NONTAX_BAD_PAYLOAD);
+    }
     const char *name = call->interface->file_part;
     const char *problem = nx_file_problem(file);
     nontax_status status = NONTAX_OK;
@@ -113,6 +120,7 @@ nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file)
         status = NONTAX_BAD_PAYLOAD;
     }
     if (status == NONTAX_OK) {
+        nx_body_free(&call->body); /* of an earlier file */
         status = nx_body_frame(&call->body, call->interface, file, call->client->boundary);
     }
     return accept_payload(call, status);

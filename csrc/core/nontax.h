@@ -235,7 +235,8 @@ void nontax_call_free(nontax_call *call);
 /* Where the converter may report what it could not convert, before nontax_call_set_payload(). */
 nontax_problems *nontax_call_problems(nontax_call *call);
 
-/* Checks the payload and prints it. The tree is taken over in any case. */
+/* Checks the payload and prints it. The tree is taken over in any case. NONTAX_BAD_PAYLOAD, without
+ * a problem, for an interface that takes a file. */
 nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload);
 
 /* A file to be uploaded: memory, or a part of an open file, which is read as it is sent. */
@@ -247,8 +248,8 @@ typedef struct nontax_file {
     int64_t offset; /* of the part in the open file */
 } nontax_file;
 
-/* The payload of an interface that takes a file. The name is copied; data and descriptor must stay
- * until the call is finished. */
+/* The payload of an interface that takes a file; NONTAX_BAD_PAYLOAD for any other. The name is
+ * copied; data and descriptor must stay until the call is finished. */
 nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file);
 
 /* Shortens the call's time, to at most so many milliseconds from now; and what is left of it. */

@@ -650,6 +650,28 @@ static void test_problems_of_the_converter_about_a_file(void **state)
     nontax_client_free(client);
 }
 
+static void test_a_file_is_no_payload_and_a_payload_no_file(void **state)
+{
+    (void)state;
+    nontax_client *client = client_for("http://127.0.0.1:1", 0);
+    const nontax_file file = {.name = "a.pdf", .data = "%PDF-", .size = 5, .descriptor = -1};
+    nontax_call *call = call_of(client, "insertbill");
+    assert_int_equal(nontax_call_set_file(call, &file), NONTAX_BAD_PAYLOAD);
+    expect_outcome(call, NONTAX_NOT_SENT);
+    assert_int_equal(nontax_call_set_payload(call, sample_bill()), NONTAX_OK);
+    nontax_call_free(call);
+    call = call_of(client, "setpdf");
+    assert_int_equal(nontax_call_set_payload(call, json("{}")), NONTAX_BAD_PAYLOAD);
+    expect_outcome(call, NONTAX_NOT_SENT);
+    assert_int_equal(nontax_call_set_file(call, &file), NONTAX_OK);
+    size_t size = call->body.size;
+    assert_int_equal(nontax_call_set_file(call, &file), NONTAX_OK);
+    assert_int_equal(call->body.size, size);
+    assert_int_equal(call->body.text.size + file.size + call->body.tail.size, size);
+    nontax_call_free(call);
+    nontax_client_free(client);
+}
+
 /* ---- credentials -------------------------------------------------------------------------- */
 
 static const char *const by_secret[] = {"stable_token", "token"};
@@ -832,6 +854,7 @@ int main(void)
         cmocka_unit_test(test_upload_of_a_file_that_becomes_shorter),
         cmocka_unit_test(test_files_that_are_refused),
         cmocka_unit_test(test_problems_of_the_converter_about_a_file),
+        cmocka_unit_test(test_a_file_is_no_payload_and_a_payload_no_file),
         cmocka_unit_test(test_secret_in_place_of_a_token),
         cmocka_unit_test(test_errcode_may_be_missing_there_alone),
         cmocka_unit_test(test_refused_secret_is_not_sent_again),
