@@ -1,0 +1,662 @@
+/* test_run.c: runs: one token for all calls, their pace, and how calls and runs are ended. */
+#include "support.h"
+
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "call.h"
+#include "engine.h"
+
+enum { EVER = 60000 }; /* an event loop that sleeps so long has slept through its event */
+
+static const server_step hold = {.move = ANSWER_WHEN_TOLD};
+static const server_step bad_token = {.body = "{\"errcode\":40001,\"errmsg\":\"invalid\"}"};
+static const server_step busy = {.body = "{\"errcode\":72036,\"errmsg\":\"busy\"}"};
+
+/* ---- shared ------------------------------------------------------------------------------ */
+
+static int true_time(void **state)
+{
+    (void)state;
+    clock_forward(0);
+    return 0;
+}
+
+static nontax_run *new_run(nontax_client *client, nontax_run_settings settings)
+{
+    nontax_run *run = NULL;
+    nontax_text why;
+    assert_int_equal(nontax_run_new(client, &settings, &run, &why), NONTAX_OK);
+    return run;
+}
+
+static nontax_call *add(nontax_run *run, nontax_client *client, const char *order_id)
+{
+    nontax_call *call = call_without_token(client, order_id);
+    assert_int_equal(nontax_run_add(run, call), NONTAX_OK);
+    return call;
+}
+
+static void set_token(nontax_run *run, const char *token)
+{
+    assert_int_equal(nontax_run_set_token(run, token, strlen(token)), NONTAX_OK);
+}
+
+static void step_until_requests(nontax_run *run, server *server, int count)
+{
+    while (server_requests(server) < count) {
+        (void)nontax_run_step(run, 10);
+    }
+}
+
+static nontax_call *take(nontax_run *run)
+{
+    nontax_call *call;
+    while (!(call = nontax_run_take(run))) {
+        (void)nontax_run_step(run, 50);
+    }
+    return call;
+}
+
+static void expect(const nontax_call *call, nontax_outcome outcome, nontax_cause cause)
+{
+    assert_true(nontax_call_finished(call));
+    assert_int_equal(nontax_call_result(call)->outcome, outcome);
+    assert_int_equal(nontax_call_result(call)->cause, cause);
+}
+
+static void take_inserted(nontax_run *run)
+{
+    nontax_call *call = take(run);
+    expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+    nontax_call_free(call);
+}
+
+/* ---- making, taking in, the pace ---------------------------------------------------------- */
+
+static void test_settings_that_cannot_be_used(void **state)
+{
+    (void)state;
+    nontax_client *client = client_for("http://127.0.0.1:1", 0);
+    static const nontax_run_settings wrong[] = {
+        {.concurrency = 0},
+        {.concurrency = -1},
+        {.concurrency = 1001},
+        {.concurrency = 1, .rate = -1},
+        {.concurrency = 1, .rate = 2e6},
+        {.concurrency = 1, .rate = 0.0 / 0.0},
+    };
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        nontax_run *run = (nontax_run *)client;
+        nontax_text why = {""};
+        assert_int_equal(nontax_run_new(client, &wrong[i], &run, &why), NONTAX_BAD_SETTING);
+        assert_null(run);
+        assert_non_null(strstr(why.text, wrong[i].concurrency == 1 ? "rate" : "concurrency"));
+    }
+    nontax_client_free(client);
+    nontax_run_free(NULL);
+}
+
+static void test_it_takes_as_many_as_it_was_made_for(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    assert_false(nontax_run_needs_token(run));
+    add(run, client, "one");
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    /* One that is finished already counts until it is taken out. */
+    nontax_call *invalid =
+        nontax_call_new(client, nontax_interface_find("insertbill")); /* no payload */
+    assert_non_null(invalid);
+    assert_int_equal(nontax_run_add(run, invalid), NONTAX_OK);
+    assert_int_equal(nontax_run_wants_in(run), -1);
+    assert_ptr_equal(nontax_run_finished(run), invalid);
+    assert_ptr_equal(nontax_run_take(run), invalid);
+    nontax_call_free(invalid);
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    add(run, client, "two");
+    assert_int_equal(nontax_run_wants_in(run), -1);
+    set_token(run, TOKEN);
+    take_inserted(run);
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    take_inserted(run);
+    assert_null(nontax_run_take(run));
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+static void test_a_rate(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 9, .rate = 0.01});
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    add(run, client, "one"); /* the next one in a hundred seconds */
+    int64_t wait = nontax_run_wants_in(run);
+    assert_in_range(wait, 90000, 100000);
+    clock_forward(60000);
+    assert_in_range(nontax_run_wants_in(run), 1, wait - 60000);
+    clock_forward(600000);
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    /* Time that was not used does not make up for a burst. */
+    add(run, client, "two");
+    assert_in_range(nontax_run_wants_in(run), 90000, 100000);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+/* ---- tokens ------------------------------------------------------------------------------ */
+
+static void test_one_token_for_all(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 4});
+    add(run, client, "one");
+    add(run, client, "two");
+    (void)nontax_run_step(run, 0);
+    assert_true(nontax_run_needs_token(run));
+    assert_null(nontax_run_stale_token(run));
+    assert_int_equal(server_connections(server), 0);
+    assert_int_equal(nontax_run_set_token(run, "a b", 3), NONTAX_BAD_TOKEN);
+    assert_int_equal(nontax_run_set_token(run, "", 0), NONTAX_BAD_TOKEN);
+    assert_true(nontax_run_needs_token(run));
+    set_token(run, TOKEN);
+    assert_false(nontax_run_needs_token(run));
+    take_inserted(run);
+    take_inserted(run);
+    /* It counts for a moment longer, and is asked for again after that. */
+    add(run, client, "three");
+    assert_false(nontax_run_needs_token(run));
+    take_inserted(run);
+    clock_forward(2000);
+    nontax_call *late = add(run, client, "four");
+    assert_true(nontax_run_needs_token(run));
+    assert_null(nontax_run_stale_token(run));
+    nontax_run_no_token(run);
+    assert_ptr_equal(nontax_run_take(run), late);
+    expect(late, NONTAX_NOT_SENT, NONTAX_CAUSE_TOKEN);
+    assert_true(nontax_call_gave_up(late));
+    nontax_call_free(late);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 3);
+    server_stop(server);
+}
+
+static void test_one_renewal_for_all(void **state)
+{
+    (void)state;
+    const server_step steps[] = {bad_token, bad_token};
+    server *server = server_start(steps, 2);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    add(run, client, "one");
+    add(run, client, "two");
+    set_token(run, TOKEN);
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+    assert_string_equal(nontax_run_stale_token(run), TOKEN);
+    set_token(run, NEWER_TOKEN);
+    assert_null(nontax_run_stale_token(run));
+    /* Whichever comes back later is sent with the newer one, and nobody is asked. */
+    take_inserted(run);
+    take_inserted(run);
+    assert_false(nontax_run_needs_token(run));
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 4);
+    assert_int_equal(server_insertions(server), 2);
+    server_stop(server);
+}
+
+static void test_the_same_token_again(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    nontax_call *call = add(run, client, "one");
+    set_token(run, TOKEN);
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+    set_token(run, TOKEN);
+    assert_ptr_equal(nontax_run_take(run), call);
+    expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    assert_int_equal(nontax_call_result(call)->errcode, 40001);
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+/* ---- cancelling one call ------------------------------------------------------------------ */
+
+static void test_cancel_while_it_waits_for_a_token(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    nontax_call *call = add(run, client, "never");
+    add(run, client, "other");
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CANCELLED);
+    nontax_call_free(call);
+    assert_int_equal(nontax_run_wants_in(run), 0); /* its place is free */
+    assert_true(nontax_run_needs_token(run));      /* for the other one */
+    set_token(run, TOKEN);
+    take_inserted(run);
+    assert_null(nontax_run_take(run));
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 1);
+    assert_int_equal(server_bodies(server, "never"), 0);
+    server_stop(server);
+}
+
+static void test_cancel_while_it_waits_for_a_newer_token(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    nontax_call *call = add(run, client, "one");
+    set_token(run, TOKEN);
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    assert_int_equal(nontax_call_result(call)->errcode, 40001);
+    assert_false(nontax_run_needs_token(run));
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+/* Libcurl would connect and send in the very steps in which answers are looked for. */
+static void test_cancel_sends_nothing(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    set_token(run, TOKEN);
+    nontax_call *call = add(run, client, "never");
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CANCELLED);
+    nontax_call_free(call);
+    add(run, client, "other");
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_settle(server);
+    assert_int_equal(server_requests(server), 1);
+    assert_int_equal(server_bodies(server, "never"), 0);
+    server_stop(server);
+}
+
+static void test_cancel_while_it_waits_for_the_answer(void **state)
+{
+    (void)state;
+    server *server = server_start(&hold, 1);
+    nontax_client *client = client_for(server_url(server), 5);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    set_token(run, TOKEN);
+    nontax_call *call = add(run, client, "one");
+    step_until_requests(run, server, 1);
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_IN_DOUBT, NONTAX_CAUSE_CANCELLED);
+    assert_false(nontax_call_result(call)->timed_out);
+    nontax_call_free(call);
+    server_release(server);
+    add(run, client, "other"); /* gets its own answer */
+    nontax_call *other = take(run);
+    assert_string_equal(cJSON_GetObjectItem(nontax_call_result(other)->fields, "code")->valuestring,
+                        "other");
+    nontax_call_free(other);
+    nontax_run_free(run);
+    server_settle(server);
+    nontax_client_free(client);
+    assert_int_equal(server_bodies(server, "\"one\""), 1);
+    server_stop(server);
+}
+
+static void test_cancel_when_the_answer_is_there(void **state)
+{
+    (void)state;
+    server *server = server_start(&hold, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    set_token(run, TOKEN);
+    nontax_call *call = add(run, client, "one");
+    step_until_requests(run, server, 1);
+    server_release(server);
+    server_wait_for_answers(server, 1);
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+    assert_null(nontax_run_take(run));
+    nontax_call_free(call);
+
+    /* And when the run has read it. */
+    call = add(run, client, "two");
+    while (!nontax_run_finished(run)) {
+        (void)nontax_run_step(run, 50);
+    }
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+    assert_null(nontax_run_finished(run));
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+static void test_cancel_while_it_pauses(void **state)
+{
+    (void)state;
+    server *server = server_start(&busy, 1);
+    nontax_client *client = client_for(server_url(server), 5);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    set_token(run, TOKEN);
+    nontax_call *call = add(run, client, "one");
+    while (call->state != NX_CALL_PAUSING) {
+        (void)nontax_run_step(run, 10);
+    }
+    clock_forward(5000); /* its pause is over, and yet it is not sent again */
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    assert_int_equal(nontax_call_result(call)->errcode, 72036);
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_settle(server);
+    assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+/* Cancelling reads what has come for the others, which then lies ready. */
+static void test_cancel_keeps_the_others_answers(void **state)
+{
+    (void)state;
+    server *server = server_start(&hold, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 3});
+    set_token(run, TOKEN);
+    nontax_call *call = add(run, client, "one");
+    step_until_requests(run, server, 1);
+    nontax_call *other = add(run, client, "two");
+    while (server_insertions(server) < 1) {
+        (void)nontax_run_step(run, 0);
+    }
+    server_wait_for_answers(server, 1);
+    nontax_run_cancel(run, call);
+    expect(call, NONTAX_IN_DOUBT, NONTAX_CAUSE_CANCELLED);
+    assert_ptr_equal(nontax_run_take(run), other);
+    expect(other, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+    nontax_call_free(call);
+    nontax_call_free(other);
+    server_release(server);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+/* ---- ending a run ------------------------------------------------------------------------- */
+
+static void test_end(void **state)
+{
+    (void)state;
+    server *server = server_start(&hold, 1);
+    nontax_client *client = client_for(server_url(server), 5);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 4});
+    set_token(run, TOKEN);
+    nontax_call *sent = add(run, client, "sent");
+    step_until_requests(run, server, 1);
+    nontax_call *unsent = add(run, client, "unsent");
+    clock_forward(2000);
+    nontax_call *waiting = add(run, client, "waiting"); /* for a token */
+    nontax_run_end(run);
+    expect(sent, NONTAX_IN_DOUBT, NONTAX_CAUSE_CANCELLED);
+    expect(unsent, NONTAX_NOT_SENT, NONTAX_CAUSE_CANCELLED);
+    expect(waiting, NONTAX_NOT_SENT, NONTAX_CAUSE_TOKEN);
+    int count = 0;
+    for (nontax_call *call; (call = nontax_run_take(run)); count++) {
+        nontax_call_free(call);
+    }
+    assert_int_equal(count, 3);
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    server_release(server);
+    /* It can be used again. */
+    set_token(run, TOKEN);
+    add(run, client, "after");
+    take_inserted(run);
+    nontax_run_free(run);
+    server_settle(server);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 2);
+    assert_int_equal(server_bodies(server, "unsent"), 0);
+    server_stop(server);
+}
+
+static void test_end_when_answers_are_there(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 8});
+    set_token(run, TOKEN);
+    for (int i = 0; i < 8; i++) {
+        add(run, client, "many");
+    }
+    while (server_requests(server) < 8) {
+        (void)nontax_run_step(run, 1);
+    }
+    server_wait_for_answers(server, 8);
+    nontax_run_end(run);
+    for (int i = 0; i < 8; i++) {
+        nontax_call *call = nontax_run_take(run);
+        assert_non_null(call);
+        expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+        nontax_call_free(call);
+    }
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+static void test_free_with_calls_in_every_state(void **state)
+{
+    (void)state;
+    const server_step steps[] = {bad_token, hold, busy, hold};
+    server *server = server_start(steps, 4);
+    nontax_client *client = client_for(server_url(server), 5);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 6});
+    set_token(run, TOKEN);
+    for (int i = 0; i < 4; i++) {
+        add(run, client, "many");
+    }
+    step_until_requests(run, server, 4);
+    (void)nontax_run_step(run, 10);
+    clock_forward(2000);
+    add(run, client, "waiting");
+    nontax_run_free(run); /* what it forgets is a leak for ASan and valgrind */
+    server_release(server);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+/* ---- the descriptor ----------------------------------------------------------------------- */
+
+static void test_descriptor(void **state)
+{
+    (void)state;
+    nontax_client *client = client_for("http://127.0.0.1:1", 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    int descriptor = nontax_run_descriptor(run);
+    assert_int_equal(descriptor >= 0, NX_ENGINE_EPOLL);
+    assert_int_equal(nontax_run_descriptor(run), descriptor);
+    nontax_run_free(run);
+    nontax_client_free(client);
+}
+
+#if NX_ENGINE_EPOLL
+static bool is_readable(int descriptor, int wait_ms)
+{
+    struct pollfd watched = {.fd = descriptor, .events = POLLIN};
+    return poll(&watched, 1, wait_ms) == 1;
+}
+
+/* Drives the run as an event loop does: step() only after the descriptor became readable. */
+static nontax_call *take_by_descriptor(nontax_run *run)
+{
+    int descriptor = nontax_run_descriptor(run);
+    nontax_call *call;
+    while (!(call = nontax_run_take(run))) {
+        if (!nontax_run_needs_token(run)) {
+            assert_true(is_readable(descriptor, EVER));
+        } else {
+            set_token(run, nontax_run_stale_token(run) ? NEWER_TOKEN : TOKEN);
+        }
+        (void)nontax_run_step(run, 0);
+    }
+    return call;
+}
+
+static void test_descriptor_tells_of_everything(void **state)
+{
+    (void)state;
+    const server_step steps[] = {bad_token, busy, {.move = CLOSE_AFTER_BODY}};
+    server *server = server_start(steps, 3);
+    nontax_client *client = client_for(server_url(server), 2);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    for (int i = 0; i < 3; i++) {
+        add(run, client, "one");
+        nontax_call *call = take_by_descriptor(run);
+        /* Refused, busy, and then the connection ends; afterwards all is well. */
+        expect(call, i == 0 ? NONTAX_IN_DOUBT : NONTAX_INSERTED,
+               i == 0 ? NONTAX_CAUSE_CONNECTION : NONTAX_CAUSE_NONE);
+        nontax_call_free(call);
+    }
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 5);
+    server_stop(server);
+}
+
+/* A loop that watches the descriptor of an idle run is not woken, whatever the server does. */
+static void test_descriptor_of_an_idle_run(void **state)
+{
+    (void)state;
+    const server_step steps[] = {{.move = ANSWER}, hold, {.move = ANSWER_AND_CLOSE}};
+    server *server = server_start(steps, 3);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    int descriptor = nontax_run_descriptor(run);
+    assert_false(is_readable(descriptor, 0));
+    set_token(run, TOKEN);
+    add(run, client, "one");
+    nontax_call_free(take_by_descriptor(run));
+    assert_false(is_readable(descriptor, 20));
+    /* Nor by one that was cancelled. */
+    nontax_call *call = add(run, client, "two");
+    step_until_requests(run, server, 2);
+    nontax_run_cancel(run, call);
+    nontax_call_free(call);
+    server_release(server);
+    (void)nontax_run_step(run, 0);
+    assert_false(is_readable(descriptor, 20));
+    add(run, client, "three");
+    nontax_call_free(take_by_descriptor(run));
+    assert_false(is_readable(descriptor, 20));
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+#endif
+
+/* ---- after a fork ------------------------------------------------------------------------- */
+
+typedef struct family {
+    nontax_client *client;
+    nontax_run *run;
+    nontax_call *call;
+} family;
+
+static bool use_the_parents_run(void *context)
+{
+    family *parent = context;
+    REQUIRE(!nontax_run_is_ours(parent->run));
+    REQUIRE(nontax_run_descriptor(parent->run) == -1);
+    REQUIRE(nontax_run_set_token(parent->run, TOKEN, strlen(TOKEN)) == NONTAX_WRONG_PROCESS);
+    nontax_call *call = call_without_token(parent->client, "child");
+    REQUIRE(nontax_run_add(parent->run, call) == NONTAX_WRONG_PROCESS);
+    nontax_call_free(call);
+    nontax_run_cancel(parent->run, parent->call);
+    REQUIRE(!nontax_call_finished(parent->call));
+    nontax_run_free(parent->run); /* forgotten: the parent goes on with it */
+    return true;
+}
+
+static void test_a_child_leaves_the_parents_run_alone(void **state)
+{
+    (void)state;
+    server *server = server_start(&hold, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    assert_true(nontax_run_is_ours(run));
+    set_token(run, TOKEN);
+    family parent = {client, run, add(run, client, "one")};
+    step_until_requests(run, server, 1);
+    assert_true(true_in_child(use_the_parents_run, &parent));
+    server_release(server);
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+int main(void)
+{
+#define TEST(test) cmocka_unit_test_setup(test, true_time)
+    const struct CMUnitTest tests[] = {
+        TEST(test_settings_that_cannot_be_used),
+        TEST(test_it_takes_as_many_as_it_was_made_for),
+        TEST(test_a_rate),
+        TEST(test_one_token_for_all),
+        TEST(test_one_renewal_for_all),
+        TEST(test_the_same_token_again),
+        TEST(test_cancel_while_it_waits_for_a_token),
+        TEST(test_cancel_while_it_waits_for_a_newer_token),
+        TEST(test_cancel_sends_nothing),
+        TEST(test_cancel_while_it_waits_for_the_answer),
+        TEST(test_cancel_when_the_answer_is_there),
+        TEST(test_cancel_while_it_pauses),
+        TEST(test_cancel_keeps_the_others_answers),
+        TEST(test_end),
+        TEST(test_end_when_answers_are_there),
+        TEST(test_free_with_calls_in_every_state),
+        TEST(test_descriptor),
+#if NX_ENGINE_EPOLL
+        TEST(test_descriptor_tells_of_everything),
+        TEST(test_descriptor_of_an_idle_run),
+#endif
+        TEST(test_a_child_leaves_the_parents_run_alone),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
