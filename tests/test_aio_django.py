@@ -62,8 +62,8 @@ def serve(talk: Talk) -> None:
         return JsonResponse({"code": client.insert_bill(json.loads(request.body)).code})
 
     async def state(request: HttpRequest) -> JsonResponse:
-        names = sorted({thread.name.partition("-")[0] for thread in threading.enumerate()})
-        return JsonResponse({"threads": names, "files": len(os.listdir("/dev/fd"))})
+        threads, files = threading.active_count(), len(os.listdir("/dev/fd"))
+        return JsonResponse({"threads": threads, "files": files})
 
     async def stop(request: HttpRequest) -> JsonResponse:
         server.should_exit = True
@@ -151,7 +151,8 @@ def test_fifty_views_at_once(site: Site, any_sandbox: Sandbox) -> None:
             assert answer == {"error": "BillStateError", "outcome": "rejected"}
     assert len(any_sandbox.requests) == VIEWS * waves
     after = site.post("state")
-    assert after["threads"] == before["threads"]
+    # Django and uvicorn have some of their own, but none is for a view.
+    assert after["threads"] < before["threads"] + 10
     # There are kept connections, and requests whose end the server has not seen yet.
     assert after["files"] < before["files"] + VIEWS * 2
 
