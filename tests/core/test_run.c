@@ -202,6 +202,7 @@ static void test_one_renewal_for_all(void **state)
     add(run, client, "one");
     add(run, client, "two");
     set_token(run, TOKEN);
+    step_until_requests(run, server, 2); /* both with the old one */
     while (!nontax_run_needs_token(run)) {
         (void)nontax_run_step(run, 10);
     }
