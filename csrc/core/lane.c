@@ -374,7 +374,13 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
                        &call->fields);
     call->result.fields = call->fields;
     nx_admission admission = call->transfer->admission;
-    detach_transfer(lane, call);
+    if (code == CURLE_SEND_FAIL_REWIND) {
+        /* libcurl (seen with 8.14.1) would try the same again before the handle's next request. */
+        nx_transfer_free(call->transfer);
+        call->transfer = NULL;
+    } else {
+        detach_transfer(lane, call);
+    }
     if (!begin_elsewhere(lane, call, admission)) {
         settle(lane, call);
     }
