@@ -239,7 +239,7 @@ def insert_with_django(talk: Talk) -> None:
     """One process of a Django site."""
     import sys
 
-    from django.conf import settings  # type: ignore[import-untyped]
+    from django.conf import settings
 
     sys.path.append(talk.setup["examples"])
     settings.configure(
@@ -250,7 +250,7 @@ def insert_with_django(talk: Talk) -> None:
             }
         }
     )
-    from django.core.cache import caches  # type: ignore[import-untyped]
+    from django.core.cache import caches
     from token_sources import DjangoToken
 
     import nontax
@@ -304,7 +304,7 @@ def test_djangos_cache(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_djangos_cache_in_this_process(sandbox: Sandbox) -> None:
-    from django.core.cache.backends.locmem import LocMemCache  # type: ignore[import-untyped]
+    from django.core.cache.backends.locmem import LocMemCache
 
     cache = LocMemCache("token-sources", {})
     client = nontax.Client(token_source=DjangoToken(cache), base_url=sandbox.base_url)
