@@ -118,12 +118,12 @@ pytest: build ## the Python tests
 	@echo "pytest"
 	@$(BIN)/pytest -q
 
-# --- the C tests: each tests/core/test_*.c is one cmocka program, built in four variants -----------
+# --- the C tests: each tests/core/test_*.c is one cmocka program, built in five variants -----------
 
 .PHONY: ctest
-ctest: ctest-gcc ctest-asan ctest-valgrind ctest-poll ctest-clang ## the C unit tests, in every variant
+ctest: ctest-gcc ctest-asan ctest-valgrind ctest-poll ctest-clang ctest-tsan ## the C unit tests, in every variant
 
-# $(1) variant, $(2) compiler, $(3) its flags
+# $(1) variant, $(2) compiler, $(3) its flags, $(4) its programs; all, if none are named
 define variant
 build/$(1)/core/%.o: csrc/core/%.c $$(CORE_H) Makefile pyproject.toml
 	@mkdir -p $$(@D)
@@ -140,7 +140,7 @@ build/$(1)/tests/%: tests/core/%.c $$(CTEST_SHARED_C) $$(CTEST_H) build/$(1)/lib
 		$$(C_LIBS) $$(CTEST_LIBS) -o $$@
 
 .PHONY: ctest-$(1)
-ctest-$(1): $$(CTEST_C:tests/core/%.c=build/$(1)/tests/%)
+ctest-$(1): $$(patsubst tests/core/%.c,build/$(1)/tests/%,$(if $(4),$(4),$$(CTEST_C)))
 	@sh tools/run_ctests.sh "$(1)" "" $$^
 endef
 
@@ -150,6 +150,9 @@ $(eval $(call variant,gcc,$(CC),-O2))
 $(eval $(call variant,asan,$(CC),-O1 -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all))
 $(eval $(call variant,poll,$(CC),-O2 -DNONTAX_PORTABLE_POLL))
 $(eval $(call variant,clang,clang,-O2))
+
+# The other programs have no threads, and fork, which this tool does not get along with.
+$(eval $(call variant,tsan,clang,-O1 -fsanitize=thread,tests/core/test_threads.c))
 
 .PHONY: ctest-valgrind
 ctest-valgrind: $(CTEST_C:tests/core/%.c=build/gcc/tests/%)
