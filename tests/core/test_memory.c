@@ -475,6 +475,71 @@ static void test_lane(void **state)
     assert_true(clean_in_child(lanes, NULL));
 }
 
+/* A run keeps calls waiting for a token, and for others to end. */
+static bool run_run(long number, bool and_all_after)
+{
+    enum { CALLS = 3 };
+    static const char *const order_ids[CALLS] = {"\"run-0\"", "\"run-1\"", "\"run-2\""};
+    static const nontax_run_settings settings = {.concurrency = 2};
+    nontax_call *calls[CALLS];
+    nontax_run *run = NULL;
+    nontax_text why;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    for (int i = 0; i < CALLS; i++) {
+        char order_id[32];
+        snprintf(order_id, sizeof order_id, "run-%d", i);
+        calls[i] = call_without_token(client, order_id);
+    }
+    fail_at(number, and_all_after);
+    nontax_status status = nontax_run_new(client, &settings, &run, &why);
+    REQUIRE(status == NONTAX_OK ? run != NULL : heap.failed && !run);
+    int64_t forward = client->timeout_ms;
+    for (int added = 0, taken = 0; run && taken < CALLS;) {
+        while (added < CALLS && nontax_run_wants_in(run) == 0) {
+            REQUIRE(nontax_run_add(run, calls[added++]) == NONTAX_OK);
+        }
+        if (nontax_run_needs_token(run) &&
+            nontax_run_set_token(run, TOKEN, strlen(TOKEN)) != NONTAX_OK) {
+            REQUIRE(heap.failed);
+            nontax_run_no_token(run);
+        }
+        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap.failed) {
+            clock_forward(forward); /* as in run_lane() */
+            forward = 400;
+        }
+        while (nontax_run_take(run)) {
+            taken++;
+        }
+    }
+    fail_no_more();
+    bool made = run != NULL;
+    nontax_run_free(run);
+    server_settle(server);
+    for (int i = 0; i < CALLS; i++) {
+        int taken = server_bodies(server, order_ids[i]);
+        REQUIRE(made ? is_true(calls[i], taken, taken) : taken == 0);
+        nontax_call_free(calls[i]);
+    }
+    nontax_client_free(client);
+    server_stop(server);
+    clock_forward(0);
+    return true;
+}
+
+static bool runs(void *context)
+{
+    (void)context;
+    use_heap();
+    return with_every_failure(run_run);
+}
+
+static void test_run(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(runs, NULL));
+}
+
 /* ---- requests ----------------------------------------------------------------------------- */
 
 static bool build(cJSON *payload, bool valid, long number, bool and_all_after)
@@ -600,7 +665,8 @@ int main(void)
         cmocka_unit_test(test_cold_call),    cmocka_unit_test(test_warm_call),
         cmocka_unit_test(test_upload),       cmocka_unit_test(test_query),
         cmocka_unit_test(test_token_fetch),  cmocka_unit_test(test_lane),
-        cmocka_unit_test(test_requests),     cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_run),          cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_replies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
