@@ -138,24 +138,28 @@ nontax_call *call_for(nontax_client *client, const char *order_id)
 /* ---- time -------------------------------------------------------------------------------- */
 
 static atomic_llong forward_ms;
+static atomic_llong wall_ms;
 
 void clock_forward(int64_t ms)
 {
     atomic_store(&forward_ms, ms ? atomic_load(&forward_ms) + ms : 0);
 }
 
+void wall_clock_jump(int64_t ms)
+{
+    atomic_store(&wall_ms, ms);
+}
+
 /* Stands before the C library's own, for the core and for libcurl. */
 __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct timespec *now)
 {
     int status = (int)syscall(SYS_clock_gettime, clock, now);
-    if (clock != CLOCK_REALTIME) {
-        long long ms = atomic_load(&forward_ms);
-        now->tv_sec += (time_t)(ms / 1000);
-        now->tv_nsec += (long)(ms % 1000) * 1000000;
-        if (now->tv_nsec >= 1000000000) {
-            now->tv_sec++;
-            now->tv_nsec -= 1000000000;
-        }
+    long long ms = atomic_load(clock == CLOCK_REALTIME ? &wall_ms : &forward_ms);
+    now->tv_sec += (time_t)(ms / 1000);
+    now->tv_nsec += (long)(ms % 1000) * 1000000;
+    if (now->tv_nsec >= 1000000000) {
+        now->tv_sec++;
+        now->tv_nsec -= 1000000000;
     }
     return status;
 }

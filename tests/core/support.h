@@ -61,6 +61,9 @@ nontax_call *call_for(nontax_client *client, const char *order_id);
  * kernel's timers are not moved: poll() and nontax_lane_descriptor() keep to the true time. */
 void clock_forward(int64_t ms);
 
+/* How far the clock on the wall is wrong. */
+void wall_clock_jump(int64_t ms);
+
 /* ---- a server on the loopback ------------------------------------------------------------ */
 
 typedef enum server_move {

@@ -1,0 +1,156 @@
+"""What runs out besides memory: descriptors and the disk; and clocks that jump."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from bills import bill
+from processes import Talk, run
+
+from nontax.sandbox import Sandbox
+
+# --- descriptors ----------------------------------------------------------------------------------
+
+
+def run_out_of_descriptors(talk: Talk) -> None:
+    """Insert bills with ever more free descriptors, from none at all, until all goes well."""
+    import asyncio
+    import gc
+    import os
+    import resource
+    from typing import Any
+
+    import nontax
+    import nontax.aio  # loaded at the first call otherwise, which needs a descriptor
+
+    what = talk.setup["what"]
+    bills = iter(talk.setup["bills"])
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    loop = asyncio.new_event_loop()
+    talk.client().insert_bill(next(bills))  # opens what stays open
+
+    def attempt(client: nontax.Client, one: Any) -> None:
+        if what == "insert":
+            client.insert_bill(one)
+        elif what == "ainsert":
+            loop.run_until_complete(client.ainsert_bill(one))
+        else:
+            (outcome,) = client.insert_bills([one])
+            if outcome.error is not None:
+                raise outcome.error
+
+    def descriptors() -> list[str]:
+        return os.listdir("/proc/self/fd")
+
+    before = len(descriptors())
+    said = []
+    for spare in range(30):
+        one = next(bills)
+        # One more: the list of descriptors has one itself.
+        limit = max(map(int, descriptors())) + spare
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            client = talk.client()
+            attempt(client, one)
+        except (nontax.NontaxError, MemoryError) as error:
+            outcome = getattr(error, "outcome", type(error).__name__)
+        else:
+            outcome = "inserted"
+        said.append([one["order_id"], outcome])
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        client.insert_bill(next(bills))  # the client is as good as ever
+        client.close()
+        if outcome == "inserted":
+            break
+    del client
+    loop.close()
+    gc.collect()
+    talk.tell(said=said, more=len(descriptors()) - before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("what", ["insert", "ainsert", "bulk"])
+def test_no_descriptors(sandbox: Sandbox, what: str) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url, "retries": 0}
+    bills = [bill() for _ in range(61)]
+    (told,) = run(run_out_of_descriptors, client=client, what=what, bills=bills)
+    said = told["said"]
+    taken = sandbox.bills
+    assert len(said) > 1
+    assert said[-1][1] == "inserted"
+    for order_id, outcome in said[:-1]:
+        assert outcome in ("not_sent", "MemoryError")
+        assert order_id not in taken
+    assert told["more"] <= 0
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+
+def fill_the_disk(talk: Talk) -> None:
+    """Upload what must be copied to the disk first, where there is no room for it."""
+    import resource
+    import signal
+
+    class Large:
+        """A file without a descriptor."""
+
+        def __init__(self) -> None:
+            self.left = b"%PDF-1.4" + b"x" * 1_000_000
+
+        def read(self, size: int = -1) -> bytes:
+            taken, self.left = self.left[:size], self.left[size:]
+            return taken
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    client = talk.client()
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        client.upload_pdf(Large())  # type: ignore[arg-type]
+    except OSError as error:
+        talk.tell(type=type(error).__name__)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    talk.tell(s_media_id=client.upload_pdf(Large()).s_media_id)  # type: ignore[arg-type]
+
+
+def test_no_room_on_the_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    refused, uploaded = run(fill_the_disk, {"TMPDIR": str(tmp_path)}, client=client)
+    assert refused == {"type": "OSError"}
+    assert list(sandbox.pdfs) == [uploaded["s_media_id"]]
+    assert os.listdir(tmp_path) == []
+
+
+# --- clocks ---------------------------------------------------------------------------------------
+
+
+def let_the_clock_jump(talk: Talk) -> None:
+    """Insert bills before and after."""
+    import time
+    from functools import partial
+
+    true_time = time.time
+
+    def sum_of(jump: float) -> float:
+        return true_time() + jump
+
+    client = talk.client()
+    for jump, one in zip([0, -1e8, 1e8], talk.setup["bills"], strict=True):
+        time.time = partial(sum_of, jump)
+        (outcome,) = client.insert_bills([one])
+        talk.tell(outcome=outcome.outcome)
+
+
+def test_the_clock_on_the_wall_jumps(sandbox: Sandbox) -> None:
+    """A token that is there stays, and no call is shorter for it (see also test_clock.c)."""
+    client = {
+        "appid": sandbox.bureau.appid,
+        "secret": sandbox.bureau.secret,
+        "base_url": sandbox.base_url,
+    }
+    told = run(let_the_clock_jump, client=client, bills=[bill() for _ in range(3)])
+    assert told == [{"outcome": "inserted"}] * 3
+    fetches = [one for one in sandbox.requests if one.path == "/cgi-bin/stable_token"]
+    assert len(fetches) == 1
