@@ -18,8 +18,8 @@ CTEST_H := $(wildcard tests/core/*.h)
 EXAMPLE_C := $(wildcard examples/*.c)
 EXTENSION := $(CORE_C) $(CORE_H) $(wildcard csrc/python/*.[ch] csrc/python/*.def)
 ALL_C := $(CORE_C) $(EXAMPLE_C) $(wildcard csrc/*/*.h csrc/python/*.c tests/core/*.[ch] \
-	benchmarks/*.[ch])
-ALL_PY := setup.py $(foreach dir,nontax tests tools examples benchmarks,\
+	tests/memory/*.c fuzz/*.[ch] benchmarks/*.[ch])
+ALL_PY := setup.py $(foreach dir,nontax tests tools examples benchmarks fuzz,\
 	$(if $(wildcard $(dir)/*.py $(dir)/*/*.py),$(dir)))
 
 C_FLAGS = -std=c11 -D_DEFAULT_SOURCE -g -fvisibility=hidden -Wall -Wextra -Werror \
@@ -121,7 +121,7 @@ pytest: build ## the Python tests
 # --- the C tests: each tests/core/test_*.c is one cmocka program, built in five variants -----------
 
 .PHONY: ctest
-ctest: ctest-gcc ctest-asan ctest-valgrind ctest-poll ctest-clang ctest-tsan ## the C unit tests, in every variant
+ctest: ctest-gcc ctest-asan ctest-valgrind ctest-poll ctest-clang ctest-tsan fuzz-replay ## the C unit tests, in every variant
 
 # $(1) variant, $(2) compiler, $(3) its flags, $(4) its programs; all, if none are named
 define variant
@@ -158,6 +158,49 @@ $(eval $(call variant,tsan,clang,-O1 -fsanitize=thread,tests/core/test_threads.c
 ctest-valgrind: $(CTEST_C:tests/core/%.c=build/gcc/tests/%)
 	@sh tools/run_ctests.sh valgrind "valgrind -q --error-exitcode=99 --leak-check=full \
 		--errors-for-leak-kinds=definite,indirect" $^
+
+# --- fuzzing --------------------------------------------------------------------------------------
+
+FUZZ := reply request
+SECONDS := 60
+FUZZ_FLAGS = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer,$(SANITIZE) -fno-sanitize-recover=all
+
+.PHONY: fuzz-replay
+fuzz-replay: $(FUZZ:%=build/asan/fuzz/%) ## the inputs in fuzz/corpus again, without a fuzzer
+	@for target in $(FUZZ); do \
+		build/asan/fuzz/$$target fuzz/corpus/$$target/* >build/asan/fuzz/log 2>&1 || \
+			{ cat build/asan/fuzz/log; exit 1; }; \
+		echo "fuzz    $$target: $$(cat build/asan/fuzz/log)"; \
+	done
+
+build/asan/fuzz/%: fuzz/fuzz_%.c fuzz/replay.c fuzz/target.h build/asan/libnontax.a
+	@mkdir -p $(@D)
+	@$(CC) $(C_FLAGS) -g -fsanitize=$(SANITIZE) -fno-sanitize-recover=all fuzz/replay.c $< \
+		build/asan/libnontax.a $(C_LIBS) -o $@
+
+build/fuzz/%: fuzz/fuzz_%.c fuzz/target.h $(CORE_C) $(CORE_H)
+	@mkdir -p $(@D)
+	@echo "cc      $@"
+	@clang $(C_FLAGS) $(FUZZ_FLAGS) $< $(CORE_C) $(C_LIBS) -o $@
+
+.PHONY: fuzz
+fuzz: $(FUZZ:%=build/fuzz/%) build $(VENV)/fuzz-installed ## fuzz each target (SECONDS=60), keep what is new
+	@for target in $(FUZZ); do \
+		echo "fuzz    $$target"; \
+		mkdir -p build/fuzz/found/$$target; \
+		build/fuzz/$$target -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 \
+			-print_final_stats=1 -artifact_prefix=build/fuzz/$$target- \
+			build/fuzz/found/$$target fuzz/corpus/$$target || exit 1; \
+	done
+	@echo "fuzz    events"
+	@mkdir -p build/fuzz/found/events
+	@$(BIN)/python fuzz/fuzz_events.py -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 \
+		-print_final_stats=1 -artifact_prefix=build/fuzz/events- \
+		build/fuzz/found/events fuzz/corpus/events
+
+$(VENV)/fuzz-installed: requirements/fuzz.txt $(VENV)/installed
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 # --- the Python tests again, with another build of the extension --------------------------------
 
@@ -238,7 +281,7 @@ $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev bench wheel free-threaded; do \
+	@for name in dev bench wheel free-threaded fuzz; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

@@ -1,0 +1,54 @@
+/* fuzz_reply.c: any bytes as a reply: the outcome is honest, and no secret is shown. */
+#include <string.h>
+
+#include "reply.h"
+#include "request.h"
+#include "target.h"
+
+#define TOKEN "89_secret-token"
+
+static void check_text(const char *text, size_t capacity)
+{
+    MUST(memchr(text, '\0', capacity));
+    MUST(nx_utf8_valid(text, strlen(text)));
+    MUST(!strstr(text, TOKEN));
+}
+
+/* First an interface and a status, then the body. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const long statuses[] = {200, 200, 200, 299, 302, 404, 500, 502};
+    const nx_secrets secrets = {{TOKEN}};
+    nontax_result result = {0};
+    cJSON *fields = NULL;
+    if (size < 2) {
+        return 0;
+    }
+    char *body = malloc(size - 1); /* no longer than it must be, so that a read too far is seen */
+    MUST(body);
+    memcpy(body, data + 2, size - 2);
+    body[size - 2] = '\0';
+    long status = statuses[data[1] % (sizeof statuses / sizeof *statuses)];
+    nx_reply_read(interface_for(data[0]), body, size - 2, status, &secrets, &result, &fields);
+    check_text(result.errmsg, sizeof result.errmsg);
+    check_text(result.rid, sizeof result.rid);
+    check_text(result.reason, sizeof result.reason);
+    switch (result.outcome) {
+    case NONTAX_INSERTED:
+        MUST(cJSON_IsObject(fields) && result.errcode == 0);
+        MUST(status >= 200 && status <= 299);
+        break;
+    case NONTAX_REJECTED:
+        MUST(result.has_errcode && result.errcode != 0 && result.errcode != -1);
+        break;
+    case NONTAX_IN_DOUBT:
+        MUST(result.cause != NONTAX_CAUSE_NONE || result.errcode == -1);
+        MUST(*result.reason || result.has_errcode);
+        break;
+    case NONTAX_NOT_SENT:
+        MUST(!"a reply came, so it was sent");
+    }
+    nx_json_free(fields);
+    free(body);
+    return 0;
+}
