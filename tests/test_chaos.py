@@ -57,7 +57,8 @@ def test_the_books_balance_where_http2_is_offered(tmp_path: Path, mode: str) -> 
         pytest.skip("the client has no asynchronous calls")
     report = balance(tmp_path, mode, "mix", seed="20180601", bills=BILLS // 2)
     assert report.violations == []
-    assert report.outcomes["inserted"] > BILLS * 0.3
+    # How many depends on when connections fall, and on how many share one.
+    assert report.outcomes["inserted"] > BILLS // 2 * 0.4
 
 
 # --- the server and the comparison, without nontax ------------------------------------------------
