@@ -29,10 +29,10 @@ void nx_connections_free(nx_connections *connections)
     *connections = (nx_connections){0};
 }
 
-static nx_connection *find(nx_connections *connections, long port)
+static nx_connection *find(nx_connections *connections, long name)
 {
     for (int i = 0; i < connections->count; i++) {
-        if (connections->list[i].port == port) {
+        if (connections->list[i].name == name) {
             return &connections->list[i];
         }
     }
@@ -67,9 +67,9 @@ static bool is_spoilt(const nx_connection *connection)
     return got == 0 || connection->protocol != NX_MULTIPLEXED;
 }
 
-nx_admission nx_connection_enter(nx_connections *connections, long port, void *user)
+nx_admission nx_connection_enter(nx_connections *connections, long name, void *user)
 {
-    nx_connection *connection = find(connections, port);
+    nx_connection *connection = find(connections, name);
     if (!connection) {
         /* A new one. Bytes may be waiting there: session tickets of TLS. */
         connection = place(connections);
@@ -77,7 +77,7 @@ nx_admission nx_connection_enter(nx_connections *connections, long port, void *u
             return NX_TAKEN;
         }
         *connection = none;
-        connection->port = port;
+        connection->name = name;
     } else if (connection->users > 0 && connection->protocol != NX_MULTIPLEXED) {
         return connection->protocol == NX_ONE_AT_A_TIME ? NX_TAKEN : NX_NOT_YET;
     } else if (connection->users == 0 && is_spoilt(connection)) {
@@ -88,17 +88,17 @@ nx_admission nx_connection_enter(nx_connections *connections, long port, void *u
     return NX_MAY_BEGIN;
 }
 
-void *nx_connection_only_user(nx_connections *connections, long port)
+void *nx_connection_only_user(nx_connections *connections, long name)
 {
-    const nx_connection *connection = find(connections, port);
+    const nx_connection *connection = find(connections, name);
     bool alone = connection && connection->users == 1 && connection->protocol != NX_MULTIPLEXED;
     return alone ? connection->user : NULL;
 }
 
-void nx_connection_leave(nx_connections *connections, long port, curl_socket_t socket,
+void nx_connection_leave(nx_connections *connections, long name, curl_socket_t socket,
                          nx_protocol protocol)
 {
-    nx_connection *connection = find(connections, port);
+    nx_connection *connection = find(connections, name);
     if (!connection) {
         return; /* it was closed meanwhile */
     }

@@ -20,7 +20,7 @@ typedef enum nx_protocol {
 } nx_protocol;
 
 typedef struct nx_connection {
-    long port;            /* its local one: how libcurl names it before a request; 0: none */
+    long name;            /* made of its addresses, which libcurl tells before a request; 0: none */
     curl_socket_t socket; /* known when an answer has come */
     nx_protocol protocol;
     int users;  /* requests on it, */
@@ -44,16 +44,16 @@ typedef enum nx_admission {
 } nx_admission;
 
 /* A request is about to begin on the connection. NX_MAY_BEGIN: it counts as one of its users. */
-nx_admission nx_connection_enter(nx_connections *connections, long port, void *user);
+nx_admission nx_connection_enter(nx_connections *connections, long name, void *user);
 
 /* Who alone is on a connection that is not known to carry more; NULL: nobody, or more. */
-void *nx_connection_only_user(nx_connections *connections, long port);
+void *nx_connection_only_user(nx_connections *connections, long name);
 
 /* The request has ended there; what was learned of the connection by then. */
-void nx_connection_leave(nx_connections *connections, long port, curl_socket_t socket,
+void nx_connection_leave(nx_connections *connections, long name, curl_socket_t socket,
                          nx_protocol protocol);
 
-/* The connection is about to be closed: its port and its socket can become another's. */
+/* The connection is about to be closed: its name and its socket can become another's. */
 void nx_connection_closed(nx_connections *connections, curl_socket_t socket);
 
 #endif

@@ -1,6 +1,7 @@
 /* http.c: one transfer: libcurl options, what was sent, what came back. */
 #include "http.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -57,15 +58,15 @@ bool nx_transfer_leave_connection(nx_transfer *transfer)
     long version = 0;
     curl_socket_t socket = CURL_SOCKET_BAD;
     nx_protocol protocol = NX_UNKNOWN_YET;
-    if (!transfer->port) {
+    if (!transfer->connection) {
         return false;
     }
     if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK &&
         curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK && version) {
         protocol = version == CURL_HTTP_VERSION_2_0 ? NX_MULTIPLEXED : NX_ONE_AT_A_TIME;
     }
-    nx_connection_leave(transfer->connections, transfer->port, socket, protocol);
-    transfer->port = 0;
+    nx_connection_leave(transfer->connections, transfer->connection, socket, protocol);
+    transfer->connection = 0;
     return true;
 }
 
@@ -86,29 +87,42 @@ static bool is_answered(const nx_transfer *transfer)
            (curl_off_t)transfer->reply.size == length;
 }
 
+/* What names a connection: its local port, and where it leads to, since connections to two hosts
+ * can have one local port. Never 0. */
+static long name_of_connection(const char *remote, int remote_port, int local_port)
+{
+    unsigned long name = (unsigned)remote_port;
+    for (; *remote; remote++) {
+        name = name * 31 + (unsigned char)*remote;
+    }
+    return (long)((name << 16 | (unsigned)local_port) & LONG_MAX);
+}
+
 /* Called when a connection is there and a request is about to begin on it: the second guard
  * against a request that begins again after its body went out. */
 static int before_request(void *context, char *remote, char *local, int remote_port, int local_port)
 {
     nx_transfer *transfer = context;
-    (void)remote, (void)local, (void)remote_port;
+    long name = name_of_connection(remote, remote_port, local_port);
+    (void)local;
     bool begins_again = nx_transfer_was_sent(transfer) || transfer->rewound;
     if (begins_again && !transfer->may_begin_again) {
         return CURL_PREREQFUNC_ABORT;
     }
-    if (transfer->port) { /* it begins again, on another connection */
-        nx_connection_leave(transfer->connections, transfer->port, CURL_SOCKET_BAD, NX_UNKNOWN_YET);
-        transfer->port = 0;
+    if (transfer->connection) { /* it begins again, on another connection */
+        nx_connection_leave(transfer->connections, transfer->connection, CURL_SOCKET_BAD,
+                            NX_UNKNOWN_YET);
+        transfer->connection = 0;
     }
-    nx_transfer *previous = nx_connection_only_user(transfer->connections, local_port);
-    if (previous && previous->port == local_port && is_answered(previous)) {
+    nx_transfer *previous = nx_connection_only_user(transfer->connections, name);
+    if (previous && previous->connection == name && is_answered(previous)) {
         (void)nx_transfer_leave_connection(previous);
     }
-    transfer->admission = nx_connection_enter(transfer->connections, local_port, transfer);
+    transfer->admission = nx_connection_enter(transfer->connections, name, transfer);
     if (transfer->admission != NX_MAY_BEGIN) {
         return CURL_PREREQFUNC_ABORT;
     }
-    transfer->port = local_port;
+    transfer->connection = name;
     transfer->begun = !transfer->body;
     return CURL_PREREQFUNC_OK;
 }
@@ -324,7 +338,7 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     transfer->rewound = false;
     transfer->file_failed = false;
     transfer->admission = NX_MAY_BEGIN;
-    transfer->port = 0;
+    transfer->connection = 0;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';

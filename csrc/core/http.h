@@ -22,7 +22,7 @@ typedef struct nx_request {
 typedef struct nx_transfer {
     CURL *easy;
     nx_connections *connections;
-    long port; /* of the connection that it is on; 0: none */
+    long connection; /* the name of the one that it is on; 0: none */
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
     nx_form form;         /* what libcurl is set to */
