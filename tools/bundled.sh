@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the libraries that a wheel brings along: OpenSSL, nghttp2, libcurl and cJSON, all static.
 # They are compiled against the C library of Debian 11, so that the wheel runs on older systems too.
-# usage: bundled.sh DIRECTORY   (afterwards: DIRECTORY/made/usr/{include,lib}, DIRECTORY/bin, DIRECTORY/licenses)
+# usage: bundled.sh DIRECTORY   (afterwards: DIRECTORY/static/usr/{include,lib}, DIRECTORY/bin, DIRECTORY/licenses)
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 list=$here/bundled.sha256
@@ -12,8 +12,8 @@ jobs=$(nproc)
 
 stamp=$(cat "$list" "$0" | sha256sum)
 [ "$(cat "$top/stamp" 2>/dev/null)" != "$stamp" ] || exit 0
-rm -rf "$top/stamp" "$top/source" "$top/made" "$top/sysroot" "$top/bin" "$top/licenses"
-mkdir -p "$top/downloads" "$top/source" "$top/made" "$top/sysroot" "$top/bin" "$top/licenses"
+rm -rf "$top/stamp" "$top/source" "$top/static" "$top/sysroot" "$top/bin" "$top/licenses"
+mkdir -p "$top/downloads" "$top/source" "$top/static" "$top/sysroot" "$top/bin" "$top/licenses"
 
 # Runs a command and shows its output only if it fails.
 quietly() {
@@ -53,7 +53,7 @@ chmod +x "$top/bin/bundling-cc"
 export PATH="$top/bin:$PATH" CC=bundling-cc SOURCE_DATE_EPOCH=1700000000
 flags="-O2 -fPIC -fvisibility=hidden -fstack-protector-strong -D_FORTIFY_SOURCE=2"
 flags="$flags -ffunction-sections -fdata-sections"
-export PKG_CONFIG_LIBDIR="$top/made/usr/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$top/made"
+export PKG_CONFIG_LIBDIR="$top/static/usr/lib/pkgconfig" PKG_CONFIG_SYSROOT_DIR="$top/static"
 
 echo "build   OpenSSL"
 unpack openssl
@@ -64,7 +64,7 @@ quietly ./Configure --prefix=/usr --libdir=lib --openssldir=/etc/ssl --release n
     no-legacy no-engine no-apps no-docs no-tests no-comp no-dtls no-ssl3 no-autoload-config \
     no-srp no-psk no-ts no-cms no-ct no-rfc3779 no-quic $flags
 quietly make -j"$jobs" build_libs
-quietly make DESTDIR="$top/made" install_dev
+quietly make DESTDIR="$top/static" install_dev
 cp LICENSE.txt "$top/licenses/openssl.txt"
 
 echo "build   nghttp2"
@@ -72,7 +72,7 @@ unpack nghttp2
 cd "$top/source/nghttp2"
 quietly ./configure --prefix=/usr --enable-lib-only --disable-shared --with-pic CFLAGS="$flags"
 quietly make -j"$jobs"
-quietly make DESTDIR="$top/made" install
+quietly make DESTDIR="$top/static" install
 cp COPYING "$top/licenses/nghttp2.txt"
 
 echo "build   libcurl"
@@ -92,9 +92,9 @@ quietly ./configure --prefix=/usr --disable-shared --enable-static --with-pic --
     --disable-libcurl-option --disable-curldebug --disable-debug \
     CFLAGS="$flags"
 quietly make -j"$jobs" -C lib
-quietly make DESTDIR="$top/made" -C lib install
-quietly make DESTDIR="$top/made" -C include install
-quietly make DESTDIR="$top/made" install-pkgconfigDATA
+quietly make DESTDIR="$top/static" -C lib install
+quietly make DESTDIR="$top/static" -C include install
+quietly make DESTDIR="$top/static" install-pkgconfigDATA
 cp COPYING "$top/licenses/curl.txt"
 
 echo "build   cJSON"
@@ -102,8 +102,8 @@ unpack cjson
 cd "$top/source/cjson"
 # shellcheck disable=SC2086
 quietly bundling-cc -std=c11 $flags -DCJSON_HIDE_SYMBOLS -c cJSON.c -o cJSON.o
-quietly ar rcs "$top/made/usr/lib/libcjson.a" cJSON.o
-install -D -m 644 cJSON.h "$top/made/usr/include/cjson/cJSON.h"
+quietly ar rcs "$top/static/usr/lib/libcjson.a" cJSON.o
+install -D -m 644 cJSON.h "$top/static/usr/include/cjson/cJSON.h"
 cp LICENSE "$top/licenses/cjson.txt"
 
 rm -rf "$top/source"

@@ -29,7 +29,7 @@ in_debian() {
         shift
         mount -t proc proc "$root/proc"
         mount --rbind /dev "$root/dev"
-        exec env --default-signal=INT chroot "$root" env -i HOME=/root LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
+        exec env --default-signal=INT chroot "$root" env -i HOME=/tmp LANG=C.UTF-8 TERM=dumb DEBIAN_FRONTEND=noninteractive \
             PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
     ' sh "$@"
 }

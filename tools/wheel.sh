@@ -45,12 +45,12 @@ for folder in /usr/include/"$triplet"/python3*; do
     [ ! -d "$folder" ] || ln -s "$folder" "$top/headers/$triplet/"
 done
 
-lib=$top/made/usr/lib
+lib=$top/static/usr/lib
 (
     cd "$top/tree"
     export PATH="$top/bin:$PATH" CC=bundling-cc LDSHARED="bundling-cc -shared"
     export NONTAX_WERROR=1 NONTAX_OWN_TLS=1
-    export NONTAX_CFLAGS="-I$top/made/usr/include -DCURL_STATICLIB -DNGHTTP2_STATICLIB -g0
+    export NONTAX_CFLAGS="-I$top/static/usr/include -DCURL_STATICLIB -DNGHTTP2_STATICLIB -g0
         -fstack-protector-strong -D_FORTIFY_SOURCE=2 -idirafter $top/headers"
     export NONTAX_LIBS="$lib/libcurl.a $lib/libnghttp2.a $lib/libssl.a $lib/libcrypto.a $lib/libcjson.a
         -lpthread -ldl -Wl,--gc-sections,-z,relro,-z,now,--strip-all"
