@@ -35,8 +35,9 @@ class Client:
         payload: object,
         access_token: str | None,
         seconds: float | None,
+        make_result: Callable[[dict[str, Any]], _T],
         /,
-    ) -> dict[str, Any]: ...
+    ) -> _T: ...
     def close(self) -> None: ...
 
 @final

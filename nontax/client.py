@@ -184,10 +184,9 @@ class Client:
     def _call(self, request: "Request[T]") -> "T":
         name, payload, make_result = request
         try:
-            reply = self._core.call(name, payload, None, None)
+            return self._core.call(name, payload, None, None, make_result)
         finally:
             del request, payload  # there may be a ticket in it
-        return make_result(reply)
 
     async def _acall(self, request: "Request[T]") -> "T":
         name, payload, make_result = request
@@ -601,8 +600,8 @@ def insert_bill(bill: "Bill", *, access_token: str | None = None) -> InsertedBil
         call.
     """
     try:
-        reply = _default_client()._core.call("insertbill", bill, access_token, None)
+        core = _default_client()._core
+        return core.call("insertbill", bill, access_token, None, InsertedBill._from_reply)
     finally:
         # A traceback that shows local variables must not show the token.
         del access_token
-    return InsertedBill._from_reply(reply)

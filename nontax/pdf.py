@@ -108,8 +108,8 @@ class Pdf:
         return copy
 
     def _close(self) -> None:
-        for opened in self._opened:
-            opened.close()
+        while self._opened:
+            self._opened.pop().close()
 
     def __enter__(self) -> "Self":
         return self
@@ -120,4 +120,7 @@ class Pdf:
         exc: BaseException | None,
         traceback: "TracebackType | None",
     ) -> None:
-        self._close()
+        try:  # noqa: SIM105  (contextlib.suppress needs memory)
+            self._close()
+        except MemoryError:
+            pass  # the file is closed when it is dropped; what became of its upload must get out

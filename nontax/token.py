@@ -43,6 +43,10 @@ def _not_fetched(interface: str, reason: str, *, timed_out: bool = False) -> Not
     return error
 
 
+def _token_and_lifetime(reply: "dict[str, Any]") -> tuple[str, float]:
+    return reply["access_token"], float(reply["expires_in"])
+
+
 class FetchedToken:
     """What the two sources share: the credentials, the connection, one fetch for all threads."""
 
@@ -109,7 +113,7 @@ class FetchedToken:
     def _ask(self, interface: str, seconds: float, more: "dict[str, Any]") -> tuple[str, float]:
         """Call a token interface; the token and its lifetime in seconds."""
         try:
-            reply = self._core.call(
+            fetched = self._core.call(
                 interface,
                 {
                     "grant_type": "client_credential",
@@ -119,6 +123,7 @@ class FetchedToken:
                 },
                 None,
                 max(seconds, 0.001),
+                _token_and_lifetime,
             )
         except InDoubtError as error:
             raise _not_fetched(interface, error.reason, timed_out=error.timed_out) from None
@@ -126,11 +131,11 @@ class FetchedToken:
             reason = f"WeChat answered {error.errcode}: {error.errmsg}"
             raise _not_fetched(interface, reason) from None
         try:
-            if not _is_plain(reply["access_token"]):
+            if not _is_plain(fetched[0]):
                 raise _not_fetched(interface, "it has characters that no access token has")
-            return reply["access_token"], float(reply["expires_in"])
+            return fetched
         finally:
-            del reply
+            del fetched
 
     def __repr__(self) -> str:
         # A traceback with local variables may show a source that could not be made.

@@ -3,7 +3,12 @@
 
 #include <string.h>
 
-enum { MAX_TRIES = 10 };
+enum {
+    MAX_TRIES = 10,
+    CALL_FRAMES = 3 /* Client._call(), Client.insert_bill(), and who has called that */
+};
+
+static const char answer_lost[] = "out of memory: WeChat's answer was lost";
 
 /* ---- exceptions -------------------------------------------------------------------------- */
 
@@ -20,18 +25,18 @@ static PyObject *problems_as_list(const nontax_problems *problems)
     return list;
 }
 
-PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,
-                            const char *token_problem)
+/* `problems` may be NULL. */
+static PyObject *make_error(client_object *self, const nontax_interface *interface,
+                            const nontax_result *result, const nontax_problems *problems,
+                            PyObject *source_error, const char *token_problem)
 {
-    const nontax_result *result = nontax_call_result(call);
     static const char *const causes[] = {"answer", "payload", "token",     "connection",
                                          "tls",    "reply",   "cancelled", "memory"};
     PyObject *fields = NULL, *error = NULL;
-    PyObject *listed = problems_as_list(nontax_call_problems(call));
+    PyObject *listed = problems ? problems_as_list(problems) : PyList_New(0);
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
     PyObject *timed_out = PyBool_FromLong(result->timed_out);
     PyObject *positional = PyTuple_New(0);
-    const nontax_interface *interface = nontax_call_interface(call);
     PyObject *reads = PyBool_FromLong(nontax_interface_reads(interface));
     if (listed && errcode && timed_out && positional && reads) {
         fields = Py_BuildValue(
@@ -53,6 +58,13 @@ PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *so
     Py_XDECREF(positional);
     Py_XDECREF(fields);
     return error;
+}
+
+PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,
+                            const char *token_problem)
+{
+    return make_error(self, nontax_call_interface(call), nontax_call_result(call),
+                      nontax_call_problems(call), source_error, token_problem);
 }
 
 void raise_object(PyObject *error)
@@ -85,6 +97,76 @@ PyObject *take_exception(void)
     return value;
 }
 
+/* ---- when there is no memory left to say what became of a call ---------------------------- */
+
+/* The InDoubtError for a call that was sent and whose answer cannot be given out. It is made
+ * before anything is sent, and kept for the next call if this one did not need it. */
+struct spare_error {
+    const nontax_interface *interface;
+    PyObject *error;
+};
+
+static void free_spare(spare_error *spare)
+{
+    if (spare) {
+        Py_DECREF(spare->error);
+        PyMem_Free(spare);
+    }
+}
+
+static void keep_spare(client_object *self, spare_error *spare)
+{
+    for (int i = 0; spare && i < SPARE_ERRORS; i++) {
+        spare = atomic_exchange(&self->spares[i], spare);
+    }
+    free_spare(spare);
+}
+
+/* NULL with an exception set: no memory. */
+static spare_error *take_spare(client_object *self, const nontax_interface *interface)
+{
+    nontax_result result = {.outcome = NONTAX_IN_DOUBT, .cause = NONTAX_CAUSE_MEMORY};
+    for (int i = 0; i < SPARE_ERRORS; i++) {
+        spare_error *kept = atomic_exchange(&self->spares[i], NULL);
+        if (kept && kept->interface == interface) {
+            return kept;
+        }
+        if (kept) {
+            free_spare(atomic_exchange(&self->spares[i], kept));
+        }
+    }
+    spare_error *spare = PyMem_Calloc(1, sizeof *spare);
+    if (!spare) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    memcpy(result.reason, answer_lost, sizeof answer_lost);
+    spare->interface = interface;
+    spare->error = make_error(self, interface, &result, NULL, NULL, NULL);
+    if (!spare->error) {
+        PyMem_Free(spare);
+        return NULL;
+    }
+    return spare;
+}
+
+/* Makes the frame objects of the callers, which an exception on its way to them needs: where there
+ * is no memory for one, Python drops the exception (seen with 3.11), and with it what became of a
+ * bill. -1 with an exception set: no memory. */
+static int make_frames(void)
+{
+    PyObject *name = PyUnicode_InternFromString("f_back"); /* Python keeps others in a cache */
+    PyObject *frame = name ? (PyObject *)PyThreadState_GetFrame(PyThreadState_Get()) : NULL;
+    for (int made = 1; frame && frame != Py_None && made < CALL_FRAMES; made++) {
+        PyObject *above = PyObject_GetAttr(frame, name);
+        Py_DECREF(frame);
+        frame = above;
+    }
+    Py_XDECREF(frame);
+    Py_XDECREF(name);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
 /* ---- what the core asks back during a call ----------------------------------------------- */
 
 typedef struct conversation {
@@ -94,6 +176,7 @@ typedef struct conversation {
     PyObject *interrupt;       /* what a signal handler raised */
     PyObject *source_error;    /* what the token source raised */
     const char *token_problem; /* what is wrong with the token that it returned */
+    spare_error *spare;
 } conversation;
 
 static bool on_interrupted(void *context)
@@ -167,73 +250,105 @@ static bool on_token(void *context, nontax_call *call)
 /* ---- one call ---------------------------------------------------------------------------- */
 
 /* A note for what cannot be told in another way: the call that was interrupted has succeeded. */
-static void add_note(PyObject *exception, const cJSON *fields)
+static bool add_note(PyObject *exception, const cJSON *fields)
 {
     PyObject *python = python_from_json(fields);
     PyObject *note =
         python ? PyUnicode_FromFormat("nontax: WeChat has taken the call: %R", python) : NULL;
     PyObject *added = note ? PyObject_CallMethod(exception, "add_note", "O", note) : NULL;
+    bool is_there = added != NULL;
     PyErr_Clear();
     Py_XDECREF(python);
     Py_XDECREF(note);
     Py_XDECREF(added);
+    return is_there;
+}
+
+/* What is raised in place of the answer of a call that was sent, and which cannot be made. */
+static PyObject *spare_of(conversation *talk)
+{
+    PyErr_Clear();
+    return Py_NewRef(talk->spare->error);
+}
+
+/* The exception that tells what became of the call; NULL with an exception set: no memory for it,
+ * and nothing was sent. */
+static PyObject *error_of(conversation *talk, nontax_call *call)
+{
+    PyObject *error = client_make_error(talk->self, call, talk->source_error, talk->token_problem);
+    bool sent = nontax_call_result(call)->outcome != NONTAX_NOT_SENT;
+    if (!error && sent && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        error = spare_of(talk);
+    }
+    return error;
 }
 
 /* The interrupting exception goes on as it is, and behind it stands what became of the call. */
 static void raise_interrupt(conversation *talk, nontax_call *call)
 {
     const nontax_result *result = nontax_call_result(call);
-    PyObject *interrupt = talk->interrupt;
+    PyObject *interrupt = talk->interrupt, *error = NULL;
     talk->interrupt = NULL;
     if (result->outcome == NONTAX_INSERTED) {
         /* What was only read can be read again, and may have a credential in it. */
         const nontax_interface *interface = nontax_call_interface(call);
-        if (!nontax_interface_reads(interface) && !nontax_interface_answers_secret(interface)) {
-            add_note(interrupt, result->fields);
+        if (!nontax_interface_reads(interface) && !nontax_interface_answers_secret(interface) &&
+            !add_note(interrupt, result->fields)) {
+            error = spare_of(talk);
         }
     } else {
-        PyObject *error = NULL;
         /* Ctrl-C may be pressed again while the error is made, which is code of Python's. */
         for (int tries = 0; !error && tries < MAX_TRIES; tries++) {
-            error = client_make_error(talk->self, call, NULL, NULL);
+            error = error_of(talk, call);
             PyErr_Clear();
         }
-        if (error) {
-            PyObject *earlier = PyException_GetContext(interrupt);
-            PyException_SetContext(error, earlier); /* both take the reference over */
-            PyException_SetContext(interrupt, error);
-        }
+    }
+    if (error) {
+        PyObject *earlier = PyException_GetContext(interrupt);
+        PyException_SetContext(error, earlier); /* both take the reference over */
+        PyException_SetContext(interrupt, error);
     }
     /* PyErr_SetObject() would put another context in place of ours. */
     PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(interrupt)), interrupt,
                   PyException_GetTraceback(interrupt));
 }
 
-static PyObject *conclude(conversation *talk, nontax_call *call)
+/* What the caller gets for the reply's fields. */
+static PyObject *result_of(conversation *talk, nontax_call *call, PyObject *make_result)
+{
+    PyObject *fields = python_from_json(nontax_call_result(call)->fields);
+    PyObject *result = fields ? PyObject_CallFunctionObjArgs(make_result, fields, NULL) : NULL;
+    Py_XDECREF(fields);
+    if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+        raise_object(spare_of(talk));
+    }
+    return result;
+}
+
+static PyObject *conclude(conversation *talk, nontax_call *call, PyObject *make_result)
 {
     const nontax_result *result = nontax_call_result(call);
+    PyObject *made = NULL;
     if (talk->source_error && !talk->interrupt &&
         !PyErr_GivenExceptionMatches(talk->source_error, PyExc_Exception)) {
         talk->interrupt = talk->source_error; /* Ctrl-C inside the token source */
         talk->source_error = NULL;
     }
+    if (!talk->interrupt && result->outcome == NONTAX_INSERTED) {
+        made = result_of(talk, call, make_result);
+    } else if (!talk->interrupt && result->outcome == NONTAX_NOT_SENT &&
+               result->cause == NONTAX_CAUSE_MEMORY) {
+        PyErr_NoMemory();
+    } else if (!talk->interrupt) {
+        raise_object(error_of(talk, call));
+    }
+    if (!talk->interrupt && !made && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        talk->interrupt = take_exception(); /* Ctrl-C while it was made */
+    }
     if (talk->interrupt) {
         raise_interrupt(talk, call);
-    } else if (result->outcome == NONTAX_INSERTED) {
-        return python_from_json(result->fields);
-    } else if (result->outcome == NONTAX_NOT_SENT && result->cause == NONTAX_CAUSE_MEMORY) {
-        PyErr_NoMemory();
-    } else {
-        PyObject *error =
-            client_make_error(talk->self, call, talk->source_error, talk->token_problem);
-        if (!error && !PyErr_ExceptionMatches(PyExc_Exception)) {
-            talk->interrupt = take_exception();
-            raise_interrupt(talk, call);
-        } else {
-            raise_object(error);
-        }
     }
-    return NULL;
+    return made;
 }
 
 const nontax_interface *client_find_interface(PyObject *name)
@@ -293,7 +408,8 @@ int client_set_payload(nontax_call *call, PyObject *payload)
     return 0;
 }
 
-static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *payload)
+static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *payload,
+                          PyObject *make_result)
 {
     const nontax_hooks hooks = {talk, on_interrupted, on_token};
     if (client_set_payload(call, payload) < 0) {
@@ -306,7 +422,7 @@ static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *paylo
     if (!talk->interrupt && PyErr_CheckSignals() < 0) {
         talk->interrupt = take_exception();
     }
-    PyObject *result = conclude(talk, call);
+    PyObject *result = conclude(talk, call, make_result);
     Py_XDECREF(talk->interrupt);
     Py_XDECREF(talk->source_error);
     return result;
@@ -319,19 +435,20 @@ static int64_t milliseconds(double seconds)
 
 PyDoc_STRVAR(
     client_call_doc,
-    "call($self, interface, payload, access_token, seconds, /)\n--\n\n"
-    "Run one call to its end; return the reply's fields as a dict.\n\n"
+    "call($self, interface, payload, access_token, seconds, make_result, /)\n--\n\n"
+    "Run one call to its end; return what make_result makes of the reply's fields, a dict.\n\n"
     "The payload of an interface that takes a file is a tuple: its name, bytes or an open\n"
-    "descriptor, offset and size. At most so many seconds, if that is not None.");
+    "descriptor, offset and size. At most so many seconds, if that is not None. Where there is\n"
+    "no memory for the result, the error says that the call is in doubt.");
 
 static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
 {
     client_object *self = (client_object *)object;
     conversation talk = {.self = self, .fixed_token = self->access_token};
     double seconds = 0;
-    if (count != 4) {
+    if (count != 5) {
         PyErr_SetString(PyExc_TypeError,
-                        "call() takes interface, payload, access_token and seconds");
+                        "call() takes interface, payload, access_token, seconds and make_result");
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(arguments[0]);
@@ -347,15 +464,25 @@ static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ss
             return NULL;
         }
     }
+    if (make_frames() < 0 || !(talk.spare = take_spare(self, interface))) {
+        return NULL;
+    }
+    PyObject *result = NULL;
     nontax_call *call = nontax_call_new(self->client, interface);
-    if (!call) {
-        return PyErr_NoMemory();
+    if (call) {
+        if (arguments[3] != Py_None) {
+            nontax_call_limit_time(call, milliseconds(seconds));
+        }
+        result = run_call(&talk, call, arguments[1], arguments[4]);
+        nontax_call_free(call);
+    } else {
+        PyErr_NoMemory();
     }
-    if (arguments[3] != Py_None) {
-        nontax_call_limit_time(call, milliseconds(seconds));
+    if (Py_REFCNT(talk.spare->error) == 1) {
+        keep_spare(self, talk.spare);
+    } else {
+        free_spare(talk.spare); /* it was raised */
     }
-    PyObject *result = run_call(&talk, call, arguments[1]);
-    nontax_call_free(call);
     return result;
 }
 
@@ -497,6 +624,9 @@ static void client_dealloc(PyObject *object)
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     PyObject_GC_UnTrack(object);
     nontax_client_free(((client_object *)object)->client);
+    for (int i = 0; i < SPARE_ERRORS; i++) {
+        free_spare(atomic_exchange(&((client_object *)object)->spares[i], NULL));
+    }
     (void)client_clear(object);
     release(object);
     Py_DECREF(type);

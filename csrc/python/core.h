@@ -5,6 +5,8 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <stdatomic.h>
+
 #include "nontax.h"
 
 /* The module's state. */
@@ -24,6 +26,9 @@ PyObject *python_from_json(const cJSON *item);
  */
 PyObject *client_type_new(PyObject *module);
 
+typedef struct spare_error spare_error; /* see client.c */
+enum { SPARE_ERRORS = 8 };              /* as many threads' calls at once need no new one */
+
 typedef struct client_object {
     PyObject_HEAD
     nontax_client *client;
@@ -31,6 +36,7 @@ typedef struct client_object {
     PyObject *token_source; /* a callable, or NULL */
     bool timed_source;      /* it wants to know how many seconds it may take */
     PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
+    _Atomic(spare_error *) spares[SPARE_ERRORS];
 } client_object;
 
 /* The interface of that name; NULL with an exception set. */
