@@ -159,6 +159,33 @@ ctest-valgrind: $(CTEST_C:tests/core/%.c=build/gcc/tests/%)
 	@sh tools/run_ctests.sh valgrind "valgrind -q --error-exitcode=99 --leak-check=full \
 		--errors-for-leak-kinds=definite,indirect" $^
 
+# --- coverage -------------------------------------------------------------------------------------
+
+$(eval $(call variant,coverage,gcc,-O0 --coverage -DNONTAX_COVERAGE))
+
+COVERAGE_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/coverage/lib"
+COVERAGE_PYTEST = -q -m "not build" -p no:cacheprovider --durations=1
+# What measures Python would be measured itself there, or wants no subinterpreter.
+UNTRACED = tests/test_memory.py tests/test_import.py::test_subinterpreters
+
+.PHONY: coverage
+coverage: build core $(VENV)/coverage-installed ## which lines of C and Python the tests execute
+	@rm -rf build/coverage
+	@$(MAKE) -j2 ctest-coverage
+	@echo "build   nontax._core (coverage)"
+	@NONTAX_COVERAGE=1 $(BIN)/python setup.py -q build --build-base build/coverage \
+		--build-lib build/coverage/lib >build/coverage.log 2>&1 || { cat build/coverage.log; exit 1; }
+	@echo "pytest  coverage"
+	@status=0; \
+	$(COVERAGE_ENV) $(BIN)/python -m coverage run -m pytest $(COVERAGE_PYTEST) \
+		$(UNTRACED:%=--deselect %) --deselect tests/test_leaks.py || status=1; \
+	$(COVERAGE_ENV) $(BIN)/python -m pytest $(COVERAGE_PYTEST) $(UNTRACED) || status=1; \
+	$(BIN)/python tools/coverage.py && exit $$status
+
+$(VENV)/coverage-installed: requirements/coverage.txt $(VENV)/installed
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 # --- fuzzing --------------------------------------------------------------------------------------
 
 FUZZ := reply request
@@ -281,7 +308,7 @@ $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev bench wheel free-threaded fuzz; do \
+	@for name in dev bench wheel free-threaded fuzz coverage; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

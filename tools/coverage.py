@@ -1,0 +1,66 @@
+"""One table of the lines that the tests execute, C and Python together, with those they do not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+
+def measured_c() -> dict[str, tuple[int, list[int]]]:
+    """File -> how many lines it has that can be executed, and which of them never were."""
+    command = [sys.executable, "-m", "gcovr", "--root", ".", "--filter", "csrc/", "--json", "-"]
+    command += ["--gcov-ignore-parse-errors=negative_hits.warn", "--merge-mode-functions=separate"]
+    done = subprocess.run([*command, "build/coverage"], check=True, capture_output=True)
+    files = {}
+    for file in json.loads(done.stdout)["files"]:
+        lines = {line["line_number"]: 0 for line in file["lines"]}
+        for line in file["lines"]:
+            lines[line["line_number"]] += line["count"]
+        files[file["file"]] = len(lines), sorted(n for n, count in lines.items() if not count)
+    return files
+
+
+def measured_python() -> dict[str, tuple[int, list[int]]]:
+    """The same for Python."""
+    command = [sys.executable, "-m", "coverage"]
+    subprocess.run([*command, "combine", "-q"], check=True)
+    done = subprocess.run([*command, "json", "-q", "-o", "-"], check=True, capture_output=True)
+    return {
+        name: (file["summary"]["num_statements"], file["missing_lines"])
+        for name, file in json.loads(done.stdout)["files"].items()
+    }
+
+
+def ranges(numbers: list[int]) -> str:
+    """Like "3-5 9"."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return " ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts)
+
+
+def show(title: str, files: dict[str, tuple[int, list[int]]]) -> None:
+    for name, (count, missing) in sorted(files.items()):
+        share = 100 * (count - len(missing)) / count if count else 100
+        print(f"{name:<36} {count:>6} {share:>6.1f}%  {ranges(missing)}".rstrip())
+    count = sum(lines for lines, _ in files.values())
+    missing_count = sum(len(missing) for _, missing in files.values())
+    print(f"{title:<36} {count:>6} {100 * (count - missing_count) / count:>6.1f}%\n")
+
+
+def main() -> None:
+    c, python = measured_c(), measured_python()
+    if not c or not python:
+        raise SystemExit("nothing was measured")
+    print(f"{'file':<36} {'lines':>6} {'run':>7}  not run")
+    show("all of C", c)
+    show("all of Python", python)
+    folder = Path("build/coverage")
+    (folder / "table.json").write_text(json.dumps({**c, **python}))
+
+
+if __name__ == "__main__":
+    main()
