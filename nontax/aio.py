@@ -10,7 +10,7 @@ from contextvars import copy_context
 
 from nontax import _core
 from nontax.bill import Outcome
-from nontax.errors import NotSentError
+from nontax.errors import InDoubtError, NotSentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nontax._core import Run
     from nontax.bill import Bill
     from nontax.errors import NontaxError
+    from nontax.interfaces import Request, T
 
     Fields = dict[str, Any]
     # What a run tells of a call: index, payload, fields, error, attempts, seconds.
@@ -59,15 +60,15 @@ class _Attached:
             loop.add_reader(self._descriptor, self._turn)
             self._reading = True
         elif self._descriptor < 0 and not self._looking:
-            self._looking = True
             loop.call_later(LOOK_EVERY, self._look, loop)
+            self._looking = True
         self._turn_soon(loop)
 
     def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._turn_is_due:
             # All that begin in this turn of the loop share one turn of the run.
-            self._turn_is_due = True
             loop.call_soon(self._turn)
+            self._turn_is_due = True
 
     def _ended(self) -> None:
         loop = self._loop()
@@ -95,7 +96,8 @@ class _Attached:
                 self._ended()
                 self._deliver()
         except BaseException:
-            # Ctrl-C came in between: what was left undone is done in another turn.
+            # Ctrl-C came in between, or there was no memory: what was left undone is done in
+            # another turn.
             self._turn_soon(loop)
             raise
 
@@ -103,17 +105,16 @@ class _Attached:
         try:
             # A token source may block. It is asked once for all calls, so that a thread is cheap.
             asked = loop.run_in_executor(None, self._run.fetch_token)
-        except RuntimeError as error:  # there is no thread to be had
+            asked.add_done_callback(self._has_token)
+        except (RuntimeError, MemoryError) as error:  # there is no thread to be had
             self._run.refuse_token(error)
             self._turn_soon(loop)
-        else:
-            asked.add_done_callback(self._has_token)
 
     def _has_token(self, asked: "asyncio.Future[None]") -> None:
         if asked.cancelled():
             self._run.refuse_token(RuntimeError("the loop's executor was shut down"))
-        else:
-            asked.result()
+        elif isinstance(error := asked.exception(), Exception):
+            self._run.refuse_token(error)  # fetch_token() could not be called
         self._turn()
 
     def _deliver(self) -> None:
@@ -127,10 +128,13 @@ class _Call:
     index: the run's, once it has begun. told: what the run has told of it, at its end.
     """
 
-    __slots__ = ("future", "index", "told")
+    __slots__ = ("future", "index", "make_result", "told")
 
-    def __init__(self, future: "asyncio.Future[Fields]") -> None:
+    def __init__(
+        self, future: "asyncio.Future[Any]", make_result: "Callable[[Fields], Any]"
+    ) -> None:
         self.future = future
+        self.make_result = make_result
         self.index: int | None = None
         self.told: Told | None = None
 
@@ -152,22 +156,24 @@ class Calls(_Attached):
         self._calls: dict[int, _Call] = {}
         self._waiting: deque[tuple[str, object, _Call]] = deque()
 
-    async def call(self, interface: str, payload: object) -> "Fields":
-        """Run one call to its end; the reply's fields."""
-        call = _Call(asyncio.get_running_loop().create_future())
+    async def call(self, request: "Request[T]") -> "T":
+        """Run one call to its end; what the request makes of the reply's fields."""
+        interface, payload, make_result = request
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = _Call(future, make_result)
         try:
             if len(self._calls) < CALLS_AT_ONCE:
                 self._begin(interface, payload, call)
             else:
                 self._waiting.append((interface, payload, call))
-            return await call.future
+            return await future
         except asyncio.CancelledError as cancelled:
             self._cancel(call)
             _tell(cancelled, call.told, interface)
             raise
         finally:
-            # There may be a ticket in the one, and an error that holds this frame in the other.
-            del payload, call
+            # There may be a ticket in the one, and an error that holds this frame in the others.
+            del request, payload, call, future
 
     def is_idle(self) -> bool:
         """Whether no call is under way."""
@@ -179,12 +185,18 @@ class Calls(_Attached):
         return loop is None or loop.is_closed()
 
     def _begin(self, interface: str, payload: object, call: _Call) -> None:
+        index = self._run.next_index()
         try:
+            # All that needs memory comes first: a call that is in the run must be known here.
+            self._calls[index] = call
+            self._began()
             call.index = self._run.add(interface, payload)
+        except BaseException:
+            self._calls.pop(index, None)
+            self._ended()
+            raise
         finally:
             del payload
-        self._calls[call.index] = call
-        self._began()
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._calls) < CALLS_AT_ONCE:
@@ -212,17 +224,31 @@ class Calls(_Attached):
                     call.future.set_exception(error)
                 else:
                     assert fields is not None
-                    call.future.set_result(fields)
+                    self._succeed(call, fields)
                 self._calls.pop(index, None)
             del self._told[0]
         self._begin_waiting()
+
+    def _succeed(self, call: _Call, fields: "Fields") -> None:
+        try:
+            result = call.make_result(dict(fields))  # a copy: it may be called once more
+        except MemoryError:
+            raise
+        except Exception as failure:
+            call.future.set_exception(failure)
+        else:
+            call.future.set_result(result)
 
     def _cancel(self, call: _Call) -> None:
         """End the call, unless it has ended or was not begun."""
         if call.index is None or call.told is not None:
             return
         del self._calls[call.index]
-        call.told = self._run.cancel(call.index)
+        try:
+            call.told = self._run.cancel(call.index)
+        except MemoryError:
+            lost = InDoubtError(reason="out of memory: what became of the call was lost")
+            call.told = call.index, None, None, lost, 0, 0.0
         self._ended()
         self._begin_waiting()
         loop = self._loop()
@@ -456,8 +482,8 @@ class Loops:
         self._calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Calls]
         self._calls = weakref.WeakKeyDictionary()
 
-    async def call(self, interface: str, payload: object) -> "Fields":
-        """Run one call to its end in the running loop; the reply's fields."""
+    async def call(self, request: "Request[T]") -> "T":
+        """Run one call to its end in the running loop; what the request makes of the reply."""
         loop = asyncio.get_running_loop()
         calls = self._calls.get(loop)
         if calls is None:
@@ -465,9 +491,9 @@ class Loops:
             self._forget(Calls.has_ended)
             calls = self._calls[loop] = Calls(self._client, loop)
         try:
-            return await calls.call(interface, payload)
+            return await calls.call(request)
         finally:
-            del payload
+            del request
 
     def close_idle(self) -> None:
         """Close the connections of loops in which no call is under way. For any thread."""

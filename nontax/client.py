@@ -189,16 +189,14 @@ class Client:
             del request, payload  # there may be a ticket in it
 
     async def _acall(self, request: "Request[T]") -> "T":
-        name, payload, make_result = request
         try:
             if self._loops is None:
                 from nontax.aio import Loops
 
                 self._loops = Loops(self._core)
-            reply = await self._loops.call(name, payload)
+            return await self._loops.call(request)
         finally:
-            del request, payload
-        return make_result(reply)
+            del request
 
     # The finance bureau
 

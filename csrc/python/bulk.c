@@ -448,16 +448,32 @@ static PyObject *run_add(PyObject *object, PyObject *arguments)
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(name);
+    /* First: a call that has begun must not be lost for lack of memory. */
+    PyObject *index = interface ? PyLong_FromSsize_t(self->pulled) : NULL;
+    if (!index) {
+        return NULL;
+    }
     self->busy = true; /* a payload can have code of the caller's in it */
-    int failed = interface ? 0 : -1;
-    if (interface && self->bulk && !self->held) {
+    int failed;
+    if (self->bulk && !self->held) {
         self->held = Py_NewRef(payload);
         failed = add_held(self, true);
-    } else if (interface) {
+    } else {
         failed = add_call(self, payload, interface, true);
     }
     self->busy = false;
-    return failed ? NULL : PyLong_FromSsize_t(self->pulled - 1);
+    if (failed) {
+        Py_CLEAR(index);
+    }
+    return index;
+}
+
+PyDoc_STRVAR(run_next_index_doc, "next_index($self, /)\n--\n\n"
+                                 "What the next add() will return.");
+
+static PyObject *run_next_index(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyLong_FromSsize_t(((run_object *)object)->pulled);
 }
 
 /* Uses what another thread has got from the token source, or a token that is there already. */
@@ -791,6 +807,7 @@ static void run_dealloc(PyObject *object)
 static PyMethodDef run_methods[] = {
     {"close", run_close, METH_NOARGS, run_close_doc},
     {"add", run_add, METH_VARARGS, run_add_doc},
+    {"next_index", run_next_index, METH_NOARGS, run_next_index_doc},
     {"poll", run_poll, METH_NOARGS, run_poll_doc},
     {"wants_token", run_wants_token, METH_NOARGS, run_wants_token_doc},
     {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
