@@ -267,6 +267,27 @@ pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed ## another bui
 			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
 		done; exit $$status
 
+# A debug Python checks much of what an extension may do wrong, and counts all references. Its own
+# packages are not installed: those of .venv serve, if it is of the same version.
+DEBUG_PYTHON := python3-dbg
+DEBUG_TESTS := tests/test_leaks.py tests/test_bulk.py tests/test_errors.py tests/test_input.py \
+	tests/test_replies.py tests/test_threads.py tests/test_import.py
+DEBUG_ENV = PYTHONPATH="$(CURDIR)/build/debug/lib:$(firstword $(wildcard $(CURDIR)/$(VENV)/lib/python3*/site-packages))" \
+	PYTHONSAFEPATH=1
+
+.PHONY: pytest-debug
+pytest-debug: $(VENV)/installed ## with a debug build of Python (Debian: python3-dbg) in dev mode
+	@echo "build   nontax._core (debug)"
+	@mkdir -p build
+	@$(DEBUG_ENV) NONTAX_LIMITED_API=0 NONTAX_WERROR=1 $(DEBUG_PYTHON) setup.py -q build \
+		--build-base build/debug --build-lib build/debug/lib >build/debug.log 2>&1 || \
+		{ cat build/debug.log; exit 1; }
+	@$(DEBUG_ENV) $(DEBUG_PYTHON) -c \
+		'import sys, nontax._core as core; sys.exit("/build/debug/lib/" not in core.__file__)'
+	@echo "pytest  debug"
+	@$(DEBUG_ENV) PYTHONDEVMODE=1 $(DEBUG_PYTHON) -m pytest -q -m "not build" -p no:cacheprovider \
+		$(DEBUG_TESTS)
+
 # --- releases and the rest ----------------------------------------------------------------------
 
 .PHONY: sdist

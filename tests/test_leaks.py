@@ -161,6 +161,8 @@ def fail_in_every_way(talk: Talk) -> None:
             "allocated": allocated(),
             "blocks": sys.getallocatedblocks(),
             "references": references(),
+            # Only a debug build of Python counts them all.
+            "all_references": getattr(sys, "gettotalrefcount", int)(),
         }
 
     def repeat(rounds: int, each: Callable[[], int]) -> int:
@@ -194,6 +196,7 @@ def check(told: list[dict[str, object]], at_least: int) -> None:
     few = count // 20  # Fewer than there are rounds: one kind of failure would be enough.
     assert after["objects"] - before["objects"] < few
     assert after["blocks"] - before["blocks"] < few
+    assert after["all_references"] - before["all_references"] < few
     assert after["allocated"] - before["allocated"] < 16 << 10
     for name, number in after["references"].items():
         assert number - before["references"][name] < few, name
@@ -389,3 +392,66 @@ def test_exceptions_do_not_hold_themselves(sandbox: Sandbox) -> None:
         "AccessTokenError",
     ]
     assert [facts for facts in told if not (facts["gone"] and facts["cause_gone"])] == []
+
+
+def make_modules(talk: Talk) -> None:
+    """Load the extension again and again, as each subinterpreter does, and use its types."""
+    import gc
+    import importlib.machinery
+    import importlib.util
+    import sys
+    import weakref
+    from typing import Any
+
+    import nontax._core
+    from nontax.errors import make_error
+
+    path = nontax._core.__file__
+
+    def load() -> list[Any]:
+        loader = importlib.machinery.ExtensionFileLoader("nontax._core", path)
+        spec = importlib.util.spec_from_file_location("nontax._core", path, loader=loader)
+        assert spec is not None
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+        client = module.Client(
+            make_error=make_error,
+            access_token="a",
+            token_source=None,
+            timed_source=False,
+            base_urls=("https://api.weixin.qq.com",),
+            ca_file=None,
+            system_ca_file=None,
+            proxy=None,
+            connect_timeout=1.0,
+            timeout=1.0,
+            retries=0,
+            allow_extra=False,
+        )
+        run = module.Run(
+            client=client,
+            make_outcome=print,
+            bills=[],
+            concurrency=1,
+            rate=0.0,
+            quota_pause=0.0,
+            bulk=True,
+        )
+        assert list(run) == []
+        assert module.Client is not nontax._core.Client
+        return [weakref.ref(thing) for thing in (module, module.Client, module.Run)]
+
+    def held() -> int:
+        things = [thing for _ in range(200) for thing in load()]
+        gc.collect()
+        return sum(thing() is not None for thing in things)
+
+    held()
+    blocks = sys.getallocatedblocks()
+    talk.tell(held=held(), blocks=sys.getallocatedblocks() - blocks)
+
+
+def test_modules_and_types_end() -> None:
+    (told,) = run(make_modules)
+    assert told["held"] == 0
+    assert told["blocks"] < 200  # one for each would be a leak
