@@ -216,9 +216,11 @@ def test_from_an_event_loop(certificates: Certificates) -> None:
         assert len(server.taken) == 200
 
 
-# libcurl 8.14 holds requests back until the first answer has shown the server's version.
+# Seen with libcurl 8.14 and 8.21, not with 7.88 and 8.23: requests are held back until the first
+# answer has shown the server's version.
 @pytest.mark.skipif(
-    _core.libraries()[0].startswith("8.14."), reason="with this libcurl they wait for the first"
+    (8, 14) <= tuple(map(int, _core.libraries()[0].split(".")[:2])) <= (8, 21),
+    reason="with this libcurl they wait for the first",
 )
 @pytest.mark.parametrize("protocols", [[], ["http/1.1"]], ids=["no ALPN", "http/1.1"])
 def test_without_http2_bills_do_not_wait_for_each_other(
