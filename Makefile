@@ -239,7 +239,7 @@ VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 # what passes through it in one way only.
 NOT_AGAIN = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*"
 pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens token_sources \
-	upload readme advice import leaks layers,--ignore-glob="*/test_$(name).py")
+	upload readme advice import leaks layers memory,--ignore-glob="*/test_$(name).py")
 
 # A test may hide the report of a process it started: reports go to files, and any file is a failure.
 # With --capture=sys the last words of pytest's own process are shown too.
