@@ -139,14 +139,14 @@ static void test_a_rate(void **state)
     assert_int_equal(nontax_run_wants_in(run), 0);
     add(run, client, "one"); /* the next one in a hundred seconds */
     int64_t wait = nontax_run_wants_in(run);
-    assert_in_range(wait, 90000, 100000);
+    assert_between(wait, 90000, 100000);
     clock_forward(60000);
-    assert_in_range(nontax_run_wants_in(run), 1, wait - 60000);
+    assert_between(nontax_run_wants_in(run), 1, wait - 60000);
     clock_forward(600000);
     assert_int_equal(nontax_run_wants_in(run), 0);
     /* Time that was not used does not make up for a burst. */
     add(run, client, "two");
-    assert_in_range(nontax_run_wants_in(run), 90000, 100000);
+    assert_between(nontax_run_wants_in(run), 90000, 100000);
     nontax_run_free(run);
     nontax_client_free(client);
     server_stop(server);
