@@ -736,7 +736,8 @@ def test_clients_that_are_made_for_one_request(
         rounds=rounds,
     )
     assert told["files"] == 0
-    assert told["blocks"] < rounds
+    # A client that stayed would be dozens of blocks; interpreters keep a few of their own.
+    assert told["blocks"] < 5 * rounds
 
 
 def use_all(talk: Talk) -> None:
