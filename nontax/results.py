@@ -19,7 +19,9 @@ class Reply(Record):
         if not fields.keys() <= set(self.__slots__):
             raise TypeError(f"{type(self).__name__} has the fields {', '.join(self.__slots__)}")
         fields["extra"] = dict(extra or {})
-        super().__init__(*(fields.get(name) for name in self.__slots__))
+        # A list, for no generator: where there is no memory to make one, Python crashes (seen with
+        # 3.13.5), and what became of the call would be lost.
+        super().__init__(*[fields.get(name) for name in self.__slots__])
 
     @classmethod
     def _from_reply(cls, reply: "dict[str, object]") -> "Self":
