@@ -166,7 +166,7 @@ $(eval $(call variant,coverage,gcc,-O0 --coverage -DNONTAX_COVERAGE))
 COVERAGE_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/coverage/lib"
 COVERAGE_PYTEST = -q -m "not build" -p no:cacheprovider --durations=1
 # What measures Python would be measured itself there, or wants no subinterpreter.
-UNTRACED = tests/test_memory.py tests/test_import.py::test_subinterpreters
+UNTRACED = tests/test_memory.py tests/test_subinterpreters.py
 
 .PHONY: coverage
 coverage: build core $(VENV)/coverage-installed ## which lines of C and Python the tests execute

@@ -1,4 +1,4 @@
-"""`import nontax`: cheap, complete, typed, and harmless in a subinterpreter."""
+"""`import nontax`: cheap, complete and typed."""
 
 import inspect
 import subprocess
@@ -9,11 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from bills import bill
-from processes import Talk, run
 
 import nontax
-from nontax.sandbox import Sandbox
 
 ROOT = Path(nontax.__file__).parent.parent
 COSTLY = {
@@ -103,58 +100,3 @@ def test_the_import_starts_nothing() -> None:
 def test_the_import_leaves_the_gil_off() -> None:
     program = "import sys, nontax; sys.exit(sys._is_gil_enabled())"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
-
-
-def use_subinterpreters(talk: Talk) -> None:
-    """Import and use the package in interpreters beside the main one."""
-    import json
-
-    try:
-        import _xxsubinterpreters as interpreters  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        talk.tell(skip=True)
-        return
-
-    program = """if True:
-        import json, os
-        def tell(**facts):
-            os.write(1, (json.dumps(facts) + "\\n").encode())
-        try:
-            import nontax
-        except ImportError as error:
-            tell(refused=str(error))
-        else:
-            setup = json.loads({setup!r})
-            client = nontax.Client(token_source=lambda stale: setup["token"], **setup["client"])
-            tell(code=client.insert_bill(setup["bill"]).code)
-            try:
-                client.insert_bill(setup["bill"])
-            except nontax.DuplicateBillError as error:
-                tell(errcode=error.errcode)
-    """
-    main = talk.client(token_source=lambda _: talk.setup["token"])
-    first, last, *theirs = talk.setup["bills"]
-    talk.insert(main, first)
-    for one in theirs:
-        setup = {"client": talk.setup["client"], "token": talk.setup["token"], "bill": one}
-        other = interpreters.create()
-        interpreters.run_string(other, program.format(setup=json.dumps(setup)))
-        interpreters.destroy(other)
-    talk.insert(main, last)
-
-
-def test_subinterpreters(sandbox: Sandbox) -> None:
-    bills = [bill() for _ in range(5)]
-    client = {"base_url": sandbox.base_url}
-    told = run(use_subinterpreters, client=client, token=sandbox.access_token, bills=bills)
-    if told == [{"skip": True}]:
-        pytest.skip("this Python has no way to make them")
-    first, *theirs, last = told
-    codes = {order_id: there.code for order_id, there in sandbox.bills.items()}
-    assert (first, last) == tuple({"code": codes[one["order_id"]]} for one in bills[:2])
-    if "refused" in theirs[0]:
-        assert len(theirs) == 3
-        assert all("refused" in facts for facts in theirs)
-    else:
-        expected = [({"code": codes[one["order_id"]]}, {"errcode": 72056}) for one in bills[2:]]
-        assert theirs == [facts for pair in expected for facts in pair]
