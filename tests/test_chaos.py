@@ -53,8 +53,6 @@ def test_the_books_balance(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", driver.BULK_MODES)
 def test_the_books_balance_where_http2_is_offered(tmp_path: Path, mode: str) -> None:
-    if mode not in driver.MODES:
-        pytest.skip("the client has no asynchronous calls")
     report = balance(tmp_path, mode, "mix", seed="20180601", bills=BILLS // 2)
     assert report.violations == []
     # How many depends on when connections fall, and on how many share one.

@@ -2,8 +2,8 @@
 # Installs the Debian packages that building and testing need; does nothing where all are present.
 set -eu
 
-packages="binutils ca-certificates clang gcc libc6-dbg libc6-dev libcjson-dev libcmocka-dev
-libclang-rt-dev libcurl4-openssl-dev make openssl pkg-config redis-server valgrind"
+packages="binutils ca-certificates clang gcc libc6-dbg libc6-dev libcjson-dev libclang-rt-dev
+libcmocka-dev libcurl4-openssl-dev make openssl pkg-config redis-server valgrind"
 
 # The headers and venv must be those of the python3 in use: a system one takes them from packages,
 # one that was built elsewhere (pyenv, a tarball) brings its own.

@@ -27,10 +27,7 @@ CTRL_C = {signal.SIGINT}
 THREADS = 16
 CHILD_SECONDS = 60.0
 BULK_MODES = ("bulk", "abulk")
-# The asynchronous ones come with the client's asynchronous calls.
-MODES: tuple[str, ...] = ("threads", "bulk")
-if hasattr(nontax.Client, "ainsert_bill"):
-    MODES += ("aio", "abulk")
+MODES = ("threads", "bulk", "aio", "abulk")
 _NOTE = "nontax: WeChat has taken the call: "
 
 
@@ -264,8 +261,7 @@ class Loops:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        # The face of the client; typed loosely as long as it may be missing.
-        self._client: Any = driver.client
+        self._client: nontax.Client = driver.client
         self._deaf = True  # to Ctrl-C
 
     async def _listening(self, segment: Coroutine[Any, Any, None]) -> None:

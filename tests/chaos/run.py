@@ -99,14 +99,9 @@ def run(plan: Plan, folder: Path) -> books.Report:
         server.start()
         client = subprocess.Popen(
             [
-                *(
-                    sys.executable,
-                    str(HERE / "driver.py"),
-                    "--mode",
-                    plan.mode,
-                    "--seed",
-                    plan.seed,
-                ),
+                # Python 3.12 warns of every fork of a process with threads.
+                *(sys.executable, "-Wignore:This process:DeprecationWarning"),
+                *(str(HERE / "driver.py"), "--mode", plan.mode, "--seed", plan.seed),
                 *("--bills", str(plan.bills), "--books", str(written), "--ca", str(cert)),
                 *("--token", str(server.token), "--url", f"https://127.0.0.1:{server.port}"),
                 *("--timeout", str(plan.timeout), "--forks", str(plan.forks), "--bug", plan.bug),
