@@ -99,6 +99,7 @@ void nx_connection_leave(nx_connections *connections, long name, curl_socket_t s
                          nx_protocol protocol)
 {
     nx_connection *connection = find(connections, name);
+    connections->left = true;
     if (!connection) {
         return; /* it was closed meanwhile */
     }

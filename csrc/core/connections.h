@@ -30,7 +30,8 @@ typedef struct nx_connection {
 typedef struct nx_connections {
     nx_connection *list;
     int count;
-    int next; /* the place to be looked at first for a new one */
+    int next;  /* the place to be looked at first for a new one */
+    bool left; /* a request has left one since somebody last looked */
 } nx_connections;
 
 nontax_status nx_connections_new(nx_connections *connections, int parallel);

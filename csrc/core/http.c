@@ -53,13 +53,13 @@ bool nx_transfer_was_sent(const nx_transfer *transfer)
     return transfer->body_sent > 0 || transfer->begun;
 }
 
-bool nx_transfer_leave_connection(nx_transfer *transfer)
+void nx_transfer_leave_connection(nx_transfer *transfer)
 {
     long version = 0;
     curl_socket_t socket = CURL_SOCKET_BAD;
     nx_protocol protocol = NX_UNKNOWN_YET;
     if (!transfer->connection) {
-        return false;
+        return;
     }
     if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK &&
         curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK && version) {
@@ -67,7 +67,6 @@ bool nx_transfer_leave_connection(nx_transfer *transfer)
     }
     nx_connection_leave(transfer->connections, transfer->connection, socket, protocol);
     transfer->connection = 0;
-    return true;
 }
 
 static long status_of(const nx_transfer *transfer)
@@ -116,7 +115,7 @@ static int before_request(void *context, char *remote, char *local, int remote_p
     }
     nx_transfer *previous = nx_connection_only_user(transfer->connections, name);
     if (previous && previous->connection == name && is_answered(previous)) {
-        (void)nx_transfer_leave_connection(previous);
+        nx_transfer_leave_connection(previous);
     }
     transfer->admission = nx_connection_enter(transfer->connections, name, transfer);
     if (transfer->admission != NX_MAY_BEGIN) {

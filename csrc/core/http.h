@@ -52,9 +52,9 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
 /* Whether any of it may have gone out. */
 bool nx_transfer_was_sent(const nx_transfer *transfer);
 
-/* To be called for every transfer that was prepared, while it is still on its multi handle. Whether
- * it was on a connection, about which more may be known now. */
-bool nx_transfer_leave_connection(nx_transfer *transfer);
+/* To be called for every transfer that was prepared, while it is still on its multi handle: tells
+ * what it has learned of the connection that it was on. */
+void nx_transfer_leave_connection(nx_transfer *transfer);
 
 /* Says what became of a transfer that libcurl has ended with `code`, and forgets the token. */
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,

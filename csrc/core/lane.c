@@ -316,9 +316,15 @@ static void begin(nontax_lane *lane, nontax_call *call)
     }
 }
 
-/* Whoever waits to learn what a connection can carry may know more now. */
+/* Whoever waits to learn what a connection can carry may know more when a request has left one. It
+ * is asked only when all that has ended in a step was seen: the one that leaves can come before
+ * those that it turned away, which would then wait in vain. */
 static void wake_waiting(nontax_lane *lane)
 {
+    if (!lane->connections.left) {
+        return;
+    }
+    lane->connections.left = false;
     for (nontax_call *call = lane->pausing.first; call; call = call->next) {
         if (call->waits_for_connection) {
             call->waits_for_connection = false;
@@ -331,10 +337,7 @@ static void wake_waiting(nontax_lane *lane)
 static void stop_running(nontax_lane *lane, nontax_call *call)
 {
     nx_list_remove(&lane->running, call);
-    /* One that was only turned away must not wake the others: they would wake it in turn. */
-    if (nx_transfer_leave_connection(call->transfer)) {
-        wake_waiting(lane);
-    }
+    nx_transfer_leave_connection(call->transfer);
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
 }
@@ -350,15 +353,15 @@ static bool begin_elsewhere(nontax_lane *lane, nontax_call *call, nx_admission a
         return false;
     }
     call->result.attempts--;
-    if (first && admission != NX_SPOILT) {
-        /* The request that was on it may have ended in this very step, and come to our notice only
-         * after this one. */
-        pause_call(lane, call, 0);
-    } else if (admission == NX_NOT_YET) {
+    if (admission == NX_NOT_YET) {
         /* If nothing is learned for a while, it gets a connection of its own. */
         int64_t until = nx_now_ms() + LEARN_MS;
         call->fresh = call->waits_for_connection = true;
         pause_call(lane, call, until < call->deadline ? until : call->deadline);
+    } else if (first && admission == NX_TAKEN) {
+        /* The request that was on it may have ended in this very step, and come to our notice only
+         * after this one. */
+        pause_call(lane, call, 0);
     } else {
         call->fresh = true;
         begin(lane, call);
@@ -509,6 +512,7 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     }
     collect(lane);
     expire(lane);
+    wake_waiting(lane);
     begin_due(lane);
     nx_gate_leave();
     nx_engine_arm(lane->engine, earliest_due(lane));
@@ -556,6 +560,7 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
     if (call->state == NX_CALL_RUNNING) {
         nx_gate_enter();
         abandon(lane, call, false);
+        wake_waiting(lane);
         nx_gate_leave();
     } else {
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
