@@ -109,6 +109,10 @@ class _Attached:
         except (RuntimeError, MemoryError) as error:  # there is no thread to be had
             self._run.refuse_token(error)
             self._turn_soon(loop)
+        except BaseException:
+            self._run.refuse_token(RuntimeError("asking for it was interrupted"))
+            self._turn_soon(loop)
+            raise
 
     def _has_token(self, asked: "asyncio.Future[None]") -> None:
         if asked.cancelled():
@@ -191,9 +195,13 @@ class Calls(_Attached):
             self._calls[index] = call
             self._began()
             call.index = self._run.add(interface, payload)
-        except BaseException:
+        except BaseException as error:
             self._calls.pop(index, None)
+            # A signal may have come when it was in the run already: then it ends, and is told of.
+            told: Told | None = self._run.cancel(index)
             self._ended()
+            if told is not None:
+                _tell(error, told, interface)
             raise
         finally:
             del payload
@@ -257,7 +265,7 @@ class Calls(_Attached):
             self._turn_soon(loop)
 
 
-def _tell(cancelled: asyncio.CancelledError, told: "Told | None", interface: str) -> None:
+def _tell(cancelled: BaseException, told: "Told | None", interface: str) -> None:
     """Have the exception tell what is known of its call. None: it was not begun."""
     if told is None:
         error: NontaxError | None = NotSentError(reason="it was ended before it was sent")
@@ -418,8 +426,8 @@ class Outcomes(_Attached):
             self._add(pulled.result())
 
     def _add(self, bill: "Bill") -> None:
+        self._began()  # first: a bill that is in the run must be looked after
         self._run.add("insertbill", bill)
-        self._began()
 
     def _exhausted(self, error: BaseException) -> None:
         self._bills = self._abills = None

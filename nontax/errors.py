@@ -293,7 +293,10 @@ def make_error(
     token.
     """
     error: NontaxError
-    if isinstance(source_error, NontaxError) and source_error.outcome != "in_doubt":
+    # A class of the caller's own may lack an outcome, or want arguments to be made again.
+    ours = isinstance(source_error, NontaxError) and type(source_error).__module__ == __name__
+    if ours and getattr(source_error, "outcome", "in_doubt") != "in_doubt":
+        assert isinstance(source_error, NontaxError)
         error = _of_this_call(source_error, outcome)
         if errcode is not None and error.__context__ is None:
             # The newer token could not be had; why one was needed stands behind that.

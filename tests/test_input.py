@@ -1166,3 +1166,13 @@ def test_a_bad_token_for_one_bill(
     [(path, _)] = caught.value.problems
     assert path == "access_token"
     assert sandbox.connections == 0
+
+
+def test_a_long_name_is_cut_between_two_characters(client: nontax.Client, sandbox: Sandbox) -> None:
+    long = "非税收入财政电子票据收费项目金额合计人民币分整数类型包装对象"
+    thing = type(long, (), {})()
+    with pytest.raises(nontax.InvalidRequestError) as caught:
+        client.insert_bill(bill(fee=thing))
+    assert long[:20] in str(caught.value)
+    outcomes = list(client.insert_bills([bill(), bill(fee=thing), bill()]))
+    assert sorted(each.outcome for each in outcomes) == ["inserted", "inserted", "not_sent"]

@@ -1265,3 +1265,20 @@ def test_ctrl_c_in_the_thread_that_fetches_leaves_the_others_one_fetch(sandbox: 
     }
     assert len(sent(sandbox, STABLE)) == 2
     assert len(sandbox.bills) == 8
+
+
+class VaultError(nontax.NontaxError):
+    """A caller's own, which says nothing of a bill."""
+
+
+def test_a_source_that_raises_an_error_of_its_own(sandbox: Sandbox) -> None:
+    def source(stale: str | None) -> str:
+        raise VaultError("the vault is down")
+
+    with nontax.Client(token_source=source, base_url=sandbox.base_url) as client:
+        with pytest.raises(nontax.NotSentError) as caught:
+            client.insert_bill(bill())
+        assert isinstance(caught.value.__cause__, VaultError)
+        outcomes = client.insert_bills([bill()])
+        assert next(outcomes).outcome == "not_sent"
+    assert sandbox.requests == ()

@@ -86,6 +86,9 @@ nontax_status nontax_problems_add(nontax_problems *problems, const char *path, c
     char short_path[MAX_PATH_TEXT];
     nx_text_copy(short_path, sizeof short_path, path, strlen(path));
     nontax_problem problem = {nx_strdup(short_path), nx_strdup(message)};
+    if (problem.message) { /* a name in it may have been cut in the middle of a character */
+        nx_text_copy(problem.message, strlen(message) + 1, message, strlen(message));
+    }
     if (!problem.path || !problem.message) {
         nx_free(problem.path);
         nx_free(problem.message);

@@ -7,6 +7,7 @@
 
 enum {
     MAX_CONCURRENCY = 1000,
+    LONGEST_WAIT_MS = 24 * 3600 * 1000, /* then it is asked again */
     TOKEN_MS = 1000 /* how long the source's word counts before it is asked again */
 };
 
@@ -147,7 +148,8 @@ int64_t nontax_run_wants_in(nontax_run *run)
         return -1;
     }
     int64_t quota = nx_lane_quota_until(run->lane) - now;
-    int64_t rate = run->settings.rate > 0 ? (int64_t)(run->next_send_ms - (double)now + 0.999) : 0;
+    double left = run->settings.rate > 0 ? run->next_send_ms - (double)now + 0.999 : 0;
+    int64_t rate = left < LONGEST_WAIT_MS ? (int64_t)left : LONGEST_WAIT_MS;
     int64_t wait = quota > rate ? quota : rate;
     return wait > 0 ? wait : 0;
 }

@@ -116,7 +116,8 @@ static const char *secret_end(const char *text, const char *secret, int seen)
         } else if (encoded) {
             text += 2;
         } else if (!plain) {
-            return seen >= SHORTEST_SECRET ? text : NULL;
+            /* The rest may stand there in another form (escaped, broken by a line's end). */
+            return seen >= SHORTEST_SECRET ? text + strcspn(text, " \"'&") : NULL;
         }
         text++;
     }
@@ -136,6 +137,7 @@ static void mask_one(char *text, const char *secret)
             *out++ = *text++;
         }
     }
+    nx_wipe(out, (size_t)(text - out)); /* the end of a secret may stand there */
     *out = '\0';
 }
 

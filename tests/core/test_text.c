@@ -205,9 +205,11 @@ static void test_mask_what_was_cut(void **state)
     expect_mask("cut: 123456789abc", "123456789abcdef", "cut: ***");
     expect_mask("cut: 12345678", "123456789abcdef", "cut: ***");
     expect_mask("cut: 1234567", "123456789abcdef", "cut: 1234567");
-    expect_mask("123456789... and on", "123456789abcdef", "***... and on");
+    expect_mask("123456789... and on", "123456789abcdef", "*** and on");
+    expect_mask("\"12345678\\/9abcdef\", more", "12345678/9abcdef", "\"***\", more");
+    expect_mask("12345678%252B9abc&more", "12345678+9abc", "***&more");
     expect_mask("a%2Fb%2Fc%2Fd%2Fe", "a/b/c/d/e/f/g", "***");
-    expect_mask("a%2Fb%2Fc%2Fd%2Fe%2", "a/b/c/d/e/f/g", "***%2");
+    expect_mask("a%2Fb%2Fc%2Fd%2Fe%2", "a/b/c/d/e/f/g", "***");
     expect_mask("12345678 123456789abcdef", "123456789abcdef", "*** ***");
     expect_mask("%25%25%25%25%25%25%25%25", "%%%%%%%%%%", "***");
 }
