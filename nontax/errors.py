@@ -294,9 +294,11 @@ def make_error(
     """
     error: NontaxError
     # A class of the caller's own may lack an outcome, or want arguments to be made again.
-    ours = isinstance(source_error, NontaxError) and type(source_error).__module__ == __name__
-    if ours and getattr(source_error, "outcome", "in_doubt") != "in_doubt":
-        assert isinstance(source_error, NontaxError)
+    if (
+        isinstance(source_error, NontaxError)
+        and type(source_error).__module__ == __name__
+        and getattr(source_error, "outcome", "in_doubt") != "in_doubt"
+    ):
         error = _of_this_call(source_error, outcome)
         if errcode is not None and error.__context__ is None:
             # The newer token could not be had; why one was needed stands behind that.
