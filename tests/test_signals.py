@@ -118,10 +118,9 @@ def resolver(tmp_path: Path) -> Path:
     return library
 
 
-@on_linux
-def test_ctrl_c_while_resolving(resolver: Path, tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path, names=["slow.test"])
-    begun, go_on = tmp_path / "begun", tmp_path / "go_on"
+def slow_look_up(resolver: Path, folder: Path) -> tuple[dict[str, str], Path, Path]:
+    """The environment for a slow look-up, and its two pipes."""
+    begun, go_on = folder / "begun", folder / "go_on"
     os.mkfifo(begun)
     os.mkfifo(go_on)
     env = {
@@ -129,6 +128,13 @@ def test_ctrl_c_while_resolving(resolver: Path, tmp_path: Path) -> None:
         "RESOLVER_BEGUN": str(begun),
         "RESOLVER_GO_ON": str(go_on),
     }
+    return env, begun, go_on
+
+
+@on_linux
+def test_ctrl_c_while_resolving(resolver: Path, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path, names=["slow.test"])
+    env, begun, go_on = slow_look_up(resolver, tmp_path)
     ca_file = str(certificates.ca_file)
     with Server() as server:
         base_url = f"https://slow.test:{server.port}"
@@ -278,6 +284,18 @@ def test_ctrl_c_inside_the_token_source(sandbox: Sandbox, *, stale: bool) -> Non
 def insert_without_a_net(talk: Talk) -> None:
     """Insert a bill and catch nothing."""
     talk.client().insert_bill(talk.setup["bill"])
+
+
+@on_linux
+def test_ctrl_c_ends_the_process_while_a_look_up_hangs(resolver: Path, tmp_path: Path) -> None:
+    env, begun, _ = slow_look_up(resolver, tmp_path)
+    settings = {"access_token": TOKEN, "base_url": "https://slow.test:1", "proxy": ""}
+    with Child(insert_without_a_net, env, client=settings, bill=bill()) as child:
+        begun.read_bytes()
+        child.signal(signal.SIGINT)
+        told, stderr = child.finish(-signal.SIGINT)
+    assert told == []
+    assert "nothing was sent" in stderr
 
 
 def test_ctrl_c_ends_the_process_while_the_answer_is_withheld(server: Server) -> None:

@@ -64,6 +64,19 @@ nontax_lane **nx_lane_link(nontax_lane *lane)
     return &lane->next_idle;
 }
 
+/* A name look-up that hangs must not hold up whoever frees the lane: since 8.20 the threads are the
+ * multi handle's, and CURLOPT_QUICK_EXIT says nothing about them. */
+static CURLMcode leave_look_ups(CURLM *multi)
+{
+#if LIBCURL_VERSION_NUM >= 0x081400
+    CURLMcode code = curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L);
+    return code == CURLM_UNKNOWN_OPTION ? CURLM_OK : code; /* an older one is loaded */
+#else
+    (void)multi;
+    return CURLM_OK;
+#endif
+}
+
 nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **result)
 {
     nontax_lane *lane = NULL;
@@ -81,6 +94,7 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     lane->multi = curl_multi_init();
     bool made = status == NONTAX_OK && lane->multi &&
                 curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
+                leave_look_ups(lane->multi) == CURLM_OK &&
                 nx_engine_new(lane->multi, &lane->engine) == NONTAX_OK;
     nx_gate_leave();
     if (!made) {
