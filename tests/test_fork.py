@@ -336,7 +336,7 @@ def test_a_fork_in_the_token_source_does_not_double_the_bill(sandbox: Sandbox) -
     (parent_s,) = (facts for facts in told if "code" in facts)
     (child_s,) = (facts for facts in told if "code" not in facts)
     assert parent_s["code"] == sandbox.bills[one["order_id"]].code
-    assert (child_s["type"], child_s["outcome"]) == ("NotSentError", "not_sent")
+    assert (child_s["type"], child_s["outcome"]) == ("InDoubtError", "in_doubt")
 
 
 def fork_in_a_handler(talk: Talk) -> None:
@@ -372,6 +372,56 @@ def test_a_fork_in_a_signal_handler_leaves_the_call_to_the_parent() -> None:
                 connection.answer()
                 assert child.hear() == {"code": CODE}
             assert child.finish() == ([], "")
+
+
+def fork_in_a_handler_of_a_run(talk: Talk) -> None:
+    """A signal handler forks while a bulk run waits."""
+    import os
+    import signal
+
+    signal.signal(signal.SIGUSR1, lambda *_: pids.append(os.fork()))
+    pids: list[int] = []
+    run = talk.client().insert_bills(talk.setup["bills"])
+    try:
+        talk.tell(outcomes=[outcome.outcome for outcome in run], child=not pids[0])
+    except RuntimeError as error:
+        talk.tell(error=str(error), child=not pids[0])
+    if not pids[0]:
+        os._exit(0)
+    assert os.waitpid(pids[0], 0) == (pids[0], 0)
+
+
+def test_a_fork_in_a_signal_handler_leaves_a_run_to_the_parent() -> None:
+    with Server() as server:
+        client = {"access_token": TOKEN, "base_url": server.base_url}
+        with (
+            Child(fork_in_a_handler_of_a_run, client=client, bills=[bill()]) as child,
+            server.accept() as connection,
+        ):
+            connection.read_request()
+            child.signal(signal.SIGUSR1)
+            told = child.hear()
+            assert told["child"]
+            assert "before a fork" in told["error"]
+            connection.answer()
+            assert child.hear() == {"outcomes": ["inserted"], "child": False}
+            assert child.finish() == ([], "")
+
+
+def fork_in_an_exit_handler(talk: Talk) -> None:
+    """One that was there before the first client, and so comes after what that leaves behind."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    assert libc.on_exit(libc.fork, None) == 0
+    talk.insert(talk.client(), talk.setup["bill"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no on_exit()")
+def test_a_fork_in_an_earlier_exit_handler(sandbox: Sandbox) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    (told,) = run(fork_in_an_exit_handler, client=client, bill=bill())
+    assert "code" in told
 
 
 def drop_in_the_child(talk: Talk) -> None:

@@ -100,7 +100,9 @@ def test_a_missing_field(refused: Refused, shape: str, name: str) -> None:
 @pytest.mark.parametrize(
     "name", ["order_id", "card_id", "appid", "title", "billing_no", "billing_code"]
 )
-@pytest.mark.parametrize(("text", "problem"), [("", "is empty"), (" \t\r\n", "is blank")])
+@pytest.mark.parametrize(
+    ("text", "problem"), [("", "is empty"), (" \t\r\n", "is blank"), ("\u3000\xa0", "is blank")]
+)
 def test_an_empty_field(refused: Refused, shape: str, name: str, text: str, problem: str) -> None:
     assert refused(bill(shape=shape, **{name: text})) == [(place_of(name, shape), problem)]
 
@@ -669,6 +671,14 @@ def test_a_list_that_changes_while_it_is_read(refused: Refused) -> None:
 
 def test_a_dict_that_another_thread_changes(sandbox: Sandbox, client: nontax.Client) -> None:
     def change() -> None:
+def test_an_extra_name_that_comes_twice(sandbox: Sandbox, lenient: nontax.Client) -> None:
+    pairs = [("extra", 1), *bill().items(), ("extra", 2), ("more", Items(lambda: [("a", 1)] * 2))]
+    with pytest.raises(nontax.InvalidRequestError) as caught:
+        lenient.insert_bill(Items(pairs.copy))
+    assert caught.value.problems == [("extra", "is given twice"), ("more.a", "is given twice")]
+    assert sandbox.connections == 0
+
+
         for number in itertools.count():
             if done.is_set():
                 return

@@ -128,8 +128,10 @@ nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file)
 
 void nontax_call_limit_time(nontax_call *call, int64_t timeout_ms)
 {
-    int64_t deadline = nx_now_ms() + timeout_ms;
-    call->deadline = deadline < call->deadline ? deadline : call->deadline;
+    int64_t now = nx_now_ms();
+    if (timeout_ms < call->deadline - now) {
+        call->deadline = now + timeout_ms;
+    }
 }
 
 int64_t nontax_call_time_left(const nontax_call *call)

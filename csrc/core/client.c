@@ -570,12 +570,9 @@ static bool was_forked(nontax_call *call)
     if (nx_call_is_ours(call)) {
         return false;
     }
-    bool begun = call->state == NX_CALL_RUNNING;
     nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED,
                           "this process was forked during the call, which its parent goes on with");
-    if (begun) {
-        call->result.outcome = NONTAX_IN_DOUBT;
-    }
+    call->result.outcome = NONTAX_IN_DOUBT;
     return true;
 }
 
@@ -598,6 +595,8 @@ static void wait_for(nontax_lane *lane, nontax_call *call, const nontax_hooks *h
             nx_lane_drain(lane, call);
             if (nontax_lane_take(lane) != call) {
                 nontax_lane_cancel(lane, call);
+            } else if (nontax_call_needs_token(call)) {
+                call->state = NX_CALL_FINISHED; /* refused, and not to be sent once more */
             }
             return;
         }

@@ -26,16 +26,25 @@ void nx_gate_leave(void)
     }
 }
 
-void nx_gate_close(void)
+static void close_gate(void)
 {
     pthread_mutex_lock(&turnstile);
     pthread_rwlock_wrlock(&inside);
 }
 
+void nx_gate_close(void)
+{
+    if (depth == 0) { /* or else the process ends, and this thread has closed it for good */
+        close_gate();
+    }
+}
+
 void nx_gate_open(void)
 {
-    pthread_rwlock_unlock(&inside);
-    pthread_mutex_unlock(&turnstile);
+    if (depth == 0) {
+        pthread_rwlock_unlock(&inside);
+        pthread_mutex_unlock(&turnstile);
+    }
 }
 
 void nx_gate_open_in_child(void)
@@ -49,7 +58,7 @@ static void close_for_good(void)
 {
     /* A thread that ends the process from inside must not wait for itself. */
     if (depth++ == 0) {
-        nx_gate_close();
+        close_gate();
     }
 }
 

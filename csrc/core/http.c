@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "reply.h"
+#include "request.h"
 #include "text.h"
 
 enum {
@@ -453,8 +454,19 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
     const char *body = transfer->reply.data ? transfer->reply.data : "";
     nx_reply_read(interface, body, transfer->reply.size, http_status, secrets, result, fields);
     forget_reply(transfer);
-    if (result->cause == NONTAX_CAUSE_REPLY && !nx_transfer_was_sent(transfer)) {
-        result->outcome = NONTAX_NOT_SENT; /* something on the way has answered to the head alone */
+    if (nx_transfer_was_sent(transfer)) {
+        return;
+    }
+    /* Something on the way has answered to the head alone. */
+    if (result->outcome == NONTAX_INSERTED) {
+        nx_json_free(*fields);
+        *fields = NULL;
+        *result = (nontax_result){
+            .cause = NONTAX_CAUSE_REPLY, .http_status = http_status, .attempts = result->attempts};
+        write_reason(result, "success was answered before anything was sent", "");
+    }
+    if (result->cause == NONTAX_CAUSE_REPLY) {
+        result->outcome = NONTAX_NOT_SENT;
     }
 }
 

@@ -317,6 +317,24 @@ static integer_check read_integer(const cJSON *item, long long *value)
     return INTEGER_OK;
 }
 
+/* Also for what Chinese keyboards and tables fill a cell with. */
+static bool is_blank(const char *text)
+{
+    static const char ideographic_space[] = "\xE3\x80\x80", no_break_space[] = "\xC2\xA0";
+    while (*text) {
+        if (strncmp(text, ideographic_space, 3) == 0) {
+            text += 3;
+        } else if (strncmp(text, no_break_space, 2) == 0) {
+            text += 2;
+        } else if (strchr(" \t\r\n", *text)) {
+            text++;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Whether it is a text at all: if not, that is reported, and nothing more can be said about it. */
 static bool check_text(check *check, const cJSON *item, const place *here)
 {
@@ -326,7 +344,7 @@ static bool check_text(check *check, const cJSON *item, const place *here)
         snprintf(message, sizeof message, "must be a string, not %s%s", kind_of(item),
                  number ? " (as a number it would lose leading zeros)" : "");
         add_problem(check, here, message);
-    } else if (strspn(item->valuestring, " \t\r\n") == strlen(item->valuestring)) {
+    } else if (is_blank(item->valuestring)) {
         add_problem(check, here, *item->valuestring ? "is blank" : "is empty");
     } else if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
         add_problem(check, here, "is not valid UTF-8");
@@ -430,6 +448,21 @@ static void check_time(check *check, const cJSON *item, const place *here)
     }
 }
 
+/* The name of an extra field, or of something in it. An odd mapping can have one twice. */
+static void check_extra_name(check *check, const cJSON *item, const place *here)
+{
+    const char *name = name_of(item);
+    if (!nx_utf8_valid(name, strlen(name))) {
+        add_problem(check, here, "has a name that is not valid UTF-8");
+    }
+    for (const cJSON *later = item->next; later; later = later->next) {
+        if (strcmp(name_of(later), name) == 0) {
+            add_problem(check, here, "is given twice");
+            return;
+        }
+    }
+}
+
 /* A value under a name that the interface does not have: anything that JSON can hold. */
 static void check_extra(check *check, const cJSON *item, const place *here, int depth)
 {
@@ -453,8 +486,8 @@ static void check_extra(check *check, const cJSON *item, const place *here, int 
         cJSON_ArrayForEach(member, item)
         {
             const place there = {here, member->string, index++};
-            if (member->string && !nx_utf8_valid(member->string, strlen(member->string))) {
-                add_problem(check, &there, "has a name that is not valid UTF-8");
+            if (member->string) {
+                check_extra_name(check, member, &there);
             }
             check_extra(check, member, &there, depth + 1);
         }
@@ -547,9 +580,7 @@ static void check_unknown(check *check, const cJSON *item, const place *here)
         }
     }
     if (check->allow_extra) {
-        if (!nx_utf8_valid(name_of(item), strlen(name_of(item)))) {
-            add_problem(check, here, "has a name that is not valid UTF-8");
-        }
+        check_extra_name(check, item, here);
         check_extra(check, item, here, 1);
         return;
     }

@@ -413,6 +413,8 @@ static void test_limit_time(void **state)
     /* It only shortens. */
     nontax_call_limit_time(call, 10 * client->timeout_ms);
     assert_true(nontax_call_time_left(call) <= whole);
+    nontax_call_limit_time(call, INT64_MAX);
+    assert_true(nontax_call_time_left(call) <= whole);
     nontax_call_limit_time(call, 60000);
     assert_between(nontax_call_time_left(call), 30000, 60000);
     nontax_call_limit_time(call, 90000);
@@ -428,7 +430,7 @@ static void test_limit_time(void **state)
 
 static void test_no_time_is_left(void **state)
 {
-    static const int64_t limits[] = {0, -1, -1000000};
+    static const int64_t limits[] = {0, -1, -1000000, INT64_MIN};
     for (size_t i = 0; i < COUNT(limits); i++) {
         nontax_call *call = call_for(*state, "order-1");
         nontax_call_limit_time(call, limits[i]);

@@ -193,6 +193,7 @@ static void test_text_problems(void **state)
     (void)state;
     expect_field_problem("title", cJSON_CreateString(""), "is empty");
     expect_field_problem("title", cJSON_CreateString(" \t\r\n"), "is blank");
+    expect_field_problem("title", cJSON_CreateString("\xE3\x80\x80 \xC2\xA0"), "is blank");
     expect_field_problem("title", cJSON_CreateString("\xE5\xBC"), "is not valid UTF-8");
     expect_field_problem("title", cJSON_CreateString("\xED\xA0\x80"), "is not valid UTF-8");
     expect_field_problem("title", cJSON_CreateNull(), "must be a string, not null");
