@@ -73,7 +73,7 @@ def get_bill_auth_url(
         "money": money,
         "timestamp": int(time.time()) if timestamp is None else timestamp,
         "source": source,
-        "ticket": ticket.ticket if isinstance(ticket, Ticket) else ticket,
+        "ticket": Ticket(ticket=ticket) if isinstance(ticket, str) else ticket,
     }
     if redirect_url is not None:
         payload["redirect_url"] = redirect_url

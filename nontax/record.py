@@ -40,7 +40,9 @@ class Record:
         return hash(self._values()[0])
 
     def __repr__(self) -> str:
-        named = zip(self.__slots__, self._values(), strict=True)
+        # A traceback with local variables may show one that is not made yet.
+        values = [getattr(self, name, None) for name in self.__slots__]
+        named = zip(self.__slots__, values, strict=True)
         shown = ", ".join(f"{name}={value!r}" for name, value in named if value != {})
         return f"{type(self).__name__}({shown})"
 

@@ -106,6 +106,11 @@ class Ticket(Reply):
     ticket: str
     expires_in: int
 
+    @property
+    def _secret_text(self) -> str:
+        """What the core puts into a payload, in which the ticket itself then never stands."""
+        return self.ticket
+
     def __repr__(self) -> str:
         return f"Ticket(expires_in={self.expires_in})"
 
@@ -168,24 +173,32 @@ class Quota(Reply):
 
 
 # What a credential stands behind, in a URL and in JSON that may be quoted once more.
+_NAMES = ("access_token", "secret", "appsecret", "ticket")
 _CREDENTIAL = (
-    r"((?:access_token|secret|appsecret|ticket)(?:=|\\*\"\s*:\s*\\*\"))"
-    r"(?:\\+/|[^&\s\"\\])+"  # JSON may have a slash escaped
+    rf"(?i)((?:{'|'.join(_NAMES)})(?:=|%3D|\\*[\"']\s*:\s*\\*[\"']))"
+    r"(?:\\+/|[^&\s\"'\\])+"  # JSON may have a slash escaped
 )
 
 
-def _masked(text: object) -> object:
+def _masked(value: object, name: str = "") -> object:
     import re  # costs more than all the rest, and few look a request up
 
-    return re.sub(_CREDENTIAL, r"\1***", text) if isinstance(text, str) else text
+    if isinstance(value, dict):
+        return {key: _masked(member, key) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_masked(member) for member in value]
+    if name.lower() in _NAMES:
+        return "***"
+    return re.sub(_CREDENTIAL, r"\1***", value) if isinstance(value, str) else value
 
 
 def rid_info(reply: "dict[str, object]") -> RidInfo:
     """The request of a rid look-up's reply."""
     request = reply.pop("request")
     assert isinstance(request, dict)
-    fields = {name: _masked(value) for name, value in request.items()}
-    return RidInfo._from_reply({**fields, **reply})
+    fields = _masked({**request, **reply})
+    assert isinstance(fields, dict)
+    return RidInfo._from_reply(fields)
 
 
 def quota(reply: "dict[str, object]") -> Quota:

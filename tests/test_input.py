@@ -632,6 +632,32 @@ def test_what_is_no_fault_of_the_mapping(
     assert sandbox.connections == 0
 
 
+class Evasive:
+    """Raises for whatever it is asked."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), MemoryError()], ids=shown)
+def test_what_is_no_fault_of_an_attribute(
+    sandbox: Sandbox, client: nontax.Client, error: BaseException
+) -> None:
+    with pytest.raises(type(error)) as caught:
+        client.insert_bill(bill(title=Evasive(error)))
+    assert caught.value is error
+    assert sandbox.connections == 0
+
+
+def test_an_attribute_that_cannot_be_read(refused: Refused) -> None:
+    ((path, problem),) = refused(bill(title=Evasive(RuntimeError("x"))))
+    assert path == "card_ext.user_card.invoice_user_data.title"
+    assert problem.startswith("is a Evasive, which JSON does not have")
+
+
 def test_a_mapping_that_is_read_only_once(sandbox: Sandbox, client: nontax.Client) -> None:
     versions = iter([bill("first"), bill("second")])
     client.insert_bill(Items(lambda: list(next(versions).items())))
@@ -643,6 +669,14 @@ def test_a_name_that_comes_twice(refused: Refused) -> None:
     for shape in ("flat", "table"):
         pairs = [*bill(shape=shape).items(), ("order_id", "other")]
         assert refused(Items(pairs.copy)) == [("order_id", "is given twice")]
+
+
+def test_an_extra_name_that_comes_twice(sandbox: Sandbox, lenient: nontax.Client) -> None:
+    pairs = [("extra", 1), *bill().items(), ("extra", 2), ("more", Items(lambda: [("a", 1)] * 2))]
+    with pytest.raises(nontax.InvalidRequestError) as caught:
+        lenient.insert_bill(Items(pairs.copy))
+    assert caught.value.problems == [("extra", "is given twice"), ("more.a", "is given twice")]
+    assert sandbox.connections == 0
 
 
 def test_values_that_change_the_mapping_while_it_is_read(sent: Sent) -> None:
@@ -671,14 +705,6 @@ def test_a_list_that_changes_while_it_is_read(refused: Refused) -> None:
 
 def test_a_dict_that_another_thread_changes(sandbox: Sandbox, client: nontax.Client) -> None:
     def change() -> None:
-def test_an_extra_name_that_comes_twice(sandbox: Sandbox, lenient: nontax.Client) -> None:
-    pairs = [("extra", 1), *bill().items(), ("extra", 2), ("more", Items(lambda: [("a", 1)] * 2))]
-    with pytest.raises(nontax.InvalidRequestError) as caught:
-        lenient.insert_bill(Items(pairs.copy))
-    assert caught.value.problems == [("extra", "is given twice"), ("more.a", "is given twice")]
-    assert sandbox.connections == 0
-
-
         for number in itertools.count():
             if done.is_set():
                 return

@@ -689,6 +689,11 @@ def test_results_are_values(name: str) -> None:
         type(result)(no_such_field=1)
 
 
+def test_a_result_that_is_not_made_yet_can_be_shown() -> None:
+    """A traceback with local variables shows what was being made."""
+    assert repr(nontax.BillCard.__new__(nontax.BillCard)) == "BillCard(card_id=None, extra=None)"
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
@@ -707,13 +712,19 @@ def test_a_request_that_is_looked_up_shows_no_credential(
         '{"appsecret":"SEC\\/RET"}',
         '{"a":"{\\"ticket\\":\\"SECRET\\"}"}',
         "secret=SECRET&x=1",
+        "access_token%3DSECRET%26x",
+        "{'secret': 'SECRET'}",
+        '{"Access_Token":"SECRET"}',
+        "TICKET=SECRET",
+        {"secret": "SECRET", "list": [{"ticket": "SECRET"}, "secret=SECRET"]},
     ]
     for body in bodies:
-        request = {"request_url": url, "request_body": body, "response_body": body}
+        request = {"request_url": url, "request_body": body, "response_body": body, "more": body}
         sandbox.misbehave(reply(ROWS["rid/get"], request=request))
         info = once.get_rid_info(RID)
         assert info.request_url == shown
-        assert "***" in info.request_body
+        assert "***" in str(info.request_body)
+        assert "***" in str(info.extra["more"])
         for left in ("SEC", "RET"):
             assert left not in f"{info!r}"
 

@@ -124,11 +124,25 @@ static const char *secret_end(const char *text, const char *secret, int seen)
     return text;
 }
 
-static void mask_one(char *text, const char *secret)
+/* Where the longest secret at the start of text ends; NULL if there is none. Two tokens of an
+ * account can begin alike. */
+static const char *longest_end(const char *text, const nx_secrets *secrets)
+{
+    const char *longest = NULL;
+    for (size_t i = 0; i < sizeof secrets->list / sizeof *secrets->list; i++) {
+        const char *secret = secrets->list[i];
+        const char *end =
+            secret && strlen(secret) >= SHORTEST_SECRET ? secret_end(text, secret, 0) : NULL;
+        longest = end && (!longest || end > longest) ? end : longest;
+    }
+    return longest;
+}
+
+void nx_text_mask(char *text, const nx_secrets *secrets)
 {
     char *out = text;
     while (*text) {
-        const char *end = secret_end(text, secret, 0);
+        const char *end = longest_end(text, secrets);
         if (end) {
             memcpy(out, "***", 3); /* shorter than any secret: it never overtakes the reading */
             out += 3;
@@ -139,15 +153,6 @@ static void mask_one(char *text, const char *secret)
     }
     nx_wipe(out, (size_t)(text - out)); /* the end of a secret may stand there */
     *out = '\0';
-}
-
-void nx_text_mask(char *text, const nx_secrets *secrets)
-{
-    for (size_t i = 0; i < sizeof secrets->list / sizeof *secrets->list; i++) {
-        if (secrets->list[i] && strlen(secrets->list[i]) >= SHORTEST_SECRET) {
-            mask_one(text, secrets->list[i]);
-        }
-    }
 }
 
 size_t nx_rid_size(const char *text)

@@ -198,6 +198,20 @@ static cJSON *convert_time(walk *walk, PyObject *object, const place *here)
     return checked(nontax_json_time(whole));
 }
 
+/* A credential, which no frame of Python's is to show: its repr() does not, and only here its text
+ * is taken. */
+static cJSON *convert_secret(walk *walk, PyObject *object, const place *here)
+{
+    PyObject *text = PyObject_GetAttrString(object, "_secret_text");
+    if (!text) {
+        return refuse_raised(walk, here, "cannot be read");
+    }
+    cJSON *item = PyUnicode_Check(text) ? convert_text(walk, text, here)
+                                        : refuse(walk, here, "is not a text");
+    Py_DECREF(text);
+    return item;
+}
+
 /* ---- containers -------------------------------------------------------------------------- */
 
 static bool is_inside_itself(PyObject *container, const place *here)
@@ -321,9 +335,43 @@ static cJSON *refuse_type(walk *walk, PyObject *object, const place *here)
     return refuse(walk, here, message);
 }
 
-static bool has(PyObject *object, const char *name)
+/* 1, 0, or -1 with an exception set: what came out of the caller's code was no Exception. */
+static int has(PyObject *object, const char *name)
 {
-    return PyObject_HasAttrString(object, name) == 1;
+    PyObject *value = PyObject_GetAttrString(object, name);
+    if (value) {
+        Py_DECREF(value);
+        return 1;
+    }
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+static int has_both(PyObject *object, const char *one, const char *other)
+{
+    int there = has(object, one);
+    return there == 1 ? has(object, other) : there;
+}
+
+/* What is none of Python's own types. */
+static cJSON *convert_other(walk *walk, PyObject *object, const place *here)
+{
+    int is_time = has_both(object, "utcoffset", "timestamp");
+    if (is_time) {
+        return is_time < 0 ? NULL : convert_time(walk, object, here);
+    }
+    int is_mapping = PyMapping_Check(object) ? has_both(object, "keys", "items") : 0;
+    if (is_mapping) {
+        return is_mapping < 0 ? NULL : convert_container(walk, object, here, true);
+    }
+    int is_secret = has(object, "_secret_text");
+    if (is_secret) {
+        return is_secret < 0 ? NULL : convert_secret(walk, object, here);
+    }
+    return refuse_type(walk, object, here);
 }
 
 static cJSON *convert(walk *walk, PyObject *object, const place *here)
@@ -348,12 +396,8 @@ static cJSON *convert(walk *walk, PyObject *object, const place *here)
         return convert_container(walk, object, here, false);
     } else if (PyIndex_Check(object)) {
         return convert_index(walk, object, here);
-    } else if (has(object, "utcoffset") && has(object, "timestamp")) {
-        return convert_time(walk, object, here);
-    } else if (PyMapping_Check(object) && has(object, "keys") && has(object, "items")) {
-        return convert_container(walk, object, here, true);
     }
-    return refuse_type(walk, object, here);
+    return convert_other(walk, object, here);
 }
 
 cJSON *json_from_python(PyObject *object, nontax_problems *problems)

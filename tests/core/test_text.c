@@ -231,6 +231,19 @@ static void test_mask_of_several_secrets(void **state)
     assert_string_equal(text, "*** *** ABCDEFGH");
 }
 
+/* As the tokens of one account may, the one before and the one now. */
+static void test_mask_of_secrets_that_begin_alike(void **state)
+{
+    (void)state;
+    static const nx_secrets orders[] = {{{"eyJhbGci&first", "eyJhbGci&second&", "eyJhbGci"}},
+                                        {{"eyJhbGci", "eyJhbGci&second&", "eyJhbGci&first"}}};
+    for (size_t i = 0; i < COUNT(orders); i++) {
+        char text[] = "eyJhbGci&second&=1 eyJhbGci&first=2 eyJhbGci&other eyJhbGci&fir";
+        nx_text_mask(text, &orders[i]);
+        assert_string_equal(text, "***=1 *** *** ***");
+    }
+}
+
 static void test_mask_of_encoded_secrets(void **state)
 {
     (void)state;
@@ -319,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_mask_what_was_cut),
         cmocka_unit_test(test_mask_leaves_short_secrets),
         cmocka_unit_test(test_mask_of_several_secrets),
+        cmocka_unit_test(test_mask_of_secrets_that_begin_alike),
         cmocka_unit_test(test_mask_of_encoded_secrets),
         cmocka_unit_test(test_rid_size),
         cmocka_unit_test(test_encoded),
