@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bills import bill
-from processes import CODE, Child, Connection, Server, Talk
+from processes import CODE, Child, Connection, Server, Talk, run
 
 from nontax.sandbox import Sandbox, faults
 from nontax.sandbox.certificates import Certificates, make_certificates
@@ -357,12 +357,103 @@ def test_a_reply_that_is_already_there_counts(
         assert child.finish() == ([], "")
 
 
+def interrupt_a_refusal(talk: Talk) -> None:
+    """The handler raises when WeChat's refusal of the token is already there."""
+    import signal
+
+    def handler(number: int, _: object) -> None:
+        talk.tell(signal=number)
+        talk.wait()
+        raise KeyboardInterrupt
+
+    def source(stale: str | None) -> str:
+        talk.tell(stale=stale is not None)
+        return "t" * 20
+
+    signal.signal(signal.SIGINT, handler)
+    talk.insert(talk.client(token_source=source), talk.setup["bill"])
+
+
+def test_ctrl_c_when_a_refused_token_comes_back(server: Server) -> None:
+    """The source is not asked any more, and nothing is sent once more."""
+    settings = {"base_url": server.base_url}
+    with (
+        Child(interrupt_a_refusal, client=settings, bill=bill()) as child,
+        server.accept() as connection,
+    ):
+        assert child.hear() == {"stale": False}
+        connection.read_request()
+        child.signal(signal.SIGINT)
+        assert child.hear() == {"signal": signal.SIGINT}
+        connection.answer(errcode=40001, errmsg="invalid credential")
+        child.go_on()
+        raised = child.hear()
+        assert raised["type"] == "KeyboardInterrupt"
+        assert (raised["context"]["type"], raised["context"]["errcode"]) == (
+            "AccessTokenError",
+            40001,
+        )
+        assert child.finish() == ([], "")
+        connection.wait_for_end()
+
+
+def interrupt_the_result(talk: Talk) -> None:
+    """A time limit (of Celery's kind) is over while the result is being made."""
+    import signal
+
+    import nontax
+
+    class LimitError(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise LimitError("the time is over")
+
+    def make(reply: dict[str, object]) -> object:
+        signal.raise_signal(signal.SIGUSR1)
+        return true(reply)
+
+    signal.signal(signal.SIGUSR1, handler)
+    true = nontax.InsertedBill._from_reply
+    nontax.InsertedBill._from_reply = make  # type: ignore[method-assign, assignment]
+    client = talk.client()
+    first, second = talk.setup["bills"]
+    talk.insert(client, first)
+
+    async def insert() -> None:
+        try:
+            await client.ainsert_bill(second)
+        except LimitError as error:
+            talk.tell_error(error)
+
+    import asyncio
+
+    asyncio.run(insert())
+
+
+def test_a_time_limit_while_the_result_is_made(sandbox: Sandbox) -> None:
+    settings = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    bills = [bill(), bill()]
+    for one, raised in zip(
+        bills, run(interrupt_the_result, client=settings, bills=bills), strict=True
+    ):
+        assert raised["type"] == "LimitError"
+        (note,) = raised["notes"]
+        assert sandbox.bills[one["order_id"]].code in note
+
+
 def interrupt_the_error(talk: Talk) -> None:
     """Ctrl-C comes while the exception is being made of what became of the call."""
     import signal
 
     import nontax.client
 
+    if talk.setup["limit"]:
+
+        def handler(*_: object) -> None:
+            raise TimeoutError("the time is over")
+
+        signal.signal(signal.SIGINT, handler)
     module = vars(nontax.client)
     true, pressed = module["make_error"], set[int]()
 
@@ -377,17 +468,18 @@ def interrupt_the_error(talk: Talk) -> None:
     talk.insert(talk.client(), talk.setup["bill"])
 
 
-def test_ctrl_c_while_the_error_is_made(server: Server) -> None:
+@pytest.mark.parametrize("limit", [False, True])
+def test_ctrl_c_while_the_error_is_made(server: Server, *, limit: bool) -> None:
     settings = {"access_token": TOKEN, "base_url": server.base_url}
     with (
-        Child(interrupt_the_error, client=settings, bill=bill()) as child,
+        Child(interrupt_the_error, client=settings, bill=bill(), limit=limit) as child,
         server.accept() as connection,
     ):
         connection.read_request()
         connection.close()
         raised = child.hear()
         child.finish()
-    assert raised["type"] == "KeyboardInterrupt"
+    assert raised["type"] == ("TimeoutError" if limit else "KeyboardInterrupt")
     assert raised["context"]["type"] == "InDoubtError"
 
 

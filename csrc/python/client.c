@@ -314,39 +314,45 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
 }
 
 /* What the caller gets for the reply's fields. */
-static PyObject *result_of(conversation *talk, nontax_call *call, PyObject *make_result)
+static PyObject *result_of(nontax_call *call, PyObject *make_result)
 {
     PyObject *fields = python_from_json(nontax_call_result(call)->fields);
     PyObject *result = fields ? PyObject_CallFunctionObjArgs(make_result, fields, NULL) : NULL;
     Py_XDECREF(fields);
-    if (!result && PyErr_ExceptionMatches(PyExc_MemoryError)) {
-        raise_object(spare_of(talk));
-    }
     return result;
 }
 
 static PyObject *conclude(conversation *talk, nontax_call *call, PyObject *make_result)
 {
     const nontax_result *result = nontax_call_result(call);
-    PyObject *made = NULL;
+    bool sent = result->outcome != NONTAX_NOT_SENT;
+    PyObject *made = NULL, *error = NULL;
     if (talk->source_error && !talk->interrupt &&
         !PyErr_GivenExceptionMatches(talk->source_error, PyExc_Exception)) {
         talk->interrupt = talk->source_error; /* Ctrl-C inside the token source */
         talk->source_error = NULL;
     }
-    if (!talk->interrupt && result->outcome == NONTAX_INSERTED) {
-        made = result_of(talk, call, make_result);
-    } else if (!talk->interrupt && result->outcome == NONTAX_NOT_SENT &&
-               result->cause == NONTAX_CAUSE_MEMORY) {
-        PyErr_NoMemory();
-    } else if (!talk->interrupt) {
-        raise_object(error_of(talk, call));
+    if (!talk->interrupt && !sent && result->cause == NONTAX_CAUSE_MEMORY) {
+        return PyErr_NoMemory();
     }
-    if (!talk->interrupt && !made && !PyErr_ExceptionMatches(PyExc_Exception)) {
-        talk->interrupt = take_exception(); /* Ctrl-C while it was made */
+    if (!talk->interrupt && result->outcome == NONTAX_INSERTED) {
+        made = result_of(call, make_result);
+    } else if (!talk->interrupt) {
+        error = error_of(talk, call);
+    }
+    if (!talk->interrupt && !made && !error) {
+        if (!PyErr_ExceptionMatches(PyExc_MemoryError)) {
+            talk->interrupt = take_exception(); /* a signal handler's, while it was made */
+        } else if (!sent) {
+            return NULL;
+        } else {
+            error = spare_of(talk);
+        }
     }
     if (talk->interrupt) {
         raise_interrupt(talk, call);
+    } else {
+        raise_object(error);
     }
     return made;
 }
