@@ -14,7 +14,7 @@ from nontax.errors import InDoubtError, NotSentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
     from types import TracebackType
     from typing import Any, Self
 
@@ -56,17 +56,18 @@ class _Attached:
         """One more call is under way."""
         loop = self._loop()
         assert loop is not None
-        if self._descriptor >= 0 and not self._reading:
-            loop.add_reader(self._descriptor, self._turn)
-            self._reading = True
-        elif self._descriptor < 0 and not self._looking:
+        if self._descriptor >= 0:
+            if not self._reading:
+                # It stays readable until the run has done what is due. So all that begin in this
+                # turn of the loop share one turn of the run, and a turn that Ctrl-C has ended is
+                # made up for.
+                loop.add_reader(self._descriptor, self._turn)
+                self._reading = True
+            return
+        if not self._looking:
             loop.call_later(LOOK_EVERY, self._look, loop)
             self._looking = True
-        self._turn_soon(loop)
-
-    def _turn_soon(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._turn_is_due:
-            # All that begin in this turn of the loop share one turn of the run.
             loop.call_soon(self._turn)
             self._turn_is_due = True
 
@@ -93,33 +94,30 @@ class _Attached:
             if self._run.wants_token():
                 self._ask_for_token(loop)
             if self._told:
-                self._ended()
                 self._deliver()
+            self._ended()
         except BaseException:
             # Ctrl-C came in between, or there was no memory: what was left undone is done in
             # another turn.
-            self._turn_soon(loop)
+            self._run.rouse()
             raise
 
     def _ask_for_token(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             # A token source may block. It is asked once for all calls, so that a thread is cheap.
             asked = loop.run_in_executor(None, self._run.fetch_token)
-            asked.add_done_callback(self._has_token)
+            asked.add_done_callback(self._asked)
         except (RuntimeError, MemoryError) as error:  # there is no thread to be had
             self._run.refuse_token(error)
-            self._turn_soon(loop)
         except BaseException:
             self._run.refuse_token(RuntimeError("asking for it was interrupted"))
-            self._turn_soon(loop)
             raise
 
-    def _has_token(self, asked: "asyncio.Future[None]") -> None:
+    def _asked(self, asked: "asyncio.Future[None]") -> None:
         if asked.cancelled():
             self._run.refuse_token(RuntimeError("the loop's executor was shut down"))
         elif isinstance(error := asked.exception(), Exception):
             self._run.refuse_token(error)  # fetch_token() could not be called
-        self._turn()
 
     def _deliver(self) -> None:
         """Hand on what the run has told; once more, if that was interrupted."""
@@ -129,16 +127,15 @@ class _Attached:
 class _Call:
     """One call of a task.
 
-    index: the run's, once it has begun. told: what the run has told of it, at its end.
+    index: the run's, once it may have begun. told: what the run has told of it, at its end. There
+    may be a credential in that, which is in no local variable for that reason.
     """
 
-    __slots__ = ("future", "index", "make_result", "told")
+    __slots__ = ("future", "index", "interface", "make_result", "payload", "told")
 
-    def __init__(
-        self, future: "asyncio.Future[Any]", make_result: "Callable[[Fields], Any]"
-    ) -> None:
-        self.future = future
-        self.make_result = make_result
+    def __init__(self, request: "Request[T]", future: "asyncio.Future[T]") -> None:
+        self.interface, self.payload, self.make_result = request
+        self.future: asyncio.Future[Any] = future
         self.index: int | None = None
         self.told: Told | None = None
 
@@ -158,26 +155,28 @@ class Calls(_Attached):
         )
         super().__init__(run, loop)
         self._calls: dict[int, _Call] = {}
-        self._waiting: deque[tuple[str, object, _Call]] = deque()
+        self._waiting: deque[_Call] = deque()
 
     async def call(self, request: "Request[T]") -> "T":
         """Run one call to its end; what the request makes of the reply's fields."""
-        interface, payload, make_result = request
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        call = _Call(future, make_result)
+        call = _Call(request, asyncio.get_running_loop().create_future())
         try:
             if len(self._calls) < CALLS_AT_ONCE:
-                self._begin(interface, payload, call)
+                self._begin(call)
             else:
-                self._waiting.append((interface, payload, call))
-            return await future
-        except asyncio.CancelledError as cancelled:
-            self._cancel(call)
-            _tell(cancelled, call.told, interface)
+                self._waiting.append(call)
+            return await call.future  # type: ignore[no-any-return]
+        except GeneratorExit:
+            raise
+        except BaseException as raised:
+            future = call.future
+            if not future.done() or future.cancelled() or future.exception() is not raised:
+                # It is cancelled; or a signal came when it was on its way.
+                self._cancel(call)
+                _tell(raised, call)
             raise
         finally:
-            # There may be a ticket in the one, and an error that holds this frame in the others.
-            del request, payload, call, future
+            call = future = None  # type: ignore[assignment]  # an error that holds this frame is there
 
     def is_idle(self) -> bool:
         """Whether no call is under way."""
@@ -188,97 +187,96 @@ class Calls(_Attached):
         loop = self._loop()
         return loop is None or loop.is_closed()
 
-    def _begin(self, interface: str, payload: object, call: _Call) -> None:
+    def _begin(self, call: _Call) -> None:
         index = self._run.next_index()
         try:
             # All that needs memory comes first: a call that is in the run must be known here.
             self._calls[index] = call
+            call.index = index
             self._began()
-            call.index = self._run.add(interface, payload)
-        except BaseException as error:
-            self._calls.pop(index, None)
-            # A signal may have come when it was in the run already: then it ends, and is told of.
-            told: Told | None = self._run.cancel(index)
-            self._ended()
-            if told is not None:
-                _tell(error, told, interface)
+            self._run.add(call.interface, call.payload)
+            call.payload = None
+        except BaseException:
+            # A signal may have come when it was in the run already.
+            self._end(call)
+            if call.told is None:
+                call.index = None  # the next one will have it
             raise
-        finally:
-            del payload
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._calls) < CALLS_AT_ONCE:
-            interface, payload, call = self._waiting.popleft()
+            call = self._waiting.popleft()
             if call.future.done():
                 continue  # cancelled before its turn came
             try:
-                self._begin(interface, payload, call)
+                self._begin(call)
             except BaseException as error:
+                _tell(error, call)
                 call.future.set_exception(error)
                 if not isinstance(error, Exception):
                     raise
 
     def _deliver(self) -> None:
         while self._told:
-            told: Told = self._told[0]
-            index, _payload, fields, error, _attempts, _seconds = told
-            call = self._calls.get(index)
+            call = self._calls.get(self._told[0][0])
             if call is not None:
                 # Its task may have been cancelled a moment ago, or be cancelled a moment later.
-                call.told = told
-                if call.future.done():
-                    pass
-                elif error is not None:
-                    call.future.set_exception(error)
-                else:
-                    assert fields is not None
-                    self._succeed(call, fields)
-                self._calls.pop(index, None)
+                call.told = self._told[0]
+                self._hand_over(call)
+                self._calls.pop(call.told[0], None)
             del self._told[0]
         self._begin_waiting()
 
-    def _succeed(self, call: _Call, fields: "Fields") -> None:
+    def _hand_over(self, call: _Call) -> None:
+        assert call.told is not None
+        error = call.told[3]
+        if call.future.done():
+            return
+        if error is not None:
+            call.future.set_exception(error)
+            return
         try:
-            result = call.make_result(dict(fields))  # a copy: it may be called once more
+            # Of a copy: it may be made once more.
+            result = call.make_result(dict(call.told[2] or {}))
         except MemoryError:
             raise
-        except Exception as failure:
+        except Exception as failure:  # a signal handler's, it may be
+            _tell(failure, call)
             call.future.set_exception(failure)
         else:
             call.future.set_result(result)
 
-    def _cancel(self, call: _Call) -> None:
-        """End the call, unless it has ended or was not begun."""
+    def _end(self, call: _Call) -> None:
+        """End the call, unless it has ended or was not begun, and keep what is known of it."""
         if call.index is None or call.told is not None:
             return
-        del self._calls[call.index]
+        self._calls.pop(call.index, None)
         try:
             call.told = self._run.cancel(call.index)
         except MemoryError:
             lost = InDoubtError(reason="out of memory: what became of the call was lost")
             call.told = call.index, None, None, lost, 0, 0.0
         self._ended()
+
+    def _cancel(self, call: _Call) -> None:
+        self._end(call)
         self._begin_waiting()
-        loop = self._loop()
-        if self._run.under_way() and loop is not None and not loop.is_closed():
-            # On the way, answers to others may have been read, which nothing tells of again.
-            self._turn_soon(loop)
 
 
-def _tell(cancelled: BaseException, told: "Told | None", interface: str) -> None:
-    """Have the exception tell what is known of its call. None: it was not begun."""
-    if told is None:
-        error: NontaxError | None = NotSentError(reason="it was ended before it was sent")
-        assert error is not None
-        error.interface = interface
+def _tell(raised: BaseException, call: _Call) -> None:
+    """Have the exception tell what is known of the call."""
+    error: NontaxError | None = None
+    if call.told is None:
+        error = NotSentError(reason="it was ended before it was sent")
+        error.interface = call.interface
     else:
-        _, _, fields, error, _, _ = told
-        if error is None:
-            if not _core.reads(interface):  # what was only read can be read again
-                cancelled.add_note(f"nontax: WeChat has taken the call: {fields}")
-            return
-    # On its way through an `except` block, Python puts another context there.
-    cancelled.__context__ = cancelled.__cause__ = error
+        error = call.told[3]
+    if error is not None:
+        # On its way through an `except` block, Python puts another context there.
+        raised.__context__ = raised.__cause__ = error
+    elif not _core.reads(call.interface):  # what was only read can be read again
+        assert call.told is not None
+        raised.add_note(f"nontax: WeChat has taken the call: {call.told[2]}")
 
 
 def _warn_of_unseen(count: int) -> None:
@@ -302,24 +300,23 @@ class Outcomes(_Attached):
         concurrency: int,
         rate: float,
     ) -> None:
-        self._pulling: asyncio.Task[Bill] | None = None  # for the next bill, until it is taken
-        self._bills: Iterator[Bill] | None = None
+        self._pulling: asyncio.Task[None] | None = None  # gets the next bill
+        # A plain iterable is the run's own.
         self._abills: AsyncIterator[Bill] | None = None
         if hasattr(bills, "__aiter__"):
             self._abills = aiter(bills)  # type: ignore[arg-type]  # it is no plain Iterable, then
-        else:
-            self._bills = iter(bills)
         run: Run[Outcome] = _core.Run(
             client=client,
             make_outcome=Outcome._from_core,
-            bills=None,
+            bills=None if self._abills is not None else iter(bills),  # type: ignore[arg-type]
             concurrency=concurrency,
             rate=rate,
             quota_pause=0.0,
             bulk=True,
         )
         super().__init__(run, asyncio.get_running_loop())
-        self._error: BaseException | None = None  # what the iterable raised
+        self._more = True  # the iterable may have more bills
+        self._error: BaseException | None = None  # what an asynchronous one raised
         # One for all pulls: an asynchronous generator may set and reset context variables.
         self._context = copy_context()
         self._wake: asyncio.Future[None] | None = None
@@ -343,15 +340,17 @@ class Outcomes(_Attached):
     async def _next(self) -> Outcome:
         loop = asyncio.get_running_loop()
         while not self._told:
-            delay = self._feed()
+            delay = self._feed(loop)
             if self._run.under_way() == 0 and not self._may_pull():
-                if self._run.add_held(False):
+                if self._run.holds():
                     self._began()
+                    self._run.end_held()
                     continue
-                if self._pulling is None or self._stopped:
+                if self._pulling is None:
+                    self._ended()
                     raise self._last_word()
-                # There is trouble. A bill that comes nevertheless gets its outcome like the others.
-                self._pulling.cancel()
+                # A bill that comes nevertheless gets its outcome like the others.
+                self._stop_pulling(self._pulling)
             self._wake = loop.create_future()
             timer = None if delay is None else loop.call_later(delay, self._woken)
             try:
@@ -360,7 +359,9 @@ class Outcomes(_Attached):
                 self._wake = None
                 if timer is not None:
                     timer.cancel()
-        outcome: Outcome = self._told.pop(0)
+        # In a way in which no signal comes in between.
+        outcome: Outcome = self._told[0]
+        del self._told[0]
         return outcome
 
     def _last_word(self) -> BaseException:
@@ -369,69 +370,61 @@ class Outcomes(_Attached):
         if trouble is not None:
             self._stopped = True
             return trouble
-        error, self._error = self._error, None
+        error, self._error = self._error or self._run.iterator_error(), None
         return error or StopAsyncIteration()
 
     def _may_pull(self) -> bool:
-        more = self._bills is not None or self._abills is not None
-        return more and not self._stopped and self._run.trouble() is None
+        return self._more and not self._stopped and self._run.trouble() is None
 
-    def _feed(self) -> float | None:
+    def _feed(self, loop: asyncio.AbstractEventLoop) -> float | None:
         """Take bills as far as the run wants them; in how many seconds it wants another."""
-        if self._pulling is not None and self._pulling.done() and not self._stopped:
-            # Only now: a bill is not sent while nobody asks for outcomes.
-            pulled, self._pulling = self._pulling, None
-            self._take(pulled)
+        self._end_pulling()
         while self._may_pull() and self._pulling is None:
             wait = self._run.wants_in()
             if wait != 0:
                 return wait if wait > 0 else None
-            if self._abills is not None:
-                loop = asyncio.get_running_loop()
-                self._pulling = loop.create_task(self._pull(self._abills), context=self._context)
+            if self._abills is not None and not self._run.holds():
+                pulling = self._pull(self._abills)
+                self._pulling = loop.create_task(pulling, context=self._context)
                 self._pulling.add_done_callback(self._pulled)
-                return None
-            assert self._bills is not None
-            if self._run.add_held(True):
-                self._began()
-                continue
-            try:
-                bill = next(self._bills)
-            except StopIteration:
-                self._bills = None
-            except Exception as error:
-                self._exhausted(error)
+                self._end_pulling()  # a loop can have tasks that do not wait for its next turn
             else:
-                self._add(bill)
+                self._began()  # first: a bill that is in the run must be looked after
+                self._more = self._run.pull()
         return None
 
+    async def _pull(self, bills: "AsyncIterator[Bill]") -> None:
+        pulling = asyncio.current_task()
+        if self._pulling is None:
+            self._pulling = pulling  # Ctrl-C came when this task had been made
+        if self._pulling is pulling:
+            try:
+                # Only kept: a bill is not sent while nobody asks for outcomes. And kept in one go:
+                # a signal between the two could lose it.
+                self._run.hold(await anext(bills))
+            finally:
+                self._woken()
+
+    def _pulled(self, _pulling: "asyncio.Task[None]") -> None:
+        self._woken()  # once more, for a task that Ctrl-C has ended before it began
+
     @staticmethod
-    async def _pull(bills: "AsyncIterator[Bill]") -> "Bill":
-        return await anext(bills)
+    def _stop_pulling(pulling: "asyncio.Task[None]") -> None:
+        if not pulling.cancelling():  # once: it may take its time
+            pulling.cancel()
 
-    def _pulled(self, _pulling: "asyncio.Task[Bill]") -> None:
-        self._woken()
-
-    def _take(self, pulled: "asyncio.Task[Bill]") -> None:
-        if pulled.cancelled():
-            if self._run.trouble() is None:
-                self._exhausted(asyncio.CancelledError())  # not by us: it has cancelled itself
+    def _end_pulling(self) -> None:
+        """See how a pull has ended, if one has."""
+        pulling = self._pulling
+        if pulling is None or not pulling.done():
             return
-        error = pulled.exception()
-        if isinstance(error, StopAsyncIteration):
-            self._abills = None
-        elif error is not None:
-            self._exhausted(error)
-        else:
-            self._add(pulled.result())
-
-    def _add(self, bill: "Bill") -> None:
-        self._began()  # first: a bill that is in the run must be looked after
-        self._run.add("insertbill", bill)
-
-    def _exhausted(self, error: BaseException) -> None:
-        self._bills = self._abills = None
-        self._error = error
+        if pulling.cancelled():
+            if self._may_pull():  # not by us: it has cancelled itself
+                self._more, self._error = False, asyncio.CancelledError()
+        elif (error := pulling.exception()) is not None:
+            self._more = False
+            self._error = None if isinstance(error, StopAsyncIteration) else error
+        self._pulling = None
 
     def _deliver(self) -> None:
         self._woken()
@@ -447,28 +440,22 @@ class Outcomes(_Attached):
         body went out are in doubt.
         """
         self._stopped = True
-        if self._pulling is not None and not self._pulling.done():
-            self._pulling.cancel()
-            await asyncio.wait([self._pulling])
-        if self._has_pulled():
-            assert self._pulling is not None
-            self._run.add("insertbill", self._pulling.result())
-        self._pulling = None
-        self._bills = self._abills = self._error = None
-        outcomes: list[Outcome] = self._run.close()  # with those in self._told: it is that list
-        self._told = self._run.poll()
+        pulling = self._pulling
+        # A task of another loop is not for us; what it still pulls is warned of.
+        if pulling is not None and pulling.get_loop() is asyncio.get_running_loop():
+            self._stop_pulling(pulling)
+            await asyncio.wait([pulling])
+        self._pulling = self._abills = self._error = None
+        self._told = self._run.end()
         self._ended()
         self._woken()
+        # In a way in which no signal comes between this and the caller.
+        outcomes: list[Outcome] = self._told[:]
+        del self._told[:]
         return outcomes
 
-    def _has_pulled(self) -> bool:
-        """Whether there is a bill that was pulled and not taken."""
-        pulled = self._pulling
-        done = pulled is not None and pulled.done() and not pulled.cancelled()
-        return done and pulled.exception() is None  # type: ignore[union-attr]
-
     def __del__(self) -> None:
-        _warn_of_unseen(len(getattr(self, "_told", ())) + self._has_pulled())
+        _warn_of_unseen(len(getattr(self, "_told", ())))
 
     async def __aenter__(self) -> "Self":
         return self

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 import uvloop
@@ -84,12 +84,14 @@ def has_descriptor(client: nontax.Client) -> bool:
     return run_of(client).fileno() >= 0
 
 
-def run_of(client: nontax.Client, quota_pause: float = 0.0) -> "_core.Run[Any]":
+def run_of(
+    client: nontax.Client, quota_pause: float = 0.0, bills: Iterable[Any] | None = None
+) -> "_core.Run[Any]":
     """A bulk run of the core."""
     return _core.Run(
         client=client._core,
         make_outcome=nontax.Outcome._from_core,
-        bills=None,
+        bills=bills,
         concurrency=4,
         rate=0.0,
         quota_pause=quota_pause,

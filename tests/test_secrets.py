@@ -1,5 +1,6 @@
 """Secrets: an access token is nowhere to be read, whatever happens to it or to its bill."""
 
+import asyncio
 import contextlib
 import copy
 import gc
@@ -20,6 +21,7 @@ from servers import RawServer, Wire
 
 import nontax
 import nontax.client
+from nontax import aio
 from nontax.sandbox import Sandbox, faults
 
 # In pieces, so that no line of this file and no variable in it contains the canary.
@@ -948,6 +950,38 @@ def test_nothing_that_is_shown_of_a_client_has_its_ticket(loud: Sandbox) -> None
     attributes = [getattr(client, name) for name in dir(client)]
     shown_texts = [f"{thing!r} {thing!s}" for thing in [client, ticket, *attributes]]
     assert sum(text.count(core()) for text in shown_texts) == 0
+
+
+class Interrupting:
+    """A number in whose conversion Ctrl-C is pressed."""
+
+    def __index__(self) -> int:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("kind", TICKETS)
+def test_a_ticket_in_an_event_loop_and_ctrl_c(
+    loud: Sandbox, kind: str, monkeypatch: pytest.MonkeyPatch, *, waits: bool
+) -> None:
+    """Also of a call that waits until another one has ended, and begins in the loop itself."""
+    client = nontax.Client(access_token="-" * 20, base_url=loud.base_url)
+    monkeypatch.setattr(aio, "CALLS_AT_ONCE", 1)
+    if kind == "fetched":
+        loud.misbehave(ticket_reply())
+        client.get_ticket()
+    loop = asyncio.new_event_loop()
+    before = [loop.create_task(client.aget_auth_data(s_pappid="s", order_id="1"))] * waits
+    link = client.aget_bill_auth_url(
+        s_pappid="s", order_id="1", money=Interrupting(), ticket=TICKETS[kind]()
+    )
+    task = loop.create_task(link)
+    error = raised_by(lambda: loop.run_until_complete(task))
+    assert type(error) is KeyboardInterrupt
+    assert_clean(error)
+    for one in [task, *before]:
+        assert_clean(raised_by(lambda one=one: loop.run_until_complete(one)))  # type: ignore[misc]
+    loop.close()
 
 
 # --- Ctrl-C while a credential arrives ------------------------------------------------------------

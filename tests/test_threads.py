@@ -37,6 +37,36 @@ def outcome(client: nontax.Client, one: dict[str, Any]) -> nontax.InsertedBill |
         return error
 
 
+# --- one run, many threads ------------------------------------------------------------------------
+
+
+def test_a_run_serves_one_thread_at_a_time(sandbox: Sandbox, client: nontax.Client) -> None:
+    """Others are turned away; what they say is not lost, nor said twice."""
+    outcomes = client.insert_bills((bill() for _ in range(60)), concurrency=8)
+    start = threading.Barrier(4)
+    seen: list[int] = []
+    refused: list[str] = []
+
+    def take() -> None:
+        start.wait()
+        while True:
+            try:
+                seen.append(next(outcomes).index)
+            except StopIteration:
+                return
+            except ValueError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seen) == list(range(60))
+    assert set(refused) <= {"this run is in use by another thread"}
+    assert len(sandbox.requests) == 60
+
+
 # --- one client, many threads ---------------------------------------------------------------------
 
 

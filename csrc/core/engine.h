@@ -34,4 +34,7 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened);
 int nx_engine_descriptor(nx_engine *engine);
 void nx_engine_arm(nx_engine *engine, int64_t due);
 
+/* Makes the descriptor readable at once. For any thread. */
+void nx_engine_rouse(const nx_engine *engine);
+
 #endif

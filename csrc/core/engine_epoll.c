@@ -150,6 +150,14 @@ int nx_engine_descriptor(nx_engine *engine)
     return engine->epoll;
 }
 
+void nx_engine_rouse(const nx_engine *engine)
+{
+    const struct itimerspec at_once = {.it_value = {.tv_nsec = 1}};
+    if (engine->timer >= 0) {
+        (void)timerfd_settime(engine->timer, TFD_TIMER_ABSTIME, &at_once, NULL); /* cannot fail */
+    }
+}
+
 void nx_engine_arm(nx_engine *engine, int64_t due)
 {
     due = engine->curl_due < due ? engine->curl_due : due;

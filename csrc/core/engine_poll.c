@@ -56,6 +56,11 @@ void nx_engine_arm(nx_engine *engine, int64_t due)
     (void)engine, (void)due;
 }
 
+void nx_engine_rouse(const nx_engine *engine)
+{
+    (void)engine;
+}
+
 #else
 typedef int nx_engine_poll_is_not_built; /* ISO C wants something in every file */
 #endif

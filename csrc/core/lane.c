@@ -1,6 +1,7 @@
 /* lane.c: a lane: one multi handle with its connections, and the calls that are on it. */
 #include "lane.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,6 +23,7 @@ struct nontax_lane {
     bool broken;         /* libcurl has given up on the multi handle */
     CURLM *multi;
     nx_engine *engine;
+    atomic_bool roused; /* there is more to do than what the lane itself knows of */
     nx_list running;
     nx_list pausing;
     nx_list done; /* finished, or in need of a token */
@@ -468,7 +470,7 @@ static void begin_due(nontax_lane *lane)
 static int64_t earliest_due(const nontax_lane *lane)
 {
     int64_t due = lane->next_deadline > lane->grace_until ? lane->next_deadline : lane->grace_until;
-    due = lane->running.first ? due : NX_NEVER;
+    due = lane->roused ? 0 : lane->running.first ? due : NX_NEVER;
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
         due = call->due < due ? call->due : due;
     }
@@ -514,6 +516,7 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     }
     bool happened = false;
     int64_t now = nx_now_ms();
+    lane->roused = false;
     if (lane->last_step < lane->next_deadline && now - lane->next_deadline > LATE_MS) {
         lane->grace_until = now + GRACE_MS;
     }
@@ -581,6 +584,14 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
     }
     call->state = NX_CALL_FINISHED;
     nx_engine_arm(lane->engine, earliest_due(lane));
+}
+
+void nx_lane_rouse(nontax_lane *lane)
+{
+    if (nx_lane_is_ours(lane)) {
+        lane->roused = true; /* first: or else the thread that steps could set the timer anew */
+        nx_engine_rouse(lane->engine);
+    }
 }
 
 int nontax_lane_descriptor(nontax_lane *lane)

@@ -380,6 +380,10 @@ void nontax_run_put_back(nontax_run *run, nontax_call *call);
 /* Like nontax_lane_descriptor(): readable when nontax_run_step() has something to do. */
 int nontax_run_descriptor(nontax_run *run);
 
+/* Makes the descriptor readable until the next step: the caller has left something undone. For any
+ * thread. */
+void nontax_run_rouse(nontax_run *run);
+
 /* Whether this process made the run; if not, its parent goes on with it. */
 bool nontax_run_is_ours(const nontax_run *run);
 

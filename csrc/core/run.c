@@ -154,6 +154,19 @@ int64_t nontax_run_wants_in(nontax_run *run)
     return wait > 0 ? wait : 0;
 }
 
+void nontax_run_rouse(nontax_run *run)
+{
+    nx_lane_rouse(run->lane);
+}
+
+/* What a step would tell of must be told, although it is not the lane's. */
+static void rouse_if_due(nontax_run *run)
+{
+    if (run->finished.first || run->waiting.first) {
+        nontax_run_rouse(run);
+    }
+}
+
 nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
 {
     if (!nx_lane_is_ours(run->lane)) {
@@ -163,6 +176,7 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
     call->bulk = run->settings.bulk;
     if (nontax_call_finished(call)) {
         nx_list_append(&run->finished, call);
+        rouse_if_due(run);
         return NONTAX_OK;
     }
     if (run->settings.rate > 0) {
@@ -172,6 +186,7 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
             (run->next_send_ms > now ? run->next_send_ms : now) + 1000.0 / run->settings.rate;
     }
     give_token(run, call);
+    rouse_if_due(run);
     return NONTAX_OK;
 }
 
@@ -252,12 +267,14 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
         nontax_lane_cancel(run->lane, call);
     }
     run->inside--;
+    rouse_if_due(run);
 }
 
 void nontax_run_put_back(nontax_run *run, nontax_call *call)
 {
     run->inside++;
     nx_list_append(&run->finished, call);
+    rouse_if_due(run);
 }
 
 int nontax_run_descriptor(nontax_run *run)

@@ -32,7 +32,7 @@ typedef struct run_object {
     PyObject *source_error;   /* why there was no token, the last time */
     const char *token_problem;
     Py_ssize_t pulled;
-    bool busy; /* somebody is inside, perhaps without the GIL */
+    atomic_bool busy; /* somebody is inside, perhaps without the GIL */
     bool stopped;
     bool bulk; /* trouble that every call would meet ends it */
     entry *entries;
@@ -80,15 +80,24 @@ static bool is_ours(run_object *self)
     return ours;
 }
 
-/* Whoever is inside must set `busy` if code of Python's may run there: a signal handler, a
- * finalizer or another thread could come in a second time. */
+/* Only one at a time is inside: code of Python's may run there, and a signal handler, a finalizer
+ * or another thread (there need be no GIL) could come in a second time. Whoever has reserved the
+ * run releases it. */
 static bool reserve(run_object *self)
 {
-    if (self->busy) {
+    if (!is_ours(self)) {
+        return false;
+    }
+    if (atomic_exchange(&self->busy, true)) {
         PyErr_SetString(PyExc_ValueError, "this run is in use by another thread");
         return false;
     }
-    return is_ours(self);
+    return true;
+}
+
+static void release(run_object *self)
+{
+    atomic_store(&self->busy, false);
 }
 
 /* Converts the payload and puts the call into the run; or, without `begin`, the payload alone, as
@@ -301,8 +310,8 @@ static int turn(run_object *self, int64_t wait_ms)
         if (ready || wait_ms == 0) {
             return 0;
         }
-        if (PyErr_CheckSignals() < 0) {
-            return -1;
+        if (PyErr_CheckSignals() < 0 || !is_ours(self)) {
+            return -1; /* interrupted; or a handler has forked, and the parent goes on with it */
         }
         if (seconds_now() >= until) {
             return 0;
@@ -405,9 +414,8 @@ static PyObject *run_next(PyObject *object)
     if (!reserve(self)) {
         return NULL;
     }
-    self->busy = true; /* the iterator of bills and the token source are code of the caller's */
     PyObject *outcome = next_in_order(self);
-    self->busy = false;
+    release(self);
     return outcome;
 }
 
@@ -418,20 +426,26 @@ PyDoc_STRVAR(
     "No further bill is taken from the iterator. Bills under way are ended with what is known\n"
     "of them: those whose body went out are in doubt.");
 
+static PyObject *close_run(run_object *self)
+{
+    self->stopped = true;
+    PyObject *outcomes = gather(self, true);
+    if (outcomes) {
+        Py_CLEAR(self->bills);
+        Py_CLEAR(self->stop_error);
+        Py_CLEAR(self->iterator_error);
+    }
+    return outcomes;
+}
+
 static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
     if (!reserve(self)) {
         return NULL;
     }
-    self->stopped = self->busy = true;
-    PyObject *outcomes = gather(self, true);
-    self->busy = false;
-    if (outcomes) {
-        Py_CLEAR(self->bills);
-        Py_CLEAR(self->stop_error);
-        Py_CLEAR(self->iterator_error);
-    }
+    PyObject *outcomes = close_run(self);
+    release(self);
     return outcomes;
 }
 
@@ -450,21 +464,10 @@ static PyObject *run_add(PyObject *object, PyObject *arguments)
     const nontax_interface *interface = client_find_interface(name);
     /* First: a call that has begun must not be lost for lack of memory. */
     PyObject *index = interface ? PyLong_FromSsize_t(self->pulled) : NULL;
-    if (!index) {
-        return NULL;
-    }
-    self->busy = true; /* a payload can have code of the caller's in it */
-    int failed;
-    if (self->bulk && !self->held) {
-        self->held = Py_NewRef(payload);
-        failed = add_held(self, true);
-    } else {
-        failed = add_call(self, payload, interface, true);
-    }
-    self->busy = false;
-    if (failed) {
+    if (index && add_call(self, payload, interface, true) < 0) {
         Py_CLEAR(index);
     }
+    release(self);
     return index;
 }
 
@@ -495,7 +498,7 @@ static int settle_token(run_object *self)
     return 0;
 }
 
-static PyObject *poll_outcomes(run_object *self)
+static PyObject *step_and_gather(run_object *self)
 {
     if (settle_token(self) < 0) {
         return NULL;
@@ -503,13 +506,20 @@ static PyObject *poll_outcomes(run_object *self)
     PyThreadState *thread = PyEval_SaveThread();
     (void)nontax_run_step(self->run, 0);
     PyEval_RestoreThread(thread);
-    if (settle_token(self) < 0) {
+    return settle_token(self) < 0 ? NULL : gather(self, false);
+}
+
+static PyObject *poll_or_end(PyObject *object, PyObject *(*work)(run_object *))
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
         return NULL;
     }
-    PyObject *outcomes = gather(self, false);
+    PyObject *outcomes = work(self);
     if (outcomes) {
-        self->gathered = Py_NewRef(outcomes);
+        self->gathered = Py_NewRef(outcomes); /* the list stays the same */
     }
+    release(self);
     return outcomes;
 }
 
@@ -522,14 +532,15 @@ PyDoc_STRVAR(
 
 static PyObject *run_poll(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    run_object *self = (run_object *)object;
-    if (!reserve(self)) {
-        return NULL;
-    }
-    self->busy = true;
-    PyObject *outcomes = poll_outcomes(self);
-    self->busy = false;
-    return outcomes;
+    return poll_or_end(object, step_and_gather);
+}
+
+PyDoc_STRVAR(run_end_doc, "end($self, /)\n--\n\n"
+                          "As close(), with all outcomes in the list of poll().");
+
+static PyObject *run_end(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return poll_or_end(object, close_run);
 }
 
 PyDoc_STRVAR(run_wants_token_doc,
@@ -569,6 +580,7 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     self->source_error = answer ? NULL : take_exception();
     self->answer = answer;
     self->fetched = true;
+    nontax_run_rouse(self->run);
     return Py_NewRef(Py_None);
 }
 
@@ -582,6 +594,7 @@ static PyObject *run_refuse_token(PyObject *object, PyObject *error)
     PyObject *earlier = self->source_error;
     self->source_error = Py_NewRef(error);
     self->fetched = true;
+    nontax_run_rouse(self->run);
     Py_XDECREF(earlier);
     return Py_NewRef(Py_None);
 }
@@ -594,22 +607,57 @@ static PyObject *run_under_way(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSsize_t(((run_object *)object)->under_way);
 }
 
-PyDoc_STRVAR(run_add_held_doc,
-             "add_held($self, begin, /)\n--\n\n"
-             "Begin the bill whose add() was interrupted, or else end it unsent; whether there was "
-             "one.");
+PyDoc_STRVAR(run_hold_doc, "hold($self, bill, /)\n--\n\n"
+                           "Keep a bill, the only one, for pull() or end_held().");
 
-static PyObject *run_add_held(PyObject *object, PyObject *begin)
+static PyObject *run_hold(PyObject *object, PyObject *bill)
+{
+    run_object *self = (run_object *)object;
+    if (self->held) {
+        PyErr_SetString(PyExc_RuntimeError, "another bill is held");
+        return NULL;
+    }
+    self->held = Py_NewRef(bill);
+    return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(run_pull_doc,
+             "pull($self, /)\n--\n\n"
+             "Begin the bill that is held, or else the iterator's next; whether there was one.");
+
+static PyObject *run_pull(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
     if (!reserve(self)) {
         return NULL;
     }
-    bool there = self->held != NULL;
-    self->busy = true;
-    int failed = there ? add_held(self, begin == Py_True) : 0;
-    self->busy = false;
-    return failed ? NULL : PyBool_FromLong(there);
+    Py_ssize_t before = self->pulled;
+    int failed = self->held || self->bills ? pull(self) : 0;
+    bool began = self->pulled > before;
+    release(self);
+    return failed ? NULL : PyBool_FromLong(began);
+}
+
+PyDoc_STRVAR(run_holds_doc, "holds($self, /)\n--\n\n"
+                            "Whether a bill is held.");
+
+static PyObject *run_holds(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(((run_object *)object)->held != NULL);
+}
+
+PyDoc_STRVAR(run_end_held_doc, "end_held($self, /)\n--\n\n"
+                               "End the bill that is held, unsent.");
+
+static PyObject *run_end_held(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    int failed = self->held ? add_held(self, false) : 0;
+    release(self);
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(run_wants_in_doc,
@@ -623,6 +671,17 @@ static PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble(wait_ms < 0 ? -1.0 : (double)wait_ms / 1000);
 }
 
+PyDoc_STRVAR(run_iterator_error_doc, "iterator_error($self, /)\n--\n\n"
+                                     "Return what the iterator raised, once, or None.");
+
+static PyObject *run_iterator_error(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    PyObject *error = self->iterator_error;
+    self->iterator_error = NULL;
+    return error ? error : Py_NewRef(Py_None);
+}
+
 PyDoc_STRVAR(run_trouble_doc, "trouble($self, /)\n--\n\n"
                               "Return the error that every other bill would meet, too, or None.");
 
@@ -630,6 +689,18 @@ static PyObject *run_trouble(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
     return Py_NewRef(self->stop_error ? self->stop_error : Py_None);
+}
+
+static PyObject *cancel_call(run_object *self, nontax_call *call)
+{
+    nontax_run_cancel(self->run, call);
+    PyObject *outcome = outcome_of(self, call);
+    if (outcome) {
+        forget_call(self, call);
+    } else {
+        nontax_run_put_back(self->run, call);
+    }
+    return outcome;
 }
 
 PyDoc_STRVAR(run_cancel_doc,
@@ -643,23 +714,12 @@ static PyObject *run_cancel(PyObject *object, PyObject *argument)
     if ((index == -1 && PyErr_Occurred()) || !reserve(self)) {
         return NULL;
     }
-    entry *entry = self->entries;
+    const entry *entry = self->entries;
     while (entry && entry->index != index) {
         entry = entry->next;
     }
-    if (!entry) {
-        return Py_NewRef(Py_None);
-    }
-    nontax_call *call = entry->call;
-    nontax_run_cancel(self->run, call);
-    self->busy = true;
-    PyObject *outcome = outcome_of(self, call);
-    self->busy = false;
-    if (outcome) {
-        forget_call(self, call);
-    } else {
-        nontax_run_put_back(self->run, call);
-    }
+    PyObject *outcome = entry ? cancel_call(self, entry->call) : Py_NewRef(Py_None);
+    release(self);
     return outcome;
 }
 
@@ -669,6 +729,15 @@ PyDoc_STRVAR(run_fileno_doc, "fileno($self, /)\n--\n\n"
 static PyObject *run_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     return PyLong_FromLong(nontax_run_descriptor(((run_object *)object)->run));
+}
+
+PyDoc_STRVAR(run_rouse_doc, "rouse($self, /)\n--\n\n"
+                            "Make the descriptor readable until the next poll().");
+
+static PyObject *run_rouse(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    nontax_run_rouse(((run_object *)object)->run);
+    return Py_NewRef(Py_None);
 }
 
 static PyObject *run_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -796,11 +865,11 @@ static void warn_of_dropped(run_object *self)
 static void run_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
     PyObject_GC_UnTrack(object);
     warn_of_dropped((run_object *)object);
     (void)run_clear(object);
-    release(object);
+    free_object(object);
     Py_DECREF(type);
 }
 
@@ -809,15 +878,21 @@ static PyMethodDef run_methods[] = {
     {"add", run_add, METH_VARARGS, run_add_doc},
     {"next_index", run_next_index, METH_NOARGS, run_next_index_doc},
     {"poll", run_poll, METH_NOARGS, run_poll_doc},
+    {"end", run_end, METH_NOARGS, run_end_doc},
     {"wants_token", run_wants_token, METH_NOARGS, run_wants_token_doc},
     {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
     {"refuse_token", run_refuse_token, METH_O, run_refuse_token_doc},
     {"under_way", run_under_way, METH_NOARGS, run_under_way_doc},
-    {"add_held", run_add_held, METH_O, run_add_held_doc},
+    {"hold", run_hold, METH_O, run_hold_doc},
+    {"pull", run_pull, METH_NOARGS, run_pull_doc},
+    {"holds", run_holds, METH_NOARGS, run_holds_doc},
+    {"end_held", run_end_held, METH_NOARGS, run_end_held_doc},
     {"wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
+    {"iterator_error", run_iterator_error, METH_NOARGS, run_iterator_error_doc},
     {"trouble", run_trouble, METH_NOARGS, run_trouble_doc},
     {"cancel", run_cancel, METH_O, run_cancel_doc},
     {"fileno", run_fileno, METH_NOARGS, run_fileno_doc},
+    {"rouse", run_rouse, METH_NOARGS, run_rouse_doc},
     {"__enter__", run_enter, METH_NOARGS, NULL},
     {"__exit__", run_exit, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

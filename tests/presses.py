@@ -1,0 +1,82 @@
+"""Ctrl-C at chosen places of our code at which Python looks at its signals. For child processes:
+Python 3.11 loses a little of its recursion limit with every press."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bills import bill
+
+from nontax import aio
+
+# In finalizers exceptions are only printed. A result that has been handed over is out of our hands,
+# as it is when any function returns. Where there is no descriptor, a lost look is not made up for.
+NOT_IN = ("Outcomes.__del__", "_warn_of_unseen", "Loops.call", "_Attached._look")
+
+logging.disable()  # asyncio tells of every task that Ctrl-C has ended
+
+
+class Source:
+    """Three bills, and how many were taken of them."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for _ in range(3):
+            self.taken += 1
+            yield bill()
+
+    async def slowly(self) -> AsyncIterator[Any]:
+        for _ in range(3):
+            await asyncio.sleep(0)
+            self.taken += 1
+            yield bill()
+
+
+@contextmanager
+def ctrl_c_at(place: int, file: str) -> Iterator[None]:
+    """Press Ctrl-C at the so many-th place in that file: where a function begins or goes on, or a
+    call of a C function has returned."""
+    left = place
+
+    def look(frame: Any, event: str, _: object) -> None:
+        nonlocal left
+        code = frame.f_code
+        ours = code.co_filename == file and code.co_qualname not in NOT_IN
+        if event in ("call", "c_return") and ours:
+            left -= 1
+            if left == 0:
+                sys.setprofile(None)
+                signal.raise_signal(signal.SIGINT)
+
+    sys.setprofile(look)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+def is_pressed_at(place: int, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> bool:
+    """Run a task with Ctrl-C at a place in aio.py. False: the task ended before that."""
+    try:
+        with ctrl_c_at(place, aio.__file__):
+            loop.run_until_complete(task)
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
+def end(loop: asyncio.AbstractEventLoop, work: Awaitable[Any]) -> Any:
+    """Run it to its end, also if the loop was about to stop when Ctrl-C came, and stops now."""
+    task = loop.create_task(asyncio.wait_for(work, 10))
+    while True:
+        try:
+            return loop.run_until_complete(task)
+        except RuntimeError:
+            if task.done():
+                raise

@@ -1,0 +1,120 @@
+"""Ctrl-C at every place in our asynchronous code: each bill has one outcome, and is sent once at
+most."""
+
+from typing import Any
+
+import pytest
+from processes import Talk, run
+
+from nontax.sandbox import Sandbox
+
+
+def press_in_runs(talk: Talk) -> None:
+    import asyncio
+    import itertools
+    from contextlib import suppress
+
+    from presses import Source, end, is_pressed_at
+
+    loop = asyncio.new_event_loop()
+    client = talk.client()
+
+    async def begin() -> Any:
+        bills = source.slowly() if talk.setup["slowly"] else iter(source)
+        return client.ainsert_bills(bills, concurrency=2)
+
+    async def collect() -> None:
+        async for outcome in outcomes:
+            seen.append(outcome)
+
+    async def close() -> None:
+        seen.extend(await outcomes.aclose())
+
+    pressed = True
+    for place in itertools.count(1):
+        if not pressed:
+            break
+        seen: list[Any] = []
+        source = Source()
+        outcomes = loop.run_until_complete(begin())
+        if talk.setup["closed"]:
+            seen.append(loop.run_until_complete(anext(outcomes)))
+        task = loop.create_task(close() if talk.setup["closed"] else collect())
+        pressed = is_pressed_at(place, loop, task)
+        works = (task, close()) if talk.setup["closed"] else (task, collect(), close())
+        for work in works:
+            # What has ended the task that takes the next bill, ends the run, like any exception.
+            with suppress(KeyboardInterrupt):
+                end(loop, work)
+        said = sorted((outcome.index, outcome.outcome) for outcome in seen)
+        talk.tell(place=place, said=said, taken=source.taken)
+    loop.close()
+
+
+def sent(sandbox: Sandbox) -> list[Any]:
+    return [request.order_id for request in sandbox.requests]
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+def test_ctrl_c_anywhere_in_a_run(sandbox: Sandbox, *, slowly: bool) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    told = run(press_in_runs, client=client, slowly=slowly, closed=False)
+    for one in told:
+        assert [index for index, _ in one["said"]] == list(range(one["taken"])), one
+    outcomes = [outcome for one in told for _, outcome in one["said"]]
+    # One that was taken by the task that Ctrl-C has ended is not sent any more.
+    assert set(outcomes) <= ({"inserted", "not_sent"} if slowly else {"inserted"})
+    assert outcomes.count("inserted") == len(sandbox.requests)
+    assert len(told) > 50
+    assert sum(one["taken"] == 3 for one in told) > len(told) * 0.8
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+def test_ctrl_c_anywhere_in_aclose(sandbox: Sandbox, *, slowly: bool) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    told = run(press_in_runs, client=client, slowly=slowly, closed=True)
+    for one in told:
+        assert [index for index, _ in one["said"]] == list(range(one["taken"])), one
+    assert len(told) >= 5
+
+
+def press_in_single_calls(talk: Talk) -> None:
+    import asyncio
+    import itertools
+
+    from bills import bill
+    from presses import end, is_pressed_at
+    from processes import describe
+
+    loop = asyncio.new_event_loop()
+    client = talk.client()
+    pressed = True
+    for place in itertools.count(1):
+        if not pressed:
+            break
+        one = bill()
+        task = loop.create_task(client.ainsert_bill(one))
+        pressed = is_pressed_at(place, loop, task)
+        try:
+            facts = {"code": end(loop, task).code}
+        except KeyboardInterrupt as error:
+            facts = describe(error)
+        talk.tell(order=one["order_id"], **facts)
+    loop.close()
+
+
+def test_ctrl_c_anywhere_in_a_single_call(sandbox: Sandbox) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    outcomes = set()
+    told = run(press_in_single_calls, client=client)
+    for one in told:
+        if "code" in one or one["notes"]:
+            outcome = "inserted"
+            assert one["order"] in sandbox.bills
+        else:
+            # None: it was not known to us yet.
+            outcome = one["context"]["outcome"] if one["context"] else "none"
+            assert outcome == "in_doubt" or one["order"] not in sandbox.bills
+        outcomes.add(outcome)
+    assert len(told) > 20
+    assert outcomes >= {"inserted", "not_sent"}
