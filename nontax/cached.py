@@ -1,7 +1,7 @@
 """A value that is fetched once for all threads, kept for its lifetime, renewed before its end."""
 
 import os
-from _thread import allocate_lock, get_ident
+from _thread import RLock, get_ident
 from time import monotonic
 
 from nontax.errors import NontaxError, NotSentError, WeChatError
@@ -62,7 +62,8 @@ class Cached(_Generic["T"]):
     )
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        # It knows who holds it: see get().
+        self._lock = RLock()
         self._owner = 0
         self._pid = os.getpid()
         self._value: T | None = None
@@ -91,29 +92,37 @@ class Cached(_Generic["T"]):
             begun = monotonic()
             if self._is_good(stale):
                 return self._value  # type: ignore[return-value]
-            lock = self._lock  # a signal handler may fork, and the child get another one
-            if not lock.acquire(blocking=False):
+            if self._owner == get_ident():
                 if stale is None and monotonic() < self._ends:
-                    return self._value  # type: ignore[return-value]  # being renewed
-                if self._owner == get_ident():
-                    raise NotSentError(
-                        reason="a signal handler cannot wait for the credential that its own "
-                        "thread is fetching"
-                    )
-                while not lock.acquire(timeout=SLICE):
-                    if monotonic() - begun >= seconds:
-                        raise NotSentError(
-                            reason="another thread was still fetching the credential",
-                            timed_out=True,
-                        )
+                    return self._value  # type: ignore[return-value]
+                raise NotSentError(
+                    reason="a signal handler cannot wait for the credential that its own thread "
+                    "is fetching"
+                )
+            lock = self._lock  # a signal handler may fork, and the child get another one
             try:
-                self._owner = get_ident()
-                if not self._is_good(stale):
-                    self._refresh(fetch, stale, seconds - (monotonic() - begun))
-                return self._value  # type: ignore[return-value]
+                if not lock.acquire(blocking=False):
+                    if stale is None and monotonic() < self._ends:
+                        return self._value  # type: ignore[return-value]  # being renewed
+                    while not lock.acquire(timeout=SLICE):
+                        if monotonic() - begun >= seconds:
+                            raise NotSentError(
+                                reason="another thread was still fetching the credential",
+                                timed_out=True,
+                            )
+                try:
+                    self._owner = get_ident()
+                    if not self._is_good(stale):
+                        self._refresh(fetch, stale, seconds - (monotonic() - begun))
+                    return self._value  # type: ignore[return-value]
+                finally:
+                    self._owner = 0
             finally:
-                self._owner = 0
-                lock.release()
+                # Whether it was got, only the lock itself can say: Ctrl-C may come in between.
+                try:  # noqa: SIM105  (contextlib is another module to import, and more code)
+                    lock.release()
+                except RuntimeError:
+                    pass
         finally:
             # A traceback that shows local variables must not show a credential.
             del stale
@@ -169,5 +178,6 @@ class Cached(_Generic["T"]):
     def _mind_forks(self) -> None:
         # In the child of a fork the lock may be held by a thread that does not exist there.
         if self._pid != os.getpid():
-            self._lock = allocate_lock()
+            self._lock = RLock()
+            self._owner = 0
             self._pid = os.getpid()

@@ -1246,6 +1246,37 @@ def interrupt_the_one_that_fetches(talk: Talk) -> None:
         thread.join()
 
 
+def press_while_it_is_cached(talk: Talk) -> None:
+    """Press Ctrl-C at each place of a fetch in turn; who comes afterwards must not have to wait."""
+    import itertools
+    from concurrent.futures import ThreadPoolExecutor
+
+    from presses import ctrl_c_at
+
+    from nontax import cached
+
+    def fetch(_stale: str | None, _seconds: float) -> tuple[str, float]:
+        return "t" * 20, 7200.0
+
+    for place in itertools.count(1):
+        one: cached.Cached[str] = cached.Cached()
+        try:
+            with ctrl_c_at(place, cached.__file__):
+                one.get(fetch, None, 5.0)
+        except KeyboardInterrupt:
+            with ThreadPoolExecutor() as pool:  # it would be free to this thread in any case
+                free = pool.submit(one._lock.acquire, blocking=False).result()
+            talk.tell(free=free, owner=one._owner)
+        else:
+            break
+
+
+def test_ctrl_c_anywhere_in_a_fetch_leaves_no_lock() -> None:
+    told = run(press_while_it_is_cached)
+    assert len(told) > 5
+    assert all(one == {"free": True, "owner": 0} for one in told)
+
+
 def test_ctrl_c_in_the_thread_that_fetches_leaves_the_others_one_fetch(sandbox: Sandbox) -> None:
     import signal
 
