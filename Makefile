@@ -114,7 +114,7 @@ lint: build ## layout, ruff, mypy, stubtest
 	@$(BIN)/stubtest nontax._core >build/stubtest.log 2>&1 || { cat build/stubtest.log; exit 1; }
 
 .PHONY: pytest
-pytest: build ## the Python tests
+pytest: build core ## the Python tests
 	@echo "pytest"
 	@$(BIN)/pytest -q
 
@@ -254,7 +254,7 @@ pytest-asan: RUN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHON
 	UBSAN_OPTIONS=print_stacktrace=1
 pytest-poll: SWITCH = NONTAX_POLL=1
 pytest-wheel: MAKE_VARIANT = rm -rf build/$*/lib; $(BIN)/python -m zipfile -e dist/nontax-*.whl build/$*/lib
-pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed ## another build: sanitized, portable, dist/
+pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed core ## another build: sanitized, portable, dist/
 	@echo "build   nontax._core ($*)"
 	@mkdir -p build
 	@{ $(MAKE_VARIANT); } >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
