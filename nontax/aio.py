@@ -73,28 +73,27 @@ class _Attached:
 
     def _ended(self) -> None:
         loop = self._loop()
-        idle = self._reading and self._run.under_way() == 0
+        idle = self._reading and self._is_idle()
         if idle and loop is not None and not loop.is_closed():
             # An idle run is not held by the loop, and ends with its client.
             loop.remove_reader(self._descriptor)
             self._reading = False
 
+    def _is_idle(self) -> bool:
+        return self._run.under_way() == 0
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = self._run.under_way() > 0
+        self._looking = not self._is_idle()
         if self._looking:
             loop.call_later(LOOK_EVERY, self._look, loop)
             self._turn()
 
     def _turn(self) -> None:
         self._turn_is_due = False
-        loop = self._loop()
-        assert loop is not None
         try:
             self._told = self._run.poll()
-            if self._run.wants_token():
-                self._ask_for_token(loop)
-            if self._told:
-                self._deliver()
+            self._run.ask_for_token(self._in_a_thread)
+            self._deliver()
             self._ended()
         except BaseException:
             # Ctrl-C came in between, or there was no memory: what was left undone is done in
@@ -102,16 +101,10 @@ class _Attached:
             self._run.rouse()
             raise
 
-    def _ask_for_token(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            # A token source may block. It is asked once for all calls, so that a thread is cheap.
-            asked = loop.run_in_executor(None, self._run.fetch_token)
-            asked.add_done_callback(self._asked)
-        except (RuntimeError, MemoryError) as error:  # there is no thread to be had
-            self._run.refuse_token(error)
-        except BaseException:
-            self._run.refuse_token(RuntimeError("asking for it was interrupted"))
-            raise
+    def _in_a_thread(self, fetch_token: "Callable[[], None]") -> None:
+        # A token source may block. It is asked once for all calls, so that a thread is cheap.
+        asked = asyncio.get_running_loop().run_in_executor(None, fetch_token)
+        asked.add_done_callback(self._asked)
 
     def _asked(self, asked: "asyncio.Future[None]") -> None:
         if asked.cancelled():
@@ -120,7 +113,7 @@ class _Attached:
             self._run.refuse_token(error)  # fetch_token() could not be called
 
     def _deliver(self) -> None:
-        """Hand on what the run has told; once more, if that was interrupted."""
+        """Hand on what the run has told, if anything; once more, if that was interrupted."""
         raise NotImplementedError
 
 
@@ -182,6 +175,9 @@ class Calls(_Attached):
         """Whether no call is under way."""
         return not self._calls and not self._waiting
 
+    def _is_idle(self) -> bool:
+        return super()._is_idle() and not self._waiting
+
     def has_ended(self) -> bool:
         """Whether its loop is closed."""
         loop = self._loop()
@@ -205,16 +201,17 @@ class Calls(_Attached):
 
     def _begin_waiting(self) -> None:
         while self._waiting and len(self._calls) < CALLS_AT_ONCE:
-            call = self._waiting.popleft()
-            if call.future.done():
-                continue  # cancelled before its turn came
-            try:
-                self._begin(call)
-            except BaseException as error:
-                _tell(error, call)
-                call.future.set_exception(error)
-                if not isinstance(error, Exception):
-                    raise
+            call = self._waiting[0]
+            # Or else it was cancelled before its turn came, or has begun and Ctrl-C came then.
+            if call.index is None and call.told is None and not call.future.done():
+                try:
+                    self._begin(call)
+                except BaseException as error:
+                    _tell(error, call)
+                    call.future.set_exception(error)
+                    if not isinstance(error, Exception):
+                        raise
+            del self._waiting[0]
 
     def _deliver(self) -> None:
         while self._told:
@@ -259,8 +256,10 @@ class Calls(_Attached):
         self._ended()
 
     def _cancel(self, call: _Call) -> None:
+        call.future.cancel()  # if it waits for its turn, that will not come any more
         self._end(call)
-        self._begin_waiting()
+        if self._waiting:
+            self._run.rouse()  # the next turn begins them
 
 
 def _tell(raised: BaseException, call: _Call) -> None:
@@ -427,7 +426,8 @@ class Outcomes(_Attached):
         self._pulling = None
 
     def _deliver(self) -> None:
-        self._woken()
+        if self._told:
+            self._woken()
 
     def _woken(self) -> None:
         if self._wake is not None and not self._wake.done():

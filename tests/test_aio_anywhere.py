@@ -81,40 +81,57 @@ def test_ctrl_c_anywhere_in_aclose(sandbox: Sandbox, *, slowly: bool) -> None:
 def press_in_single_calls(talk: Talk) -> None:
     import asyncio
     import itertools
+    from contextlib import suppress
 
     from bills import bill
     from presses import end, is_pressed_at
     from processes import describe
 
+    import nontax
+    from nontax import aio
+
+    token = talk.setup["token"]
+
+    def source(_stale: str | None) -> str:
+        return str(token)
+
     loop = asyncio.new_event_loop()
-    client = talk.client()
+    client = talk.client(token_source=source)
+    aio.CALLS_AT_ONCE = talk.setup["at_once"]
     pressed = True
     for place in itertools.count(1):
         if not pressed:
             break
-        one = bill()
-        task = loop.create_task(client.ainsert_bill(one))
-        pressed = is_pressed_at(place, loop, task)
-        try:
-            facts = {"code": end(loop, task).code}
-        except KeyboardInterrupt as error:
-            facts = describe(error)
-        talk.tell(order=one["order_id"], **facts)
+        bills = [bill() for _ in range(3)]
+        tasks = [loop.create_task(client.ainsert_bill(one)) for one in bills]
+        pressed = is_pressed_at(place, loop, loop.create_task(asyncio.wait(tasks)))
+        for one, task in zip(bills, tasks, strict=True):
+            while not task.done():
+                with suppress(KeyboardInterrupt):  # of another task's
+                    end(loop, asyncio.wait([task]))
+            try:
+                facts = {"code": task.result().code}
+            except (KeyboardInterrupt, nontax.NotSentError) as error:
+                facts = describe(error)
+            talk.tell(order=one["order_id"], place=place, **facts)
     loop.close()
 
 
-def test_ctrl_c_anywhere_in_a_single_call(sandbox: Sandbox) -> None:
-    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_ctrl_c_anywhere_in_a_single_call(sandbox: Sandbox, at_once: int) -> None:
+    """Also of calls that wait for their turn."""
+    client = {"base_url": sandbox.base_url}
     outcomes = set()
-    told = run(press_in_single_calls, client=client)
+    told = run(press_in_single_calls, client=client, token=sandbox.access_token, at_once=at_once)
     for one in told:
         if "code" in one or one["notes"]:
             outcome = "inserted"
             assert one["order"] in sandbox.bills
         else:
             # None: it was not known to us yet.
-            outcome = one["context"]["outcome"] if one["context"] else "none"
-            assert outcome == "in_doubt" or one["order"] not in sandbox.bills
+            known = one["context"] if one["type"] == "KeyboardInterrupt" else one
+            outcome = known["outcome"] if known else "none"
+            assert outcome == "in_doubt" or one["order"] not in sandbox.bills, one
         outcomes.add(outcome)
     assert len(told) > 20
     assert outcomes >= {"inserted", "not_sent"}

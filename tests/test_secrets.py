@@ -1,6 +1,5 @@
 """Secrets: an access token is nowhere to be read, whatever happens to it or to its bill."""
 
-import asyncio
 import contextlib
 import copy
 import gc
@@ -21,7 +20,6 @@ from servers import RawServer, Wire
 
 import nontax
 import nontax.client
-from nontax import aio
 from nontax.sandbox import Sandbox, faults
 
 # In pieces, so that no line of this file and no variable in it contains the canary.
@@ -952,36 +950,58 @@ def test_nothing_that_is_shown_of_a_client_has_its_ticket(loud: Sandbox) -> None
     assert sum(text.count(core()) for text in shown_texts) == 0
 
 
-class Interrupting:
-    """A number in whose conversion Ctrl-C is pressed."""
+def interrupt_a_link(talk: Talk) -> None:
+    """Ctrl-C comes while a link with a ticket is asked for in an event loop."""
+    import asyncio
+    import logging
 
-    def __index__(self) -> int:
-        raise KeyboardInterrupt
+    import nontax
+    from nontax import aio
+
+    class Interrupting:
+        def __index__(self) -> int:
+            raise KeyboardInterrupt
+
+    logging.disable()  # asyncio tells of every task that Ctrl-C has ended
+    aio.CALLS_AT_ONCE = 1
+    client = talk.client()
+    if talk.setup["kind"] == "fetched":
+        client.get_ticket()
+    kinds: dict[str, Callable[[], Any]] = {
+        "text": lambda: talk.setup["ticket"],
+        "record": lambda: nontax.Ticket(ticket=talk.setup["ticket"], expires_in=7200),
+        "fetched": lambda: None,
+    }
+    loop = asyncio.new_event_loop()
+    tasks: list[asyncio.Task[Any]] = []
+    if talk.setup["waits"]:
+        # It is begun by the loop itself, when this one has ended.
+        tasks.append(loop.create_task(client.aget_auth_data(s_pappid="s", order_id="1")))
+    link = client.aget_bill_auth_url(
+        s_pappid="s", order_id="1", money=Interrupting(), ticket=kinds[talk.setup["kind"]]()
+    )
+    tasks.append(loop.create_task(link))
+    for _ in range(5):  # out of the loop, and out of the task
+        try:
+            loop.run_until_complete(asyncio.wait(tasks))
+        except KeyboardInterrupt as error:
+            talk.tell_error(error)
+        else:
+            break
+    loop.close()
 
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("kind", TICKETS)
-def test_a_ticket_in_an_event_loop_and_ctrl_c(
-    loud: Sandbox, kind: str, monkeypatch: pytest.MonkeyPatch, *, waits: bool
-) -> None:
-    """Also of a call that waits until another one has ended, and begins in the loop itself."""
-    client = nontax.Client(access_token="-" * 20, base_url=loud.base_url)
-    monkeypatch.setattr(aio, "CALLS_AT_ONCE", 1)
+def test_a_ticket_in_an_event_loop_and_ctrl_c(loud: Sandbox, kind: str, *, waits: bool) -> None:
     if kind == "fetched":
         loud.misbehave(ticket_reply())
-        client.get_ticket()
-    loop = asyncio.new_event_loop()
-    before = [loop.create_task(client.aget_auth_data(s_pappid="s", order_id="1"))] * waits
-    link = client.aget_bill_auth_url(
-        s_pappid="s", order_id="1", money=Interrupting(), ticket=TICKETS[kind]()
-    )
-    task = loop.create_task(link)
-    error = raised_by(lambda: loop.run_until_complete(task))
-    assert type(error) is KeyboardInterrupt
-    assert_clean(error)
-    for one in [task, *before]:
-        assert_clean(raised_by(lambda one=one: loop.run_until_complete(one)))  # type: ignore[misc]
-    loop.close()
+    client = {"access_token": "-" * 20, "base_url": loud.base_url}
+    setup: dict[str, Any] = {"kind": kind, "waits": waits, "ticket": token()}
+    with Child(interrupt_a_link, client=client, **setup) as child:
+        told, stderr = child.finish()
+    assert {one["type"] for one in told} == {"KeyboardInterrupt"}
+    assert (json.dumps(told) + stderr).count(core()) == 0
 
 
 # --- Ctrl-C while a credential arrives ------------------------------------------------------------

@@ -543,27 +543,6 @@ static PyObject *run_end(PyObject *object, PyObject *Py_UNUSED(ignored))
     return poll_or_end(object, close_run);
 }
 
-PyDoc_STRVAR(run_wants_token_doc,
-             "wants_token($self, /)\n--\n\n"
-             "Whether calls wait for a token, and fetch_token() is to be called, once.");
-
-static PyObject *run_wants_token(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    run_object *self = (run_object *)object;
-    if (self->busy || self->fetching || !self->client->token_source ||
-        !nontax_run_needs_token(self->run)) {
-        return Py_NewRef(Py_False);
-    }
-    const char *stale = nontax_run_stale_token(self->run);
-    Py_XDECREF(self->stale);
-    self->stale = stale ? PyUnicode_FromString(stale) : NULL;
-    if (stale && !self->stale) {
-        return NULL;
-    }
-    self->fetching = true;
-    return Py_NewRef(Py_True);
-}
-
 PyDoc_STRVAR(run_fetch_token_doc,
              "fetch_token($self, /)\n--\n\n"
              "Ask the token source, in any thread; poll() then uses what it has answered.");
@@ -584,18 +563,66 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(Py_None);
 }
 
+static void refuse_fetch(run_object *self, PyObject *error)
+{
+    PyObject *earlier = self->source_error;
+    self->source_error = error;
+    self->fetched = true;
+    nontax_run_rouse(self->run);
+    Py_XDECREF(earlier);
+}
+
 PyDoc_STRVAR(run_refuse_token_doc,
              "refuse_token($self, error, /)\n--\n\n"
              "Say why fetch_token() cannot be called; poll() then ends the calls that wait.");
 
 static PyObject *run_refuse_token(PyObject *object, PyObject *error)
 {
+    refuse_fetch((run_object *)object, Py_NewRef(error));
+    return Py_NewRef(Py_None);
+}
+
+/* Has fetch_token() called in a thread. -1 with an exception: interrupted. */
+static int begin_fetch(run_object *self, PyObject *submit)
+{
+    self->fetching = true;
+    PyObject *fetch = PyObject_GetAttrString((PyObject *)self, "fetch_token");
+    PyObject *asked = fetch ? PyObject_CallFunctionObjArgs(submit, fetch, NULL) : NULL;
+    Py_XDECREF(fetch);
+    Py_XDECREF(asked);
+    if (asked) {
+        return 0;
+    }
+    PyObject *raised = take_exception();
+    if (PyErr_GivenExceptionMatches(raised, PyExc_Exception)) {
+        refuse_fetch(self, raised); /* there is no thread to be had */
+        return 0;
+    }
+    PyObject *why =
+        PyObject_CallFunction(PyExc_RuntimeError, "s", "asking for a token was interrupted");
+    refuse_fetch(self, why ? why : take_exception());
+    raise_object(raised);
+    return -1;
+}
+
+PyDoc_STRVAR(run_ask_for_token_doc,
+             "ask_for_token($self, submit, /)\n--\n\n"
+             "If calls wait for a token, and none is being fetched, call submit(fetch_token).\n\n"
+             "In one go: a signal between the two could leave the calls waiting for ever.");
+
+static PyObject *run_ask_for_token(PyObject *object, PyObject *submit)
+{
     run_object *self = (run_object *)object;
-    PyObject *earlier = self->source_error;
-    self->source_error = Py_NewRef(error);
-    self->fetched = true;
-    nontax_run_rouse(self->run);
-    Py_XDECREF(earlier);
+    if (self->busy || self->fetching || !self->client->token_source ||
+        !nontax_run_needs_token(self->run)) {
+        return Py_NewRef(Py_None);
+    }
+    const char *stale = nontax_run_stale_token(self->run);
+    Py_XDECREF(self->stale);
+    self->stale = stale ? PyUnicode_FromString(stale) : NULL;
+    if ((stale && !self->stale) || begin_fetch(self, submit) < 0) {
+        return NULL;
+    }
     return Py_NewRef(Py_None);
 }
 
@@ -879,7 +906,7 @@ static PyMethodDef run_methods[] = {
     {"next_index", run_next_index, METH_NOARGS, run_next_index_doc},
     {"poll", run_poll, METH_NOARGS, run_poll_doc},
     {"end", run_end, METH_NOARGS, run_end_doc},
-    {"wants_token", run_wants_token, METH_NOARGS, run_wants_token_doc},
+    {"ask_for_token", run_ask_for_token, METH_O, run_ask_for_token_doc},
     {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
     {"refuse_token", run_refuse_token, METH_O, run_refuse_token_doc},
     {"under_way", run_under_way, METH_NOARGS, run_under_way_doc},

@@ -325,36 +325,35 @@ static PyObject *result_of(nontax_call *call, PyObject *make_result)
 static PyObject *conclude(conversation *talk, nontax_call *call, PyObject *make_result)
 {
     const nontax_result *result = nontax_call_result(call);
-    bool sent = result->outcome != NONTAX_NOT_SENT;
-    PyObject *made = NULL, *error = NULL;
+    bool sent = result->outcome != NONTAX_NOT_SENT, inserted = result->outcome == NONTAX_INSERTED;
     if (talk->source_error && !talk->interrupt &&
         !PyErr_GivenExceptionMatches(talk->source_error, PyExc_Exception)) {
         talk->interrupt = talk->source_error; /* Ctrl-C inside the token source */
         talk->source_error = NULL;
     }
-    if (!talk->interrupt && !sent && result->cause == NONTAX_CAUSE_MEMORY) {
-        return PyErr_NoMemory();
-    }
-    if (!talk->interrupt && result->outcome == NONTAX_INSERTED) {
-        made = result_of(call, make_result);
-    } else if (!talk->interrupt) {
-        error = error_of(talk, call);
-    }
-    if (!talk->interrupt && !made && !error) {
-        if (!PyErr_ExceptionMatches(PyExc_MemoryError)) {
-            talk->interrupt = take_exception(); /* a signal handler's, while it was made */
-        } else if (!sent) {
-            return NULL;
-        } else {
+    if (!talk->interrupt) {
+        if (!sent && result->cause == NONTAX_CAUSE_MEMORY) {
+            return PyErr_NoMemory();
+        }
+        PyObject *made = inserted ? result_of(call, make_result) : NULL;
+        if (made) {
+            return made;
+        }
+        PyObject *error = inserted ? NULL : error_of(talk, call);
+        if (!error && PyErr_ExceptionMatches(PyExc_MemoryError)) {
+            if (!sent) {
+                return NULL;
+            }
             error = spare_of(talk);
         }
+        if (error) {
+            raise_object(error);
+            return NULL;
+        }
+        talk->interrupt = take_exception(); /* a signal handler's, while it was made */
     }
-    if (talk->interrupt) {
-        raise_interrupt(talk, call);
-    } else {
-        raise_object(error);
-    }
-    return made;
+    raise_interrupt(talk, call);
+    return NULL;
 }
 
 const nontax_interface *client_find_interface(PyObject *name)
