@@ -73,17 +73,18 @@ class _Attached:
 
     def _ended(self) -> None:
         loop = self._loop()
-        idle = self._reading and self._is_idle()
+        idle = self._reading and self.is_idle()
         if idle and loop is not None and not loop.is_closed():
             # An idle run is not held by the loop, and ends with its client.
             loop.remove_reader(self._descriptor)
             self._reading = False
 
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
+        """Whether nothing is under way."""
         return self._run.under_way() == 0
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = not self._is_idle()
+        self._looking = not self.is_idle()
         if self._looking:
             loop.call_later(LOOK_EVERY, self._look, loop)
             self._turn()
@@ -172,11 +173,7 @@ class Calls(_Attached):
             call = future = None  # type: ignore[assignment]  # an error that holds this frame is there
 
     def is_idle(self) -> bool:
-        """Whether no call is under way."""
         return not self._calls and not self._waiting
-
-    def _is_idle(self) -> bool:
-        return super()._is_idle() and not self._waiting
 
     def has_ended(self) -> bool:
         """Whether its loop is closed."""
