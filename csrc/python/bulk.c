@@ -42,8 +42,9 @@ typedef struct run_object {
     /* While another thread asks the token source for an event loop. */
     bool fetching;
     atomic_bool fetched;
-    PyObject *stale;  /* what it is asked with */
-    PyObject *answer; /* its answer; NULL: see source_error */
+    PyObject *stale;        /* what it is asked with */
+    PyObject *answer;       /* its answer, */
+    PyObject *answer_error; /* or what it has raised */
 } run_object;
 
 static double seconds_now(void)
@@ -485,6 +486,9 @@ static int settle_token(run_object *self)
     if (self->fetched) {
         self->fetching = self->fetched = false;
         self->token_problem = NULL;
+        Py_XDECREF(self->source_error);
+        self->source_error = self->answer_error;
+        self->answer_error = NULL;
         if (self->answer) {
             use_token(self, self->answer);
             Py_CLEAR(self->answer);
@@ -543,6 +547,18 @@ static PyObject *run_end(PyObject *object, PyObject *Py_UNUSED(ignored))
     return poll_or_end(object, close_run);
 }
 
+/* Takes over the references. There is something there already if Ctrl-C came when it was asked for,
+ * and it was thought that nobody would. */
+static void tell_fetched(run_object *self, PyObject *answer, PyObject *error)
+{
+    Py_XDECREF(self->answer);
+    Py_XDECREF(self->answer_error);
+    self->answer = answer;
+    self->answer_error = error;
+    self->fetched = true;
+    nontax_run_rouse(self->run);
+}
+
 PyDoc_STRVAR(run_fetch_token_doc,
              "fetch_token($self, /)\n--\n\n"
              "Ask the token source, in any thread; poll() then uses what it has answered.");
@@ -555,21 +571,8 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     const char *text = stale ? PyUnicode_AsUTF8AndSize(stale, NULL) : NULL;
     PyObject *answer = stale && !text ? NULL : client_ask_source(self->client, text, SOURCE_MS);
     Py_XDECREF(stale);
-    Py_XDECREF(self->source_error);
-    self->source_error = answer ? NULL : take_exception();
-    self->answer = answer;
-    self->fetched = true;
-    nontax_run_rouse(self->run);
+    tell_fetched(self, answer, answer ? NULL : take_exception());
     return Py_NewRef(Py_None);
-}
-
-static void refuse_fetch(run_object *self, PyObject *error)
-{
-    PyObject *earlier = self->source_error;
-    self->source_error = error;
-    self->fetched = true;
-    nontax_run_rouse(self->run);
-    Py_XDECREF(earlier);
 }
 
 PyDoc_STRVAR(run_refuse_token_doc,
@@ -578,7 +581,7 @@ PyDoc_STRVAR(run_refuse_token_doc,
 
 static PyObject *run_refuse_token(PyObject *object, PyObject *error)
 {
-    refuse_fetch((run_object *)object, Py_NewRef(error));
+    tell_fetched((run_object *)object, NULL, Py_NewRef(error));
     return Py_NewRef(Py_None);
 }
 
@@ -595,12 +598,12 @@ static int begin_fetch(run_object *self, PyObject *submit)
     }
     PyObject *raised = take_exception();
     if (PyErr_GivenExceptionMatches(raised, PyExc_Exception)) {
-        refuse_fetch(self, raised); /* there is no thread to be had */
+        tell_fetched(self, NULL, raised); /* there is no thread to be had */
         return 0;
     }
     PyObject *why =
         PyObject_CallFunction(PyExc_RuntimeError, "s", "asking for a token was interrupted");
-    refuse_fetch(self, why ? why : take_exception());
+    tell_fetched(self, NULL, why ? why : take_exception());
     raise_object(raised);
     return -1;
 }
@@ -845,6 +848,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->iterator_error);
     Py_VISIT(self->stop_error);
     Py_VISIT(self->source_error);
+    Py_VISIT(self->answer_error);
     Py_VISIT(self->gathered);
     for (const entry *entry = self->entries; entry; entry = entry->next) {
         Py_VISIT(entry->payload);
@@ -870,6 +874,7 @@ static int run_clear(PyObject *object)
     Py_CLEAR(self->gathered);
     Py_CLEAR(self->stale);
     Py_CLEAR(self->answer);
+    Py_CLEAR(self->answer_error);
     return 0;
 }
 
