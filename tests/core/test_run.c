@@ -559,6 +559,43 @@ static void test_descriptor_tells_of_everything(void **state)
     server_stop(server);
 }
 
+/* Once: whoever has heard that a token is needed is not told again until there is news. */
+static void expect_told(nontax_run *run, int descriptor)
+{
+    assert_true(is_readable(descriptor, 0));
+    (void)nontax_run_step(run, 0);
+    assert_false(is_readable(descriptor, 20));
+}
+
+static void test_descriptor_tells_of_what_no_connection_does(void **state)
+{
+    (void)state;
+    nontax_client *client = client_for("http://127.0.0.1:1", 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 4});
+    int descriptor = nontax_run_descriptor(run);
+    nontax_call *call = add(run, client, "one");
+    expect_told(run, descriptor);
+    nontax_run_rouse(run);
+    expect_told(run, descriptor);
+    /* What is added or ended in between does not silence it. */
+    nontax_run_rouse(run);
+    nontax_call *other = add(run, client, "two");
+    nontax_run_cancel(run, other);
+    nontax_call_free(other);
+    expect_told(run, descriptor);
+    nontax_call *ended = call_without_token(client, "three");
+    nontax_call_cancel(ended);
+    assert_int_equal(nontax_run_add(run, ended), NONTAX_OK);
+    expect_told(run, descriptor);
+    assert_ptr_equal(nontax_run_take(run), ended);
+    nontax_run_put_back(run, ended);
+    expect_told(run, descriptor);
+    nontax_run_cancel(run, call);
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+}
+
 /* A loop that watches the descriptor of an idle run is not woken, whatever the server does. */
 static void test_descriptor_of_an_idle_run(void **state)
 {
@@ -655,6 +692,7 @@ int main(void)
         TEST(test_descriptor),
 #if NX_ENGINE_EPOLL
         TEST(test_descriptor_tells_of_everything),
+        TEST(test_descriptor_tells_of_what_no_connection_does),
         TEST(test_descriptor_of_an_idle_run),
 #endif
         TEST(test_a_child_leaves_the_parents_run_alone),
