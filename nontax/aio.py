@@ -68,8 +68,15 @@ class _Attached:
             loop.call_later(LOOK_EVERY, self._look, loop)
             self._looking = True
         if not self._turn_is_due:
-            loop.call_soon(self._turn)
+            self._turn_once_more()
             self._turn_is_due = True
+
+    def _turn_once_more(self) -> None:
+        """Have a turn, although nothing may happen on any connection."""
+        if self._descriptor >= 0:
+            self._run.rouse()
+        else:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def _ended(self) -> None:
         loop = self._loop()
@@ -99,7 +106,7 @@ class _Attached:
         except BaseException:
             # Ctrl-C came in between, or there was no memory: what was left undone is done in
             # another turn.
-            self._run.rouse()
+            self._turn_once_more()
             raise
 
     def _in_a_thread(self, fetch_token: "Callable[[], None]") -> None:
@@ -256,7 +263,7 @@ class Calls(_Attached):
         call.future.cancel()  # if it waits for its turn, that will not come any more
         self._end(call)
         if self._waiting:
-            self._run.rouse()  # the next turn begins them
+            self._turn_once_more()  # which begins them
 
 
 def _tell(raised: BaseException, call: _Call) -> None:

@@ -13,9 +13,17 @@ from bills import bill
 
 from nontax import aio
 
-# In finalizers exceptions are only printed. A result that has been handed over is out of our hands,
-# as it is when any function returns. Where there is no descriptor, a lost look is not made up for.
-NOT_IN = ("Outcomes.__del__", "_warn_of_unseen", "Loops.call", "_Attached._look")
+NOT_IN = (
+    # In finalizers exceptions are only printed.
+    "Outcomes.__del__",
+    "_warn_of_unseen",
+    # A result that has been handed over is out of our hands, as when any function returns.
+    "Loops.call",
+    # Where there is no descriptor, the beginning of a look is not made up for.
+    "_Attached._look",
+    "_Attached.is_idle",
+    "Calls.is_idle",
+)
 
 logging.disable()  # asyncio tells of every task that Ctrl-C has ended
 
