@@ -5,6 +5,7 @@ import asyncio
 import logging
 import signal
 import sys
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +26,9 @@ NOT_IN = (
     "Calls.is_idle",
 )
 
-logging.disable()  # asyncio tells of every task that Ctrl-C has ended
+# asyncio tells of every task that Ctrl-C has ended, and Python of what it has kept from beginning.
+logging.disable()
+warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
 
 class Source:

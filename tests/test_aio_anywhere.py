@@ -16,7 +16,6 @@ def press_in_runs(talk: Talk) -> None:
 
     from presses import Source, end, is_pressed_at
 
-    loop = asyncio.new_event_loop()
     client = talk.client()
 
     async def begin() -> Any:
@@ -34,6 +33,7 @@ def press_in_runs(talk: Talk) -> None:
     for place in itertools.count(1):
         if not pressed:
             break
+        loop = asyncio.new_event_loop()
         seen: list[Any] = []
         source = Source()
         outcomes = loop.run_until_complete(begin())
@@ -48,7 +48,7 @@ def press_in_runs(talk: Talk) -> None:
                 end(loop, work)
         said = sorted((outcome.index, outcome.outcome) for outcome in seen)
         talk.tell(place=place, said=said, taken=source.taken)
-    loop.close()
+        loop.close()
 
 
 def sent(sandbox: Sandbox) -> list[Any]:
@@ -95,13 +95,13 @@ def press_in_single_calls(talk: Talk) -> None:
     def source(_stale: str | None) -> str:
         return str(token)
 
-    loop = asyncio.new_event_loop()
     client = talk.client(token_source=source)
     aio.CALLS_AT_ONCE = talk.setup["at_once"]
     pressed = True
     for place in itertools.count(1):
         if not pressed:
             break
+        loop = asyncio.new_event_loop()
         bills = [bill() for _ in range(3)]
         tasks = [loop.create_task(client.ainsert_bill(one)) for one in bills]
         pressed = is_pressed_at(place, loop, loop.create_task(asyncio.wait(tasks)))
@@ -114,7 +114,8 @@ def press_in_single_calls(talk: Talk) -> None:
             except (KeyboardInterrupt, nontax.NotSentError) as error:
                 facts = describe(error)
             talk.tell(order=one["order_id"], place=place, **facts)
-    loop.close()
+        end(loop, loop.shutdown_default_executor())
+        loop.close()
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
