@@ -57,6 +57,7 @@ def test_secrets_are_masked_in_records_and_log_lines() -> None:
         wechat = WeChat(sandbox)
         unit, ticket = sandbox.unit, wechat.ticket()
         fetch_plain(wechat, unit)
+        sandbox.wait_for_requests(2, finished=True)  # a line may come later than its answer
         for text in (unit.secret, ticket, sandbox.bureau.push_token):
             wechat.call(f"/x/{text}", {"order_id": text})
         sandbox.wait_for_requests(5, finished=True)
