@@ -448,6 +448,9 @@ static void check_time(check *check, const cJSON *item, const place *here)
     }
 }
 
+/* A name is compared with so many that follow: with all, a huge object would take minutes. */
+#define MAX_APART 1000
+
 /* The name of an extra field, or of something in it. An odd mapping can have one twice. */
 static void check_extra_name(check *check, const cJSON *item, const place *here)
 {
@@ -455,7 +458,8 @@ static void check_extra_name(check *check, const cJSON *item, const place *here)
     if (!nx_utf8_valid(name, strlen(name))) {
         add_problem(check, here, "has a name that is not valid UTF-8");
     }
-    for (const cJSON *later = item->next; later; later = later->next) {
+    int left = MAX_APART;
+    for (const cJSON *later = item->next; later && left > 0; later = later->next, left--) {
         if (strcmp(name_of(later), name) == 0) {
             add_problem(check, here, "is given twice");
             return;
