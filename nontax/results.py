@@ -112,7 +112,8 @@ class Ticket(Reply):
         return self.ticket
 
     def __repr__(self) -> str:
-        return f"Ticket(expires_in={self.expires_in})"
+        # A traceback with local variables may show one that is not made yet.
+        return f"Ticket(expires_in={getattr(self, 'expires_in', None)})"
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a Ticket is a secret and is not pickled")
@@ -172,11 +173,13 @@ class Quota(Reply):
     component_rate_limit: dict[str, int] | None
 
 
-# What a credential stands behind, in a URL and in JSON that may be quoted once more.
-_NAMES = ("access_token", "secret", "appsecret", "ticket")
+# What a credential stands behind, in a URL and in JSON: either may be encoded or quoted once more.
+_NAMES = ("access_token", "secret", "ticket")  # ends of names, such as component_access_token
+_QUOTE = r"(?:\\*[\"']|\\+u002[27]|%(?:25)*2[27]|&(?:quot|#34|#39);)"
 _CREDENTIAL = (
-    rf"(?i)((?:{'|'.join(_NAMES)})(?:=|%3D|\\*[\"']\s*:\s*\\*[\"']))"
-    r"(?:\\+/|[^&\s\"'\\])+"  # JSON may have a slash escaped
+    rf"(?i)((?:{'|'.join(_NAMES)}){_QUOTE}?\s*(?:[=:]|\\+u003[ad]|%(?:25)*3[ad])[\s\[]*{_QUOTE}?)"
+    # JSON may have any character escaped, most often a slash.
+    rf"(?:(?!{_QUOTE})(?:\\+/|\\+u(?!0026)[0-9a-f]{{4}}|[^&\s\"'\\]))+"
 )
 
 
@@ -184,10 +187,12 @@ def _masked(value: object, name: str = "") -> object:
     import re  # costs more than all the rest, and few look a request up
 
     if isinstance(value, dict):
-        return {key: _masked(member, key) for key, member in value.items()}
+        # All that is below a credential's name is one.
+        below = name.lower().endswith(_NAMES)
+        return {key: _masked(member, name if below else key) for key, member in value.items()}
     if isinstance(value, list):
-        return [_masked(member) for member in value]
-    if name.lower() in _NAMES:
+        return [_masked(member, name) for member in value]
+    if name.lower().endswith(_NAMES):
         return "***"
     return re.sub(_CREDENTIAL, r"\1***", value) if isinstance(value, str) else value
 

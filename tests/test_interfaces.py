@@ -716,7 +716,15 @@ def test_a_request_that_is_looked_up_shows_no_credential(
         "{'secret': 'SECRET'}",
         '{"Access_Token":"SECRET"}',
         "TICKET=SECRET",
+        "component_access_token=SECRET&x=1",
+        "access_token%253DSECRET&x",
+        "%7B%22ticket%22%3A%22SECRET%22%2C%22a%22%3A1%7D",
+        "access_token\\u003dSECRET\\u0026x=1",
+        '{"ticket":"SEC\\u002dRET"}',
+        "{&quot;secret&quot;:&quot;SECRET&quot;}",
+        '{"ticket":["SECRET"]}',
         {"secret": "SECRET", "list": [{"ticket": "SECRET"}, "secret=SECRET"]},
+        {"Ticket": ["SECRET", {"a": "SECRET"}], "component_access_token": "SECRET"},
     ]
     for body in bodies:
         request = {"request_url": url, "request_body": body, "response_body": body, "more": body}
