@@ -24,18 +24,14 @@ if TYPE_CHECKING:
     from nontax.interfaces import Request, T
 
     Fields = dict[str, Any]
-    # What a run tells of a call: index, payload, fields, error, attempts, seconds.
-    Told = tuple[int, object, Fields | None, NontaxError | None, int, float]
 
 # Of single calls in one loop; more wait for their turn.
 CALLS_AT_ONCE = 100
+# How often Ctrl-C may be pressed while a call is ended.
+TRIES = 10
 # Where there is no descriptor (all systems but Linux), a loop looks so often while calls are under
 # way.
 LOOK_EVERY = 0.01
-
-
-def _told(*values: "Any") -> "Told":
-    return values
 
 
 class _Attached:
@@ -83,8 +79,8 @@ class _Attached:
         idle = self._reading and self.is_idle()
         if idle and loop is not None and not loop.is_closed():
             # An idle run is not held by the loop, and ends with its client.
+            self._reading = False  # first: to add it once more does no harm
             loop.remove_reader(self._descriptor)
-            self._reading = False
 
     def is_idle(self) -> bool:
         """Whether nothing is under way."""
@@ -112,13 +108,7 @@ class _Attached:
     def _in_a_thread(self, fetch_token: "Callable[[], None]") -> None:
         # A token source may block. It is asked once for all calls, so that a thread is cheap.
         asked = asyncio.get_running_loop().run_in_executor(None, fetch_token)
-        asked.add_done_callback(self._asked)
-
-    def _asked(self, asked: "asyncio.Future[None]") -> None:
-        if asked.cancelled():
-            self._run.refuse_token(RuntimeError("the loop's executor was shut down"))
-        elif isinstance(error := asked.exception(), Exception):
-            self._run.refuse_token(error)  # fetch_token() could not be called
+        asked.add_done_callback(self._run.fetch_ended)
 
     def _deliver(self) -> None:
         """Hand on what the run has told, if anything; once more, if that was interrupted."""
@@ -128,26 +118,48 @@ class _Attached:
 class _Call:
     """One call of a task.
 
-    index: the run's, once it may have begun. told: what the run has told of it, at its end. There
-    may be a credential in that, which is in no local variable for that reason.
+    has_begun: it may be in the run. has_ended: the run has told of it, in fields or error.
     """
 
-    __slots__ = ("future", "index", "interface", "make_result", "payload", "told")
+    __slots__ = (
+        "error",
+        "fields",
+        "future",
+        "has_begun",
+        "has_ended",
+        "interface",
+        "make_result",
+        "payload",
+    )
 
     def __init__(self, request: "Request[T]", future: "asyncio.Future[T]") -> None:
         self.interface, self.payload, self.make_result = request
         self.future: asyncio.Future[Any] = future
-        self.index: int | None = None
-        self.told: Told | None = None
+        self.has_begun = self.has_ended = False
+        self.fields: Fields | None = None
+        self.error: NontaxError | None = None
+
+
+def _end_of(
+    _index: int,
+    call: _Call,
+    fields: "Fields | None",
+    error: "NontaxError | None",
+    _attempts: int,
+    _seconds: float,
+) -> _Call:
+    """What a run makes of an outcome: the call itself knows it, whatever comes in between later."""
+    call.fields, call.error, call.has_ended = fields, error, True
+    return call
 
 
 class Calls(_Attached):
     """The single calls of one client in one loop."""
 
     def __init__(self, client: "_core.Client", loop: asyncio.AbstractEventLoop) -> None:
-        run: Run[Told] = _core.Run(
+        run: Run[_Call] = _core.Run(
             client=client,
-            make_outcome=_told,
+            make_outcome=_end_of,
             bills=None,
             concurrency=CALLS_AT_ONCE,
             rate=0.0,
@@ -155,32 +167,45 @@ class Calls(_Attached):
             bulk=False,
         )
         super().__init__(run, loop)
-        self._calls: dict[int, _Call] = {}
         self._waiting: deque[_Call] = deque()
+        self._beginning = False
 
     async def call(self, request: "Request[T]") -> "T":
         """Run one call to its end; what the request makes of the reply's fields."""
         call = _Call(request, asyncio.get_running_loop().create_future())
         try:
-            if len(self._calls) < CALLS_AT_ONCE:
+            if self._has_room():
                 self._begin(call)
             else:
                 self._waiting.append(call)
             return await call.future  # type: ignore[no-any-return]
         except GeneratorExit:
             raise
-        except BaseException as raised:
-            future = call.future
-            if not future.done() or future.cancelled() or future.exception() is not raised:
-                # It is cancelled; or a signal came when it was on its way.
-                self._cancel(call)
-                _tell(raised, call)
-            raise
+        except BaseException as error:
+            raised = error
+        # Not in the `except` block, where Python would put another context in place of ours.
+        tries_left = TRIES  # no range(), which needs memory
+        while tries_left:
+            tries_left -= 1
+            try:
+                # Unless it is the call's own error, it was cancelled, or a signal came on its way.
+                if not _is_error_of(call.future, raised):
+                    self._end(call)
+                    _tell(raised, call)
+                break
+            except BaseException as once_more:
+                raised = once_more
+        try:
+            raise raised
         finally:
-            call = future = None  # type: ignore[assignment]  # an error that holds this frame is there
+            del call, raised  # they hold each other
+
+    def _has_room(self) -> bool:
+        # A payload's own code may begin another call.
+        return self._run.under_way() < CALLS_AT_ONCE and not self._beginning
 
     def is_idle(self) -> bool:
-        return not self._calls and not self._waiting
+        return super().is_idle() and not self._waiting and not self._told
 
     def has_ended(self) -> bool:
         """Whether its loop is closed."""
@@ -188,98 +213,93 @@ class Calls(_Attached):
         return loop is None or loop.is_closed()
 
     def _begin(self, call: _Call) -> None:
-        index = self._run.next_index()
+        self._beginning = True
         try:
-            # All that needs memory comes first: a call that is in the run must be known here.
-            self._calls[index] = call
-            call.index = index
-            self._began()
-            self._run.add(call.interface, call.payload)
-            call.payload = None
-        except BaseException:
-            # A signal may have come when it was in the run already.
-            self._end(call)
-            if call.told is None:
-                call.index = None  # the next one will have it
-            raise
+            self._began()  # first: a call that is in the run must be looked after
+            call.has_begun = True
+            self._run.add(call.interface, call.payload, call)
+        finally:
+            self._beginning = False
 
     def _begin_waiting(self) -> None:
-        while self._waiting and len(self._calls) < CALLS_AT_ONCE:
+        while self._waiting and self._has_room():
             call = self._waiting[0]
-            # Or else it was cancelled before its turn came, or has begun and Ctrl-C came then.
-            if call.index is None and call.told is None and not call.future.done():
+            if call.has_begun and not call.future.done():
+                # Ctrl-C came when it had begun, or just before.
+                self._run.cancel(call)
+                call.has_begun = call.has_ended
+                self._hand_over(call)
+            if not call.has_begun and not call.future.done():
                 try:
                     self._begin(call)
                 except BaseException as error:
+                    self._run.cancel(call)
+                    call.has_begun = call.has_ended
                     _tell(error, call)
-                    call.future.set_exception(error)
+                    _fail(call.future, error)
                     if not isinstance(error, Exception):
                         raise
             del self._waiting[0]
 
     def _deliver(self) -> None:
         while self._told:
-            call = self._calls.get(self._told[0][0])
-            if call is not None:
-                # Its task may have been cancelled a moment ago, or be cancelled a moment later.
-                call.told = self._told[0]
-                self._hand_over(call)
-                self._calls.pop(call.told[0], None)
+            self._hand_over(self._told[0])
             del self._told[0]
         self._begin_waiting()
 
     def _hand_over(self, call: _Call) -> None:
-        assert call.told is not None
-        error = call.told[3]
-        if call.future.done():
+        if call.future.done() or not call.has_ended:
             return
-        if error is not None:
-            call.future.set_exception(error)
+        if call.error is not None:
+            call.future.set_exception(call.error)
             return
         try:
             # Of a copy: it may be made once more.
-            result = call.make_result(dict(call.told[2] or {}))
+            result = call.make_result(dict(call.fields or {}))
         except MemoryError:
             raise
         except Exception as failure:  # a signal handler's, it may be
             _tell(failure, call)
-            call.future.set_exception(failure)
+            _fail(call.future, failure)
         else:
             call.future.set_result(result)
 
     def _end(self, call: _Call) -> None:
-        """End the call, unless it has ended or was not begun, and keep what is known of it."""
-        if call.index is None or call.told is not None:
-            return
-        self._calls.pop(call.index, None)
-        try:
-            call.told = self._run.cancel(call.index)
-        except MemoryError:
-            lost = InDoubtError(reason="out of memory: what became of the call was lost")
-            call.told = call.index, None, None, lost, 0, 0.0
+        """End the call, unless it has ended, or has not begun, which it will not any more."""
+        call.future.cancel()
+        if call.has_begun and not call.has_ended:
+            try:
+                self._run.cancel(call)
+            except MemoryError:
+                call.error = InDoubtError(reason="out of memory: what became of the call was lost")
+                call.has_ended = True
         self._ended()
-
-    def _cancel(self, call: _Call) -> None:
-        call.future.cancel()  # if it waits for its turn, that will not come any more
-        self._end(call)
         if self._waiting:
             self._turn_once_more()  # which begins them
 
 
+def _is_error_of(future: "asyncio.Future[Any]", raised: BaseException) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is raised
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if isinstance(error, StopIteration):  # a signal handler's: a future takes none
+        wrapped = RuntimeError("StopIteration was raised")
+        wrapped.__cause__ = error
+        error = wrapped
+    future.set_exception(error)
+
+
 def _tell(raised: BaseException, call: _Call) -> None:
     """Have the exception tell what is known of the call."""
-    error: NontaxError | None = None
-    if call.told is None:
+    error = call.error
+    if not call.has_ended:
         error = NotSentError(reason="it was ended before it was sent")
         error.interface = call.interface
-    else:
-        error = call.told[3]
     if error is not None:
-        # On its way through an `except` block, Python puts another context there.
         raised.__context__ = raised.__cause__ = error
     elif not _core.reads(call.interface):  # what was only read can be read again
-        assert call.told is not None
-        raised.add_note(f"nontax: WeChat has taken the call: {call.told[2]}")
+        raised.add_note(f"nontax: WeChat has taken the call: {call.fields}")
 
 
 def _warn_of_unseen(count: int) -> None:
@@ -398,7 +418,7 @@ class Outcomes(_Attached):
 
     async def _pull(self, bills: "AsyncIterator[Bill]") -> None:
         pulling = asyncio.current_task()
-        if self._pulling is None:
+        if self._pulling is None and not self._stopped:
             self._pulling = pulling  # Ctrl-C came when this task had been made
         if self._pulling is pulling:
             try:
@@ -443,6 +463,9 @@ class Outcomes(_Attached):
         No further bill is taken. Bills under way are ended with what is known of them: those whose
         body went out are in doubt.
         """
+        loop = self._loop()
+        if loop is not None and loop is not asyncio.get_running_loop() and loop.is_running():
+            raise RuntimeError("this run was begun in another event loop, which is running")
         self._stopped = True
         pulling = self._pulling
         # A task of another loop is not for us; what it still pulls is warned of.

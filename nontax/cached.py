@@ -119,10 +119,11 @@ class Cached(_Generic["T"]):
                     self._owner = 0
             finally:
                 # Whether it was got, only the lock itself can say: Ctrl-C may come in between.
-                try:  # noqa: SIM105  (contextlib is another module to import, and more code)
+                try:
                     lock.release()
-                except RuntimeError:
-                    pass
+                except RuntimeError as error:
+                    if "un-acquired" not in str(error):
+                        raise  # a signal handler's
         finally:
             # A traceback that shows local variables must not show a credential.
             del stale

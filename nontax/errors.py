@@ -38,7 +38,10 @@ class NontaxError(Exception):
         return _rebuild, (type(self), self.__dict__)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {self}>"
+        try:
+            return f"<{type(self).__name__}: {self}>"
+        except AttributeError:  # a traceback with local variables may show one that is not made yet
+            return f"<{type(self).__name__}>"
 
 
 class InvalidRequestError(NontaxError, ValueError):

@@ -43,7 +43,14 @@ def _not_fetched(interface: str, reason: str, *, timed_out: bool = False) -> Not
     return error
 
 
+class _UnusableError(Exception):
+    """A token that was fetched is none."""
+
+
 def _token_and_lifetime(reply: "dict[str, Any]") -> tuple[str, float]:
+    # Checked here, as the core hides this frame if a signal's exception comes out of it.
+    if not _is_plain(reply["access_token"]):
+        raise _UnusableError
     return reply["access_token"], float(reply["expires_in"])
 
 
@@ -113,7 +120,7 @@ class FetchedToken:
     def _ask(self, interface: str, seconds: float, more: "dict[str, Any]") -> tuple[str, float]:
         """Call a token interface; the token and its lifetime in seconds."""
         try:
-            fetched = self._core.call(
+            return self._core.call(
                 interface,
                 {
                     "grant_type": "client_credential",
@@ -130,12 +137,9 @@ class FetchedToken:
         except SystemBusyError as error:
             reason = f"WeChat answered {error.errcode}: {error.errmsg}"
             raise _not_fetched(interface, reason) from None
-        try:
-            if not _is_plain(fetched[0]):
-                raise _not_fetched(interface, "it has characters that no access token has")
-            return fetched
-        finally:
-            del fetched
+        except _UnusableError:
+            reason = "it has characters that no access token has"
+            raise _not_fetched(interface, reason) from None
 
     def __repr__(self) -> str:
         # A traceback with local variables may show a source that could not be made.

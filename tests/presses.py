@@ -51,14 +51,14 @@ class Source:
 
 @contextmanager
 def ctrl_c_at(place: int, file: str) -> Iterator[None]:
-    """Press Ctrl-C at the so many-th place in that file: where a function begins or goes on, or a
-    call of a C function has returned."""
+    """Press Ctrl-C at the so many-th place in that file or folder: where a function begins or goes
+    on, or a call of a C function has returned."""
     left = place
 
     def look(frame: Any, event: str, _: object) -> None:
         nonlocal left
         code = frame.f_code
-        ours = code.co_filename == file and code.co_qualname not in NOT_IN
+        ours = code.co_filename.startswith(file) and code.co_qualname not in NOT_IN
         if event in ("call", "c_return") and ours:
             left -= 1
             if left == 0:

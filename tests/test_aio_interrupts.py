@@ -36,7 +36,7 @@ def interrupt_in(function: str) -> None:
     sys.setprofile(look)
 
 
-@pytest.mark.parametrize("function", ["_told", "_ended", "_deliver"])
+@pytest.mark.parametrize("function", ["_end_of", "_ended", "_deliver"])
 def test_ctrl_c_in_a_turn_of_a_single_call(
     sandbox: Sandbox,
     client: nontax.Client,

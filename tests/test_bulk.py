@@ -322,9 +322,12 @@ def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Cli
         quota_pause=0.0,
         bulk=False,
     )
-    indices = [run.add("insertbill", bill()) for _ in range(3)]
-    assert run.cancel(indices[1]) is not None
-    assert sorted(told[0] for told in run.close()) == [indices[0], indices[2]]
+    subjects = [[0], [1], [2]]
+    for subject in subjects:
+        run.add("insertbill", bill(), subject)
+    cancelled = [run.cancel(subjects[1]), run.cancel(subjects[1])]
+    assert [told and told[1] for told in cancelled] == [[1], None]
+    assert sorted(told[1] for told in run.close()) == [[0], [2]]
     assert len(refused) == 3 * 4
 
 
@@ -347,10 +350,11 @@ def test_a_cancelled_call_keeps_its_outcome_until_it_is_told(
         quota_pause=0.0,
         bulk=False,
     )
-    index = run.add("insertbill", bill())
+    subject = object()
+    run.add("insertbill", bill(), subject)
     with pytest.raises(KeyboardInterrupt):
-        run.cancel(index)
-    assert [told[0] for told in run.poll()] == [index]
+        run.cancel(subject)
+    assert [told[1] for told in run.poll()] == [subject]
     assert run.under_way() == 0
 
 

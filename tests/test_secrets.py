@@ -1004,6 +1004,42 @@ def test_a_ticket_in_an_event_loop_and_ctrl_c(loud: Sandbox, kind: str, *, waits
     assert (json.dumps(told) + stderr).count(core()) == 0
 
 
+def press_while_it_arrives(talk: Talk) -> None:
+    """Ctrl-C at each place in turn between the arrival of a credential and its being kept."""
+    import itertools
+    from pathlib import Path
+
+    from presses import ctrl_c_at
+
+    import nontax
+
+    url = talk.setup["base_url"]
+    for place in itertools.count(1):
+        fetch: Callable[[], object] = nontax.StableToken("wx1", "s" * 20, base_url=url)
+        if talk.setup["what"] == "ticket":
+            fetch = nontax.Client(access_token="-" * 20, base_url=url).get_ticket
+        try:
+            with ctrl_c_at(place, str(Path(nontax.__file__).parent)):
+                fetch()
+        except KeyboardInterrupt as error:
+            talk.tell_error(error)
+        else:
+            break
+
+
+@pytest.mark.parametrize("what", ["ticket", "token"])
+def test_a_credential_and_ctrl_c_anywhere(what: str) -> None:
+    fields: dict[str, Any] = {"expires_in": 7200}
+    fields |= {"access_token": token()} if what == "token" else {"ticket": token(), "errcode": 0}
+    with Sandbox() as sandbox:
+        sandbox.misbehave(faults.Reply(body=json.dumps(fields).encode(), taken=False), times=1000)
+        with Child(press_while_it_arrives, base_url=sandbox.base_url, what=what) as child:
+            told, stderr = child.finish()
+    assert stderr == ""
+    assert len(told) > 10
+    assert json.dumps(told).count(core()) == 0
+
+
 # --- Ctrl-C while a credential arrives ------------------------------------------------------------
 
 

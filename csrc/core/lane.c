@@ -516,7 +516,6 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     }
     bool happened = false;
     int64_t now = nx_now_ms();
-    lane->roused = false;
     if (lane->last_step < lane->next_deadline && now - lane->next_deadline > LATE_MS) {
         lane->grace_until = now + GRACE_MS;
     }
@@ -584,6 +583,11 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
     }
     call->state = NX_CALL_FINISHED;
     nx_engine_arm(lane->engine, earliest_due(lane));
+}
+
+void nx_lane_calm(nontax_lane *lane)
+{
+    lane->roused = false;
 }
 
 void nx_lane_rouse(nontax_lane *lane)

@@ -26,8 +26,9 @@ bool nx_lane_has_sent(const nontax_call *call);
 /* Before the call is ended: reads its answer, if that is here already. Sends nothing of it. */
 void nx_lane_drain(nontax_lane *lane, const nontax_call *call);
 
-/* Makes the lane's descriptor readable until the next step. For any thread. */
+/* Makes the lane's descriptor readable, for any thread; until it is calmed and then steps. */
 void nx_lane_rouse(nontax_lane *lane);
+void nx_lane_calm(nontax_lane *lane);
 
 /* The link of the pool's list of idle lanes. */
 nontax_lane **nx_lane_link(nontax_lane *lane);

@@ -204,6 +204,7 @@ static void collect(nontax_run *run)
 
 nontax_step nontax_run_step(nontax_run *run, int wait_ms)
 {
+    nx_lane_calm(run->lane);
     collect(run);
     bool busy = run->finished.first || run->waiting.first;
     nontax_step step = nontax_lane_step(run->lane, busy ? 0 : wait_ms);

@@ -10,10 +10,10 @@ enum {
     SOURCE_MS = 30000 /* a run has no end of its own that a token source must keep to */
 };
 
-/* A call on its way, and the very object that it was made from. */
+/* A call on its way. */
 typedef struct entry {
     nontax_call *call;
-    PyObject *payload;
+    PyObject *subject; /* whom its outcome is about: the bill, or what add() was given */
     Py_ssize_t index;
     double began;
     struct entry *next;
@@ -67,7 +67,7 @@ static void forget_entry(run_object *self, entry *entry)
         entry->next->previous = entry->previous;
     }
     self->under_way--;
-    Py_DECREF(entry->payload);
+    Py_DECREF(entry->subject);
     PyMem_Free(entry);
 }
 
@@ -101,10 +101,10 @@ static void release(run_object *self)
     atomic_store(&self->busy, false);
 }
 
-/* Converts the payload and puts the call into the run; or, without `begin`, the payload alone, as
- * one that was not sent. */
+/* Converts the payload and puts the call into the run; or, without one, a call that was not sent.
+ */
 static int add_call(run_object *self, PyObject *payload, const nontax_interface *interface,
-                    bool begin)
+                    PyObject *subject)
 {
     entry *entry = PyMem_Calloc(1, sizeof *entry);
     if (!entry) {
@@ -116,13 +116,18 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
     if (!call) {
         PyErr_NoMemory();
     }
-    if (!call || (begin && client_set_payload(call, payload) < 0)) {
+    if (!call || (payload && client_set_payload(call, payload) < 0)) {
         nontax_call_free(call);
         PyMem_Free(entry);
         return -1;
     }
-    if (!begin) {
+    if (!payload) {
         nontax_call_cancel(call);
+    }
+    if (self->fetched && self->answer_error && !nontax_run_needs_token(self->run)) {
+        /* Nobody was waiting for it any more, and it may be of any age. */
+        self->fetching = self->fetched = false;
+        Py_CLEAR(self->answer_error);
     }
     if (nontax_run_add(self->run, call) != NONTAX_OK) {
         nontax_call_free(call);
@@ -131,7 +136,7 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
         return -1;
     }
     nontax_call_set_owner(call, entry);
-    *entry = (struct entry){call, Py_NewRef(payload), self->pulled++, began, self->entries, NULL};
+    *entry = (struct entry){call, Py_NewRef(subject), self->pulled++, began, self->entries, NULL};
     if (self->entries) {
         self->entries->previous = entry;
     }
@@ -143,7 +148,8 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
 /* Begins the bill that is held. If that fails, it is held on: it has no outcome yet. */
 static int add_held(run_object *self, bool begin)
 {
-    if (add_call(self, self->held, nontax_interface_find("insertbill"), begin) < 0) {
+    PyObject *payload = begin ? self->held : NULL;
+    if (add_call(self, payload, nontax_interface_find("insertbill"), self->held) < 0) {
         return -1;
     }
     Py_CLEAR(self->held);
@@ -170,7 +176,7 @@ static PyObject *outcome_of(run_object *self, nontax_call *call)
     PyObject *outcome = NULL;
     if (fields && error) {
         outcome =
-            PyObject_CallFunction(self->make_outcome, "nOOOid", entry->index, entry->payload,
+            PyObject_CallFunction(self->make_outcome, "nOOOid", entry->index, entry->subject,
                                   fields, error, result->attempts, seconds_now() - entry->began);
     }
     bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
@@ -452,32 +458,20 @@ static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
 
 /* ---- from an event loop ------------------------------------------------------------------ */
 
-PyDoc_STRVAR(run_add_doc, "add($self, interface, payload, /)\n--\n\n"
-                          "Begin a call; return its index. Its outcome comes from poll().");
+PyDoc_STRVAR(run_add_doc, "add($self, interface, payload, subject, /)\n--\n\n"
+                          "Begin a call. Its outcome, which comes from poll(), is the subject's.");
 
 static PyObject *run_add(PyObject *object, PyObject *arguments)
 {
     run_object *self = (run_object *)object;
-    PyObject *name, *payload;
-    if (!PyArg_ParseTuple(arguments, "OO", &name, &payload) || !reserve(self)) {
+    PyObject *name, *payload, *subject;
+    if (!PyArg_ParseTuple(arguments, "OOO", &name, &payload, &subject) || !reserve(self)) {
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(name);
-    /* First: a call that has begun must not be lost for lack of memory. */
-    PyObject *index = interface ? PyLong_FromSsize_t(self->pulled) : NULL;
-    if (index && add_call(self, payload, interface, true) < 0) {
-        Py_CLEAR(index);
-    }
+    bool added = interface && add_call(self, payload, interface, subject) == 0;
     release(self);
-    return index;
-}
-
-PyDoc_STRVAR(run_next_index_doc, "next_index($self, /)\n--\n\n"
-                                 "What the next add() will return.");
-
-static PyObject *run_next_index(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    return PyLong_FromSsize_t(((run_object *)object)->pulled);
+    return added ? Py_NewRef(Py_None) : NULL;
 }
 
 /* Uses what another thread has got from the token source, or a token that is there already. */
@@ -575,13 +569,25 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     return Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(run_refuse_token_doc,
-             "refuse_token($self, error, /)\n--\n\n"
-             "Say why fetch_token() cannot be called; poll() then ends the calls that wait.");
+PyDoc_STRVAR(run_fetch_ended_doc,
+             "fetch_ended($self, asked, /)\n--\n\n"
+             "For the end of what submit() returned: was fetch_token() called at all?");
 
-static PyObject *run_refuse_token(PyObject *object, PyObject *error)
+static PyObject *run_fetch_ended(PyObject *object, PyObject *asked)
 {
-    tell_fetched((run_object *)object, NULL, Py_NewRef(error));
+    PyObject *error = PyObject_CallMethod(asked, "exception", NULL);
+    if (!error) {
+        PyErr_Clear(); /* it was cancelled */
+        error = PyObject_CallFunction(PyExc_RuntimeError, "s", "the loop's executor was shut down");
+    }
+    if (!error) {
+        error = take_exception(); /* no memory */
+    }
+    if (error != Py_None) {
+        tell_fetched((run_object *)object, NULL, error);
+    } else {
+        Py_DECREF(error);
+    }
     return Py_NewRef(Py_None);
 }
 
@@ -733,19 +739,20 @@ static PyObject *cancel_call(run_object *self, nontax_call *call)
     return outcome;
 }
 
-PyDoc_STRVAR(run_cancel_doc,
-             "cancel($self, index, /)\n--\n\n"
-             "End one call; return its outcome as it is known, or None if it has come already.");
+PyDoc_STRVAR(
+    run_cancel_doc,
+    "cancel($self, subject, /)\n--\n\n"
+    "End one call; return its outcome as it is known, or None if it has come already, or the\n"
+    "call never was in the run.");
 
-static PyObject *run_cancel(PyObject *object, PyObject *argument)
+static PyObject *run_cancel(PyObject *object, PyObject *subject)
 {
     run_object *self = (run_object *)object;
-    Py_ssize_t index = PyLong_AsSsize_t(argument);
-    if ((index == -1 && PyErr_Occurred()) || !reserve(self)) {
+    if (!reserve(self)) {
         return NULL;
     }
     const entry *entry = self->entries;
-    while (entry && entry->index != index) {
+    while (entry && entry->subject != subject) {
         entry = entry->next;
     }
     PyObject *outcome = entry ? cancel_call(self, entry->call) : Py_NewRef(Py_None);
@@ -851,7 +858,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->answer_error);
     Py_VISIT(self->gathered);
     for (const entry *entry = self->entries; entry; entry = entry->next) {
-        Py_VISIT(entry->payload);
+        Py_VISIT(entry->subject);
     }
     return 0;
 }
@@ -908,12 +915,11 @@ static void run_dealloc(PyObject *object)
 static PyMethodDef run_methods[] = {
     {"close", run_close, METH_NOARGS, run_close_doc},
     {"add", run_add, METH_VARARGS, run_add_doc},
-    {"next_index", run_next_index, METH_NOARGS, run_next_index_doc},
     {"poll", run_poll, METH_NOARGS, run_poll_doc},
     {"end", run_end, METH_NOARGS, run_end_doc},
     {"ask_for_token", run_ask_for_token, METH_O, run_ask_for_token_doc},
     {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
-    {"refuse_token", run_refuse_token, METH_O, run_refuse_token_doc},
+    {"fetch_ended", run_fetch_ended, METH_O, run_fetch_ended_doc},
     {"under_way", run_under_way, METH_NOARGS, run_under_way_doc},
     {"hold", run_hold, METH_O, run_hold_doc},
     {"pull", run_pull, METH_NOARGS, run_pull_doc},

@@ -5,6 +5,7 @@
 
 enum {
     MAX_TRIES = 10,
+    MAX_CONTEXTS = 100,
     CALL_FRAMES = 3 /* Client._call(), Client.insert_bill(), and who has called that */
 };
 
@@ -217,12 +218,34 @@ static bool set_token(conversation *talk, nontax_call *call, PyObject *token)
     return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
 }
 
+/* The frames that an exception has come through, and those that it happened in, have a credential
+ * among their local variables: of a function of ours that was interrupted before it could forget
+ * it. */
+static void hide_frames(void)
+{
+    PyObject *raised = take_exception();
+    PyObject *each = Py_XNewRef(raised);
+    for (int i = 0; each && i < MAX_CONTEXTS; i++) {
+        (void)PyException_SetTraceback(each, Py_None); /* always accepted */
+        PyObject *context = PyException_GetContext(each);
+        Py_DECREF(each);
+        each = context;
+    }
+    Py_XDECREF(each);
+    raise_object(raised);
+}
+
 PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms)
 {
-    if (self->timed_source) {
-        return PyObject_CallFunction(self->token_source, "zd", stale, (double)time_left_ms / 1000);
+    if (!self->timed_source) {
+        return PyObject_CallFunction(self->token_source, "z", stale);
     }
-    return PyObject_CallFunction(self->token_source, "z", stale);
+    PyObject *token =
+        PyObject_CallFunction(self->token_source, "zd", stale, (double)time_left_ms / 1000);
+    if (!token) {
+        hide_frames();
+    }
+    return token;
 }
 
 static bool on_token(void *context, nontax_call *call)
@@ -319,6 +342,9 @@ static PyObject *result_of(nontax_call *call, PyObject *make_result)
     PyObject *fields = python_from_json(nontax_call_result(call)->fields);
     PyObject *result = fields ? PyObject_CallFunctionObjArgs(make_result, fields, NULL) : NULL;
     Py_XDECREF(fields);
+    if (!result && nontax_interface_answers_secret(nontax_call_interface(call))) {
+        hide_frames();
+    }
     return result;
 }
 
