@@ -724,7 +724,7 @@ def test_clients_that_are_made_for_one_request(
 ) -> None:
     """They leave no descriptor and no memory, without the garbage collector's help."""
     left = []
-    for rounds in (20, 100):
+    for rounds in (10, 40):
         [told] = run_child(
             make_clients,
             {"PYTHONMALLOC": "pymalloc"},
