@@ -101,7 +101,8 @@ class _Attached:
             self._ended()
         except BaseException:
             # Ctrl-C came in between, or there was no memory: what was left undone is done in
-            # another turn.
+            # another turn. In C if it can be, before which no second signal comes.
+            self._run.rouse()
             self._turn_once_more()
             raise
 
@@ -180,6 +181,8 @@ class Calls(_Attached):
                 self._waiting.append(call)
             return await call.future  # type: ignore[no-any-return]
         except GeneratorExit:
+            if call in self._waiting:
+                self._waiting.remove(call)  # nobody would hear of it
             raise
         except BaseException as error:
             raised = error
@@ -255,7 +258,7 @@ class Calls(_Attached):
             return
         try:
             # Of a copy: it may be made once more.
-            result = call.make_result(dict(call.fields or {}))
+            result = _core.make_result(call.interface, call.make_result, dict(call.fields or {}))
         except MemoryError:
             raise
         except Exception as failure:  # a signal handler's, it may be
@@ -454,8 +457,9 @@ class Outcomes(_Attached):
             self._woken()
 
     def _woken(self) -> None:
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        wake = self._wake
+        if wake is not None and not wake.done() and not wake.get_loop().is_closed():
+            wake.set_result(None)
 
     async def aclose(self) -> list[Outcome]:
         """End the run; return the outcomes of all bills that nobody has seen yet, in a list.

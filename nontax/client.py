@@ -225,9 +225,9 @@ class Client:
         loop's executor. At most 100 calls of a client are under way in one loop; more wait, and the
         timeout of each counts from its turn.
 
-        If the task is cancelled, the transfer is ended, and the CancelledError's `__cause__` (and
-        `__context__`) is the error that tells what is known of the bill. There is none if the task
-        had not begun, and if the bill was inserted, which a note in `__notes__` tells.
+        If the task is cancelled, the transfer is ended, and the CancelledError's `__cause__` is the
+        error that tells what is known of the bill. There is none if the task had not begun, and if
+        the bill was inserted, which a note in `__notes__` tells.
         """
         return await self._acall(interfaces.insert_bill(bill))
 

@@ -176,23 +176,30 @@ class Quota(Reply):
 # What a credential stands behind, in a URL and in JSON: either may be encoded or quoted once more.
 _NAMES = ("access_token", "secret", "ticket")  # ends of names, such as component_access_token
 _QUOTE = r"(?:\\*[\"']|\\+u002[27]|%(?:25)*2[27]|&(?:quot|#34|#39);)"
+_BLANK = r"\s|\+|\\+[nrt]|%(?:25)*(?:20|0[9AD])"
 _CREDENTIAL = (
-    rf"(?i)((?:{'|'.join(_NAMES)}){_QUOTE}?\s*(?:[=:]|\\+u003[ad]|%(?:25)*3[ad])[\s\[]*{_QUOTE}?)"
+    rf"(?i)((?:{'|'.join(_NAMES)}){_QUOTE}?(?:{_BLANK})*(?:[=:]|\\+u003[AD]|%(?:25)*3[AD])"
+    rf"(?:{_BLANK}|\[|%(?:25)*5B)*{_QUOTE}?)(?!null[,}}\s])"
     # JSON may have any character escaped, most often a slash.
-    rf"(?:(?!{_QUOTE})(?:\\+/|\\+u(?!0026)[0-9a-f]{{4}}|[^&\s\"'\\]))+"
+    rf"(?:(?!{_QUOTE}|%(?:25)*26)(?:\\+/|\\+u(?!0026)[0-9a-f]{{4}}|[^&\s\"'\\]))+"
 )
+# No request of WeChat's interfaces is nested so deeply.
+_MAX_DEPTH = 50
 
 
-def _masked(value: object, name: str = "") -> object:
+def _masked(value: object, name: str = "", depth: int = 0) -> object:
     import re  # costs more than all the rest, and few look a request up
 
-    if isinstance(value, dict):
+    is_secret = name.lower().endswith(_NAMES)
+    if isinstance(value, dict) and depth < _MAX_DEPTH:
         # All that is below a credential's name is one.
-        below = name.lower().endswith(_NAMES)
-        return {key: _masked(member, name if below else key) for key, member in value.items()}
-    if isinstance(value, list):
-        return [_masked(member, name) for member in value]
-    if name.lower().endswith(_NAMES):
+        return {
+            key: _masked(member, name if is_secret else key, depth + 1)
+            for key, member in value.items()
+        }
+    if isinstance(value, list) and depth < _MAX_DEPTH:
+        return [_masked(member, name, depth + 1) for member in value]
+    if is_secret or isinstance(value, (dict, list)):
         return "***"
     return re.sub(_CREDENTIAL, r"\1***", value) if isinstance(value, str) else value
 

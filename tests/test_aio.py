@@ -604,6 +604,25 @@ def test_a_coroutine_that_is_thrown_away(
     assert [request.order_id for request in sandbox.requests] == ["once"]
 
 
+def test_a_coroutine_that_is_closed_while_it_waits_for_its_turn(
+    sandbox: Sandbox, client: nontax.Client, monkeypatch: pytest.MonkeyPatch, run: Strict
+) -> None:
+    """Nobody would hear what became of its bill."""
+    monkeypatch.setattr("nontax.aio.CALLS_AT_ONCE", 1)
+
+    async def main() -> None:
+        first = asyncio.create_task(client.ainsert_bill(bill("first")))
+        await asyncio.sleep(0)
+        waits = client.ainsert_bill(bill("closed"))
+        waits.send(None)
+        waits.close()
+        await first
+        await client.ainsert_bill(bill("last"))
+
+    run(main())
+    assert [request.order_id for request in sandbox.requests] == ["first", "last"]
+
+
 # --- what is left ---------------------------------------------------------------------------------
 
 

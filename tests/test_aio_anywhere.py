@@ -1,6 +1,7 @@
 """Ctrl-C at every place in our asynchronous code: each bill has one outcome, and is sent once at
 most."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -144,3 +145,56 @@ def test_ctrl_c_anywhere_in_a_single_call(
             assert one["order"] not in sandbox.bills, one
     assert len(told) > 20
     assert {one["outcome"] for one in told} >= {"inserted", "not_sent"}
+
+
+def press_two_at_once(talk: Talk) -> None:
+    """Two signals come together, so that the second is there when the first is being handled."""
+    import asyncio
+    import ctypes
+    import signal
+    import sys
+    from contextlib import suppress
+
+    import presses  # noqa: F401  (it makes asyncio quiet)
+    from bills import bill
+
+    from nontax import aio
+
+    both = {signal.SIGUSR1, signal.SIGUSR2}
+    for number in both:
+        signal.signal(number, signal.default_int_handler)
+    # Not Python's, which has the first handled before it comes to the second.
+    set_mask = ctypes.PyDLL(None).pthread_sigmask
+    no_signals = bytes(128)
+
+    def look(frame: Any, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_qualname == where and code.co_filename == aio.__file__:
+            sys.setprofile(None)
+            for number in both:
+                signal.raise_signal(number)
+            set_mask(signal.SIG_SETMASK, no_signals, None)
+
+    client = talk.client()
+    for where in ("_end_of", "Calls._deliver", "Calls._hand_over", "_Attached._ended"):
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(client.ainsert_bill(bill()))
+        signal.pthread_sigmask(signal.SIG_BLOCK, both)
+        sys.setprofile(look)
+        pressed = False
+        for _ in range(3):
+            try:
+                loop.run_until_complete(asyncio.wait([task], timeout=10))
+            except KeyboardInterrupt:
+                pressed = True
+        with suppress(KeyboardInterrupt):
+            talk.tell(where=where, pressed=pressed, code=task.result().code)
+        loop.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="knows how large a set of signals is")
+def test_two_signals_at_once(sandbox: Sandbox) -> None:
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    told = run(press_two_at_once, client=client)
+    assert [one["pressed"] for one in told] == [True] * 4
+    assert {one["code"] for one in told} == {one.code for one in sandbox.bills.values()}

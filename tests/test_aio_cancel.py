@@ -443,3 +443,27 @@ def test_an_interface_that_only_reads(run: Strict) -> None:
     quota = b'{"errcode":0,"errmsg":"ok","quota":{"daily_limit":1,"used":0,"remain":1}}'
     with Gate(quota) as gate:
         run(main(client_of(gate.base_url), gate))
+
+
+def test_a_run_whose_loop_was_closed_while_a_task_waited() -> None:
+    with Gate() as gate:
+        client = client_of(gate.base_url)
+
+        async def begin() -> Any:
+            return client.ainsert_bills([bill(), bill()])
+
+        async def take_one() -> None:
+            await anext(outcomes)
+
+        loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # "Task was destroyed", which is so
+        outcomes = loop.run_until_complete(begin())
+        waits = take_one()
+        task = loop.create_task(waits)
+        while len(gate.bodies) < 2:
+            loop.run_until_complete(asyncio.sleep(0.002))
+        loop.close()
+        ends = asyncio.run(outcomes.aclose())
+        assert [outcome.outcome for outcome in ends] == ["in_doubt", "in_doubt"]
+        del task
+        waits.close()

@@ -75,7 +75,7 @@ static const nx_field updatestatus_fields[] = {
 static const char *const ticket_types[] = {"wx_card", NULL};
 static const nx_field getticket_fields[] = {CHOICE(0, "type", ticket_types)};
 static const nx_field getticket_reply[] = {
-    FIELD(0, "ticket", NX_SECRET),
+    FIELD(0, "ticket", NX_TEXT),
     FIELD(0, "expires_in", NX_INTEGER),
 };
 
@@ -117,7 +117,7 @@ static const nx_field rejectinsert_fields[] = {
 
 static const char *const grant_types[] = {"client_credential", NULL};
 static const nx_field token_reply[] = {
-    FIELD(0, "access_token", NX_SECRET),
+    FIELD(0, "access_token", NX_TEXT),
     FIELD(0, "expires_in", NX_INTEGER),
 };
 
@@ -196,6 +196,7 @@ static const nontax_interface interfaces[] = {
         .path = "/cgi-bin/ticket/getticket",
         .form = NX_QUERY,
         .reads = true,
+        .answers_secret = true,
         FIELDS(getticket_fields),
         REPLY(getticket_reply),
     },
@@ -222,6 +223,7 @@ static const nontax_interface interfaces[] = {
         .name = "stable_token",
         .path = "/cgi-bin/stable_token",
         .reads = true,
+        .answers_secret = true,
         .by_secret = true,
         FIELDS(stable_token_fields),
         REPLY(token_reply),
@@ -231,14 +233,17 @@ static const nontax_interface interfaces[] = {
         .name = "token",
         .path = "/cgi-bin/token",
         .form = NX_QUERY,
+        .answers_secret = true,
         .by_secret = true,
         FIELDS(token_fields),
         REPLY(token_reply),
     },
     {
         .name = "rid/get",
+        /* It repeats a request, credentials and all. */
         .path = "/cgi-bin/openapi/rid/get",
         .reads = true,
+        .answers_secret = true,
         FIELDS(rid_fields),
         REPLY(rid_reply),
     },
@@ -278,10 +283,5 @@ bool nontax_interface_reads(const nontax_interface *interface)
 
 bool nontax_interface_answers_secret(const nontax_interface *interface)
 {
-    for (int i = 0; i < interface->reply_field_count; i++) {
-        if (interface->reply_fields[i].kind == NX_SECRET) {
-            return true;
-        }
-    }
-    return false;
+    return interface->answers_secret;
 }

@@ -40,6 +40,8 @@ struct nontax_interface {
     nx_form form;
     /* It changes nothing: when no usable answer came, it may be asked again. */
     bool reads;
+    /* There are credentials in its reply. */
+    bool answers_secret;
     /* It takes the AppSecret in place of an access token, and answers without errcode when it went
      * well. */
     bool by_secret;

@@ -122,7 +122,7 @@ const char *nontax_interface_name(const nontax_interface *interface);
 bool nontax_interface_takes_file(const nontax_interface *interface);
 /* It changes nothing at WeChat, and is asked again by itself when no usable answer came. */
 bool nontax_interface_reads(const nontax_interface *interface);
-/* Its reply is a credential: not to be shown to anybody. */
+/* There are credentials in its reply: not to be shown to anybody. */
 bool nontax_interface_answers_secret(const nontax_interface *interface);
 
 /* Payloads are cJSON trees. Four kinds of leaf need more than cJSON's own constructors, because a

@@ -175,9 +175,12 @@ static PyObject *outcome_of(run_object *self, nontax_call *call)
     PyObject *error = inserted ? Py_NewRef(Py_None) : error_of(self, call);
     PyObject *outcome = NULL;
     if (fields && error) {
+        PyObject *args = Py_BuildValue("nOOOid", entry->index, entry->subject, fields, error,
+                                       result->attempts, seconds_now() - entry->began);
         outcome =
-            PyObject_CallFunction(self->make_outcome, "nOOOid", entry->index, entry->subject,
-                                  fields, error, result->attempts, seconds_now() - entry->began);
+            args ? client_call_with_reply(nontax_call_interface(call), self->make_outcome, args)
+                 : NULL;
+        Py_XDECREF(args);
     }
     bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
     if (outcome && stops && self->bulk && !self->stop_error) {

@@ -336,15 +336,25 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
                   PyException_GetTraceback(interrupt));
 }
 
+PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
+                                 PyObject *args)
+{
+    PyObject *result = PyObject_CallObject(function, args);
+    if (!result && nontax_interface_answers_secret(interface)) {
+        hide_frames();
+    }
+    return result;
+}
+
 /* What the caller gets for the reply's fields. */
 static PyObject *result_of(nontax_call *call, PyObject *make_result)
 {
     PyObject *fields = python_from_json(nontax_call_result(call)->fields);
-    PyObject *result = fields ? PyObject_CallFunctionObjArgs(make_result, fields, NULL) : NULL;
+    PyObject *args = fields ? PyTuple_Pack(1, fields) : NULL;
     Py_XDECREF(fields);
-    if (!result && nontax_interface_answers_secret(nontax_call_interface(call))) {
-        hide_frames();
-    }
+    PyObject *result =
+        args ? client_call_with_reply(nontax_call_interface(call), make_result, args) : NULL;
+    Py_XDECREF(args);
     return result;
 }
 

@@ -46,6 +46,11 @@ const nontax_interface *client_find_interface(PyObject *name);
  * memory, or not an Exception; whatever else is wrong with it, the call itself has. */
 int client_set_payload(nontax_call *call, PyObject *payload);
 
+/* Calls a function of ours with what an interface has answered. A failure has no frames if there
+ * are credentials in that. */
+PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
+                                 PyObject *args);
+
 /* Asks the token source for a token, or for a newer one than `stale`, within so much time. NULL
  * with an exception set. */
 PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms);

@@ -56,10 +56,28 @@ static PyObject *reads(PyObject *Py_UNUSED(module), PyObject *name)
     return interface ? PyBool_FromLong(nontax_interface_reads(interface)) : NULL;
 }
 
+PyDoc_STRVAR(make_result_doc, "make_result(interface, make, fields, /)\n--\n\n"
+                              "Return make(fields), which are of the interface's reply.\n\n"
+                              "A failure has no frames if there are credentials in them.");
+
+static PyObject *make_result(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *name, *make, *fields;
+    if (!PyArg_ParseTuple(args, "UOO", &name, &make, &fields)) {
+        return NULL;
+    }
+    const nontax_interface *interface = client_find_interface(name);
+    PyObject *packed = interface ? PyTuple_Pack(1, fields) : NULL;
+    PyObject *result = packed ? client_call_with_reply(interface, make, packed) : NULL;
+    Py_XDECREF(packed);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"errcode", errcode, METH_O, errcode_doc},
     {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
     {"reads", reads, METH_O, reads_doc},
+    {"make_result", make_result, METH_VARARGS, make_result_doc},
     {"libraries", libraries, METH_NOARGS, libraries_doc},
     {NULL, NULL, 0, NULL},
 };

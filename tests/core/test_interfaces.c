@@ -67,7 +67,7 @@ static const row rows[] = {
      TOKEN_REPLY, false, true},
     {"rid/get", "{'rid':'61725984-6126f6f9-040f19c4'}", POST_WITH_TOKEN("/cgi-bin/openapi/rid/get"),
      "{\"rid\":\"61725984-6126f6f9-040f19c4\"}",
-     "{\"errcode\":0,\"request\":{\"client_ip\":\"1.2.3.4\"}}", true, false},
+     "{\"errcode\":0,\"request\":{\"client_ip\":\"1.2.3.4\"}}", true, true},
     {"quota/get", "{'cgi_path':'/nontax/insertbill'}",
      POST_WITH_TOKEN("/cgi-bin/openapi/quota/get"), "{\"cgi_path\":\"/nontax/insertbill\"}",
      "{\"errcode\":0,\"quota\":{\"used\":1}}", true, false},
