@@ -56,7 +56,7 @@ def test_the_books_balance_where_http2_is_offered(tmp_path: Path, mode: str) -> 
     report = balance(tmp_path, mode, "mix", seed="20180601", bills=BILLS // 2)
     assert report.violations == []
     # How many depends on when connections fall, and on how many share one.
-    assert report.outcomes["inserted"] > BILLS // 2 * 0.4
+    assert report.outcomes["inserted"] > BILLS // 2 * 0.25
 
 
 # --- the server and the comparison, without nontax ------------------------------------------------
