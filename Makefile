@@ -236,10 +236,12 @@ $(VENV)/fuzz-installed: requirements/fuzz.txt $(VENV)/installed
 VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 
 # What does not run the extension is not run again; and where only the driver is another, nor is
-# what passes through it in one way only.
-NOT_AGAIN = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*"
+# what passes through it in one way only, or what leaks.
+NOT_AGAIN = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*" \
+	--deselect=tests/test_chaos.py::test_the_server_s_http2
 pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens token_sources \
-	upload readme advice import leaks layers memory,--ignore-glob="*/test_$(name).py")
+	upload readme advice import leaks layers memory,--ignore-glob="*/test_$(name).py") \
+	--deselect=tests/test_aio.py::test_clients_that_are_made_for_one_request
 
 # A test may hide the report of a process it started: reports go to files, and any file is a failure.
 # With --capture=sys the last words of pytest's own process are shown too.
