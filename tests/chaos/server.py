@@ -227,7 +227,6 @@ class Server:
         finally:
             if line is not None:
                 line.drop()
-            sock.close()
 
     async def _open(self, sock: socket.socket, rng: Random) -> Line | None:
         """Do the handshake. None: a fault has ended the connection."""
@@ -237,7 +236,8 @@ class Server:
             self._books.write(e="fault", fault=fault, line=number)
         point, _, how = fault.partition("-")
         if point in ("accept", "hello"):
-            await self._refuse(sock, point, how, rng)
+            with sock:
+                await self._refuse(sock, point, how, rng)
             return None
         offered = {"1": 0, "2": 1, "mix": rng.randrange(2)}[self.options.http]
         reader = asyncio.StreamReader()
@@ -253,6 +253,11 @@ class Server:
             )
         except (OSError, TimeoutError):
             return None  # the client has left
+        except asyncio.CancelledError:
+            # Its transport closes it: if we did, another connection would get its number before.
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            raise
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         line = Line(number, sock, reader, writer, rng)
         if point == "handshake":
