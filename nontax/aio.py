@@ -224,20 +224,23 @@ class Calls(_Attached):
         finally:
             self._beginning = False
 
+    def _take_back(self, call: _Call) -> None:
+        """End a call that may have begun: it has an outcome now, or else never was in the run."""
+        self._run.cancel(call)
+        call.has_begun = call.has_ended
+
     def _begin_waiting(self) -> None:
         while self._waiting and self._has_room():
             call = self._waiting[0]
             if call.has_begun and not call.future.done():
                 # Ctrl-C came when it had begun, or just before.
-                self._run.cancel(call)
-                call.has_begun = call.has_ended
+                self._take_back(call)
                 self._hand_over(call)
             if not call.has_begun and not call.future.done():
                 try:
                     self._begin(call)
                 except BaseException as error:
-                    self._run.cancel(call)
-                    call.has_begun = call.has_ended
+                    self._take_back(call)
                     _tell(error, call)
                     _fail(call.future, error)
                     if not isinstance(error, Exception):
