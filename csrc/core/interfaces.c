@@ -239,8 +239,8 @@ static const nontax_interface interfaces[] = {
         REPLY(token_reply),
     },
     {
+        /* Its reply repeats a request, credentials and all. */
         .name = "rid/get",
-        /* It repeats a request, credentials and all. */
         .path = "/cgi-bin/openapi/rid/get",
         .reads = true,
         .answers_secret = true,
