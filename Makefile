@@ -27,6 +27,9 @@ C_FLAGS = -std=c11 -D_DEFAULT_SOURCE -g -fvisibility=hidden -Wall -Wextra -Werro
 C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson) -lpthread -lm
 SANITIZE := address,undefined
 SUITES ?= bookworm trixie sid
+# Files of Python tests run at a time: in most of a test somebody waits for somebody.
+JOBS ?= 2
+PYTEST = $(BIN)/pytest -q -n $(JOBS) --dist loadfile
 
 # --- for everyone -------------------------------------------------------------------------------
 
@@ -116,7 +119,7 @@ lint: build ## layout, ruff, mypy, stubtest
 .PHONY: pytest
 pytest: build core ## the Python tests
 	@echo "pytest"
-	@$(BIN)/pytest -q
+	@$(PYTEST)
 
 # --- the C tests: each tests/core/test_*.c is one cmocka program, built in five variants -----------
 
@@ -264,7 +267,7 @@ pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed core ## anothe
 		'import sys, nontax._core as core; sys.exit("/build/$*/lib/" not in core.__file__)'
 	@echo "pytest  $*"
 	@rm -f $(REPORT)*
-	@$(VARIANT_ENV) $(BIN)/pytest -q -m "not build" -p no:cacheprovider --durations=5 \
+	@$(VARIANT_ENV) $(PYTEST) -m "not build" -p no:cacheprovider --durations=5 \
 		--capture=sys $(NOT_AGAIN); status=$$?; for report in $(REPORT)*; do \
 			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
 		done; exit $$status

@@ -30,6 +30,8 @@ PLACES = {
     "table": "card_ext.user_card.",
     "flat": "",
 }
+CHINA = ZoneInfo("Asia/Shanghai")
+MOMENT = dt.datetime(2017, 11, 20, 17, 22, 4, tzinfo=CHINA)
 Refused = Callable[[Any], list[tuple[str, str]]]
 Sent = Callable[[Any], dict[str, Any]]
 
@@ -79,10 +81,10 @@ def inner(given: dict[str, Any], shape: str, name: str = "fee") -> dict[str, Any
 
 
 def shown(value: object) -> str:
-    """For the names of tests: not every value can be shown, and not all of it fits."""
+    """For the names of tests, the same in each process: not every value can be shown in full."""
     if isinstance(value, int) and value.bit_length() > 1000:
         return "huge"
-    return ascii(value)[:40]
+    return ascii(value).partition(" at 0x")[0][:40]
 
 
 # Missing, empty, unknown, misplaced
@@ -321,7 +323,7 @@ def test_amounts(sandbox: Sandbox, sent: Sent, fee: SupportsIndex, expected: int
         (Decimal("123"), "is a Decimal"),
         (Fraction(123), "is a Fraction"),
         (123 + 0j, "is a complex"),
-        (dt.datetime.now(dt.UTC), "a time"),
+        (MOMENT, "a time"),
         (Index("x"), "not an integer: it raised TypeError"),
         (Index(RuntimeError("x")), "not an integer: it raised RuntimeError"),
         (object(), "is a object"),
@@ -365,7 +367,7 @@ def test_subclasses_of_str(sent: Sent) -> None:
         ([], "must be a string, not a list"),
         (("x",), "must be a string, not a list"),
         ({}, "must be a string, not an object"),
-        (dt.datetime.now(dt.UTC), "must be a string, not a time"),
+        (MOMENT, "must be a string, not a time"),
         (b"x", "is a bytes, which JSON does not have; give a str or an int"),
         ("a\0b", "has a NUL character in it"),
         ("\0", "has a NUL character in it"),
@@ -404,8 +406,6 @@ def test_what_is_no_name(refused: Refused, key: object, problem: str) -> None:
 
 # Times
 
-CHINA = ZoneInfo("Asia/Shanghai")
-
 
 @pytest.mark.parametrize(
     ("time", "expected"),
@@ -417,7 +417,7 @@ CHINA = ZoneInfo("Asia/Shanghai")
         (1000000000, 1000000000),
         (9999999999, 9999999999),
         ("9999999999", "9999999999"),
-        (dt.datetime(2017, 11, 20, 17, 22, 4, tzinfo=CHINA), 1511169724),
+        (MOMENT, 1511169724),
         (dt.datetime(2017, 11, 20, 9, 22, 4, 999_999, tzinfo=dt.UTC), 1511169724),
         (
             dt.datetime(2017, 11, 20, 9, 22, 4, tzinfo=dt.timezone(dt.timedelta(seconds=1))),
@@ -846,7 +846,7 @@ def test_extra_fields_go_out_as_they_are(
         ({"a\0": 1}, "NUL"),
         ({1: 2}, "not a str"),
         ({1}, "is a set"),
-        (dt.datetime.now(dt.UTC), "JSON can hold"),
+        (MOMENT, "JSON can hold"),
     ],
     ids=shown,
 )

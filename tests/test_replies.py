@@ -70,7 +70,7 @@ def doubtful(result: object, reason: str = "") -> nontax.InDoubtError:
         INSERTED.replace(b'"', b"'"),
         INSERTED.replace(b'"', b""),
         INSERTED.replace(b"}", b",}"),
-        gzip.compress(INSERTED),
+        gzip.compress(INSERTED, mtime=0),
         INSERTED.decode().encode("utf-16"),
         INSERTED.decode().encode("utf-16-le"),
         b"\0" + INSERTED,
