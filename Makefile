@@ -242,7 +242,7 @@ VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 # what passes through it in one way only, or what leaks.
 NOT_AGAIN = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*" \
 	--deselect=tests/test_chaos.py::test_the_server_s_http2
-pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens token_sources \
+pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens tokens_processes token_sources \
 	upload readme advice import leaks layers memory,--ignore-glob="*/test_$(name).py") \
 	--deselect=tests/test_aio.py::test_clients_that_are_made_for_one_request
 

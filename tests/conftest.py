@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 from loops import FACTORIES, Complaints, Strict
+from processes import Server
 
 import nontax
 from nontax.sandbox import Sandbox
@@ -43,6 +44,12 @@ def sandbox() -> Iterator[Sandbox]:
 def tls_sandbox(certificates: Certificates) -> Iterator[Sandbox]:
     with Sandbox(certfile=certificates.cert_file, keyfile=certificates.key_file) as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
 
 
 @pytest.fixture

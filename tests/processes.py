@@ -229,9 +229,16 @@ class Connection:
 
     def read_request(self) -> Any:
         """Read one whole request; its body, parsed."""
-        fields = self.read_head().lower().split("\r\n")
-        length = next(line for line in fields if line.startswith("content-length:"))
-        return json.loads(self._take(int(length.partition(":")[2])))
+        return self._read_request()[1]
+
+    def read_token(self) -> str:
+        """Read one whole request; its access token."""
+        return self._read_request()[0].partition("access_token=")[2].split()[0]
+
+    def _read_request(self) -> tuple[str, Any]:
+        head = self.read_head()
+        length = head.lower().partition("content-length:")[2].split()[0]
+        return head, json.loads(self._take(int(length)))
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ TOKEN = "signals-canary-5c1fd09ab3"
 LARGE = "票" * 4_000_000  # More than any socket's buffers hold.
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, or preloads")
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
 
 
 def insert_each(talk: Talk) -> None:
