@@ -153,7 +153,6 @@ def press_two_at_once(talk: Talk) -> None:
     import ctypes
     import signal
     import sys
-    from contextlib import suppress
 
     import presses  # noqa: F401  (it makes asyncio quiet)
     from bills import bill
@@ -187,8 +186,7 @@ def press_two_at_once(talk: Talk) -> None:
                 loop.run_until_complete(asyncio.wait([task], timeout=10))
             except KeyboardInterrupt:
                 pressed = True
-        with suppress(KeyboardInterrupt):
-            talk.tell(where=where, pressed=pressed, code=task.result().code)
+        talk.tell(where=where, pressed=pressed, code=task.result().code)
         loop.close()
 
 

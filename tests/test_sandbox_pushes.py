@@ -290,8 +290,8 @@ def replying(status: int, body: bytes) -> Callable[[Receiver], Callable[[Handler
 @pytest.mark.parametrize(
     ("behaviour", "attempt"),
     [
-        (hang, "no answer within 0.1 s"),
-        (drip, "no answer within 0.1 s"),
+        (hang, "no answer within 0.3 s"),
+        (drip, "no answer within 0.3 s"),
         (close, "Remote end closed connection without response"),
         (replying(500, b""), "HTTP status 500"),
         (replying(302, b""), "HTTP status 302"),
@@ -308,7 +308,7 @@ def test_an_event_is_tried_three_times(
 ) -> None:
     assert sandbox.push_timeout == 5
     if attempt.startswith("no answer"):
-        sandbox.push_timeout = 0.1
+        sandbox.push_timeout = 0.3
     receiver.answer = behaviour(receiver)
     wechat.press(wechat.auth_url("A1"))
     [push] = sandbox.wait_for_pushes(1)

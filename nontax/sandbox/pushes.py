@@ -153,6 +153,8 @@ class Pusher:
         timer.start()
         try:
             outcome = self._post(push, content_type)
+        except TimeoutError:  # a single step took as long as all may take together
+            late.set()
         except (OSError, ValueError, http.client.HTTPException) as error:
             outcome = getattr(error, "strerror", None) or str(error) or type(error).__name__
         finally:
