@@ -52,8 +52,9 @@ def press_in_runs(talk: Talk) -> None:
         loop.close()
 
 
-def sent(sandbox: Sandbox) -> list[Any]:
-    return [request.order_id for request in sandbox.requests]
+def none_twice(sandbox: Sandbox) -> bool:
+    sent = [request.order_id for request in sandbox.requests]
+    return len(sent) == len(set(sent))
 
 
 @pytest.mark.parametrize("slowly", [False, True])
@@ -66,6 +67,7 @@ def test_ctrl_c_anywhere_in_a_run(sandbox: Sandbox, *, slowly: bool) -> None:
     # One that was taken by the task that Ctrl-C has ended is not sent any more.
     assert set(outcomes) <= ({"inserted", "not_sent"} if slowly else {"inserted"})
     assert outcomes.count("inserted") == len(sandbox.requests)
+    assert none_twice(sandbox)
     assert len(told) > 50
     assert sum(one["taken"] == 3 for one in told) > len(told) * 0.8
 
@@ -76,6 +78,7 @@ def test_ctrl_c_anywhere_in_aclose(sandbox: Sandbox, *, slowly: bool) -> None:
     told = run(press_in_runs, client=client, slowly=slowly, closed=True)
     for one in told:
         assert [index for index, _ in one["said"]] == list(range(one["taken"])), one
+    assert none_twice(sandbox)
     assert len(told) >= 5
 
 
@@ -143,6 +146,7 @@ def test_ctrl_c_anywhere_in_a_single_call(
             assert one["order"] in sandbox.bills
         elif one["outcome"] != "in_doubt":
             assert one["order"] not in sandbox.bills, one
+    assert none_twice(sandbox)
     assert len(told) > 20
     assert {one["outcome"] for one in told} >= {"inserted", "not_sent"}
 

@@ -103,7 +103,7 @@ def test_a_host_that_does_not_let_anybody_in(sandbox: Sandbox) -> None:
             f"http://127.0.0.1:{address[1]}",
             sandbox.base_url,
             access_token=sandbox.access_token,
-            connect_timeout=0.2,
+            connect_timeout=1,
         )
         client.insert_bill(bill())
         for other in others:

@@ -148,7 +148,7 @@ def test_a_stream_that_is_never_answered(certificates: Certificates) -> None:
         conversation.take(stream)
 
     with Http2Server(certificates, sometimes(swallow, 7)) as server:
-        outcomes = run(server, 21, timeout=0.7)
+        outcomes = run(server, 21, timeout=2)
         assert server.connections == 1
     late = [outcome for outcome in outcomes if outcome.outcome == "in_doubt"]
     assert len(late) == 3

@@ -16,11 +16,16 @@ from chaos.run import Plan, run
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--seed", default=secrets.token_hex(4), help="of an earlier run, to replay")
+    parser.add_argument(
+        "--seed", default=secrets.token_hex(4), help="of an earlier run, for its choices"
+    )
     parser.add_argument("--bills", type=int, default=100_000, help="over all modes")
     parser.add_argument("--mode", choices=driver.MODES, action="append", help="all unless given")
     parser.add_argument("--http", choices=("1", "2", "mix"), default="mix", help="what is offered")
     parser.add_argument("--faults", type=float, default=0.15, help="share of requests with one")
+    parser.add_argument("--interrupts", type=float, default=3.0, help="Ctrl-C a second")
+    parser.add_argument("--kills", type=float, default=0.2, help="of the server, a second")
+    parser.add_argument("--forks", type=float, default=0.002, help="share of bills with one")
     parser.add_argument("--quota", type=int, default=1, help="pauses of a bulk run at most")
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
     options = parser.parse_args()
@@ -37,6 +42,9 @@ def main() -> int:
             seed=options.seed,
             http=options.http,
             faults=options.faults,
+            interrupts=options.interrupts,
+            kills=options.kills,
+            forks=options.forks,
             quota=options.quota if mode in driver.BULK_MODES else 1_000_000,
         )
         start = time.monotonic()

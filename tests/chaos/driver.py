@@ -38,6 +38,7 @@ class Driver:
         self.rng = Random(f"{options.seed}/driver")
         self.children: list[int] = []
         self._orders = iter(orders(options.mode, options.bills))
+        self._last: nontax.Outcome | None = None
         self._asked = itertools.count()
         # Both are taken by all threads.
         self._next = threading.Lock()
@@ -203,14 +204,13 @@ class Driver:
 
     def _run(self, bills: "Bills") -> None:
         run = self.client.insert_bills(bills, concurrency=16)
-        written: set[int] = set()
         outcome: nontax.Outcome | None = None
         while True:
             try:
                 signal.pthread_sigmask(UNBLOCK, CTRL_C)
                 for outcome in run:
                     signal.pthread_sigmask(BLOCK, CTRL_C)
-                    self.write_outcome(outcome, written)
+                    self.write_outcome(outcome)
                     signal.pthread_sigmask(UNBLOCK, CTRL_C)
                 signal.pthread_sigmask(BLOCK, CTRL_C)
                 return
@@ -218,10 +218,10 @@ class Driver:
                 _block_ctrl_c()
                 self.event("KeyboardInterrupt")
                 # It may have come when the outcome was already ours.
-                if outcome is not None:
-                    self.write_outcome(outcome, written)
+                if outcome is not None and outcome is not self._last:
+                    self.write_outcome(outcome)
                 if self.rng.random() < 0.5:
-                    self._close(run, written)
+                    self._close(run)
                     return
             except nontax.NontaxError as error:
                 _block_ctrl_c()
@@ -236,15 +236,13 @@ class Driver:
         """Bulk runs in one event loop after another."""
         Loops(self).bulk()
 
-    def _close(self, run: Any, written: set[int]) -> None:
+    def _close(self, run: Any) -> None:
         self.event("closed runs")
         for outcome in run.close():
-            self.write_outcome(outcome, written)
+            self.write_outcome(outcome)
 
-    def write_outcome(self, outcome: nontax.Outcome, written: set[int]) -> None:
-        if outcome.index in written:
-            return
-        written.add(outcome.index)
+    def write_outcome(self, outcome: nontax.Outcome) -> None:
+        self._last = outcome
         bill: Any = outcome.bill
         order = bill["order_id"]
         told = outcome.inserted or outcome.error
@@ -348,11 +346,10 @@ class Loops:
         driver = self._driver
         source: Any = bills if driver.rng.random() < 0.5 else Arriving(bills)
         outcomes = self._client.ainsert_bills(source, concurrency=16)
-        written: set[int] = set()
         while True:
             try:
                 async for outcome in outcomes:
-                    driver.write_outcome(outcome, written)
+                    driver.write_outcome(outcome)
                 return
             except asyncio.CancelledError:
                 driver.event("CancelledError")
@@ -360,7 +357,7 @@ class Loops:
                     self._deaf = True
                     driver.event("closed runs")
                     for outcome in await outcomes.aclose():
-                        driver.write_outcome(outcome, written)
+                        driver.write_outcome(outcome)
                     return
             except nontax.NontaxError as error:
                 driver.event(f"runs ended by {type(error).__name__}")

@@ -79,7 +79,7 @@ class Http1:
         try:
             while len(body) < size:
                 body += await self.line.read(size - len(body))
-        except Gone:
+        except (Gone, asyncio.CancelledError):  # the latter is a restart's
             self.world.partial(body, length, self.line, "1.1")
             raise
         return body

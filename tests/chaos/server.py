@@ -2,7 +2,8 @@
 
 It knows of nontax nothing but what WeChat documents. Run with tests/ on PYTHONPATH; it prints
 "ready PORT". Its choices follow from the seed: those about a bill from its order's id and the
-number of the attempt, all others from the number of the connection.
+number of the attempt, those about a connection from its number. Which bill meets which connection,
+and when tokens change and the server restarts, is up to the machine.
 """
 
 import argparse
