@@ -1,4 +1,4 @@
-"""The client's calls in an event loop: one descriptor on `loop.add_reader`, no thread, no polling.
+"""The client's calls in an event loop: one descriptor on `loop.add_reader`, and no thread for each.
 
 Loaded by the first asynchronous call, since importing asyncio costs more than all the rest.
 """

@@ -13,7 +13,7 @@ import nontax
 from nontax.sandbox import Sandbox
 from nontax.sandbox.certificates import Certificates, make_certificates
 
-# A run must be the same today and tomorrow, and must leave nothing behind.
+# A run must be the same today and tomorrow, and learn nothing from the one before.
 hypothesis.settings.register_profile("nontax", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("nontax")
 

@@ -127,6 +127,7 @@ class RawServer:
         return len(self.wires)
 
     def _accepted(self, sock: socket.socket) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is not None:
             sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         wire = Wire(sock)

@@ -15,18 +15,14 @@ stamp=$(cat "$list" "$0" | sha256sum)
 rm -rf "$top/stamp" "$top/source" "$top/static" "$top/sysroot" "$top/bin" "$top/licenses"
 mkdir -p "$top/downloads" "$top/source" "$top/static" "$top/sysroot" "$top/bin" "$top/licenses"
 
-# Runs a command and shows its output only if it fails.
-quietly() {
-    "$@" >"$top/log" 2>&1 || {
-        tail -n 60 "$top/log" >&2
-        echo "failed: $*" >&2
-        exit 1
-    }
+# listed PATTERN: the names of those files; older ones may lie beside them.
+listed() {
+    sed -n "s|^[0-9a-f]* .*/\($1\)\$|$top/downloads/\1|p" "$list"
 }
 
-unpack() { # NAME: prints the folder of the one archive that begins with it
+unpack() { # NAME
     mkdir "$top/source/$1"
-    tar -xzf "$top"/downloads/"$1"_*.orig.tar.gz -C "$top/source/$1" --strip-components=1
+    tar -xzf "$(listed "$1_[^/]*\.orig\.tar\.gz")" -C "$top/source/$1" --strip-components=1
 }
 
 grep -v '^#' "$list" | while read -r sum path; do
@@ -34,7 +30,7 @@ grep -v '^#' "$list" | while read -r sum path; do
 done
 
 echo "sysroot glibc 2.31"
-for package in "$top"/downloads/*.deb; do
+listed '[^/]*\.deb' | while read -r package; do
     dpkg-deb -x "$package" "$top/sysroot"
 done
 triplet=$(${CC:-gcc} -print-multiarch)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs a wheel and a source distribution into bare Debian systems and runs the demo with each.
-# usage: check_wheel.sh FOLDER SUITE...   (FOLDER: where the one wheel and the one sdist are)
+# usage: check_wheel.sh FOLDER SUITE...   (FOLDER: where wheel.sh, whose venv serves here, put them)
 set -eu
 cd "$(dirname "$0")/.."
 . tools/debian.sh
@@ -8,12 +8,13 @@ made=$(cd "$1" && pwd)
 shift
 top=$PWD/build/check
 trap 'rm -rf "$top"' EXIT
+trap 'exit 130' INT TERM
 rm -rf "$top"
 mkdir -p "$top/tools"
 
 # What pip would fetch to build the sdist, and certifi; both at their locked versions.
 sed -n -e '/^setuptools==/,/^ *# via/p' -e '/^certifi==/,/^ *# via/p' requirements/wheel.txt >"$top/tools.txt"
-"${PYTHON:-python3}" -m pip download -q --disable-pip-version-check --no-deps --require-hashes \
+build/wheel/venv/bin/python -m pip download -q --disable-pip-version-check --no-deps --require-hashes \
     --dest "$top/tools" -r "$top/tools.txt"
 
 fail() {
@@ -21,7 +22,7 @@ fail() {
     exit 1
 }
 
-# in_venv ROOT NAME FILE...: a new venv of that name with that wheel alone, and the demo in it
+# demo_in_venv ROOT NAME FILE: a new venv of that name with that wheel alone, and the demo in it
 demo_in_venv() {
     in_debian "$1" python3 -m venv "/$2"
     in_debian "$1" "/$2/bin/pip" install -q --disable-pip-version-check --no-index --no-deps "$3"

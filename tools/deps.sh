@@ -1,9 +1,11 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need; does nothing where all are present.
+# usage: deps.sh [demo]   (demo: only those for building, and for the sandbox)
 set -eu
 
-packages="binutils ca-certificates clang gcc libc6-dbg libc6-dev libcjson-dev libclang-rt-dev
-libcmocka-dev libcurl4-openssl-dev make openssl pkg-config redis-server valgrind"
+packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
+[ "${1:-}" = demo ] ||
+    packages="$packages binutils clang libc6-dbg libclang-rt-dev libcmocka-dev redis-server valgrind"
 
 # The headers and venv must be those of the python3 in use: a system one takes them from packages,
 # one that was built elsewhere (pyenv, a tarball) brings its own.
@@ -42,6 +44,7 @@ install() {
 }
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM
 # The package lists of a machine may be absent or old: fetch them only if the first try fails.
 install >"$log" 2>&1 || { apt-get update -qq && install; } >"$log" 2>&1 || {
     cat "$log" >&2

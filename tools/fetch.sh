@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Fetches files of Debian's by path and checksum, for the scripts beside this one to read with `.`.
+# Fetches files of Debian's by path and checksum, and builds from them without a word; for the scripts
+# beside this one to read with `.`.
 
 # A mirror drops what is superseded; the snapshot service keeps every day's files for good.
 MIRRORS="${NONTAX_MIRRORS:-http://deb.debian.org/debian
@@ -12,6 +13,10 @@ has_sum() {
 
 # fetch SHA256 PATH FOLDER: not again if it is there.
 fetch() {
+    command -v curl >/dev/null || {
+        echo "This needs curl (apt install curl)." >&2
+        return 1
+    }
     sum=$1
     file=$3/${2##*/}
     for mirror in '' $MIRRORS; do
@@ -20,4 +25,13 @@ fetch() {
     done
     echo "cannot be had with its checksum from any mirror: $2" >&2
     return 1
+}
+
+# Runs a command and shows its output, which goes to $top/log, only if it fails.
+quietly() {
+    "$@" >"$top/log" 2>&1 || {
+        tail -n 60 "$top/log" >&2
+        echo "failed: $*" >&2
+        exit 1
+    }
 }

@@ -12,15 +12,6 @@ sum=1e66a7945a48390ee4c2a4268a0e4185884059a13c4aab6d148aa208deea4a76
 [ $# -gt 0 ] || set -- tests/test_threads.py tests/test_import.py tests/test_fork.py \
     tests/test_signals.py tests/test_bulk.py
 
-# Runs a command and shows its output only if it fails.
-quietly() {
-    "$@" >"$top/log" 2>&1 || {
-        tail -n 60 "$top/log" >&2
-        echo "failed: $*" >&2
-        exit 1
-    }
-}
-
 mkdir -p "$top"
 fetch "$sum" "$source" "$top"
 python=$top/python/bin/python3.13t

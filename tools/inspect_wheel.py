@@ -16,7 +16,7 @@ from elftools.elf.sections import SymbolTableSection
 # The C library alone, in the parts that it had before they became one.
 NEEDED = {"libc.so.6", "libpthread.so.0", "libdl.so.2", "libm.so.6", "ld-linux-x86-64.so.2"}
 NAME = re.compile(r"nontax-[^-]+-cp311-abi3-manylinux_2_(\d+)_\w+\.whl")
-GLIBC_MINOR = 31  # of Debian 11, which it is built against
+GLIBC_MINOR = 26  # as README.md says
 
 
 def faults(wheel: Path, machine_path: str | None) -> list[str]:

@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 top=$PWD/build/matrix
 targets=${TARGETS:-test}
 trap 'rm -rf "$top"' EXIT
+trap 'exit 130' INT TERM
 rm -rf "$top"
 mkdir -p "$top" docs
 failed=0

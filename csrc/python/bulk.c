@@ -126,7 +126,8 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
     }
     if (self->fetched && self->answer_error && !nontax_run_needs_token(self->run)) {
         /* Nobody was waiting for it any more, and it may be of any age. */
-        self->fetching = self->fetched = false;
+        self->fetching = false;
+        self->fetched = false;
         Py_CLEAR(self->answer_error);
     }
     if (nontax_run_add(self->run, call) != NONTAX_OK) {
@@ -481,7 +482,8 @@ static PyObject *run_add(PyObject *object, PyObject *arguments)
 static int settle_token(run_object *self)
 {
     if (self->fetched) {
-        self->fetching = self->fetched = false;
+        self->fetching = false;
+        self->fetched = false;
         self->token_problem = NULL;
         Py_XDECREF(self->source_error);
         self->source_error = self->answer_error;

@@ -1,114 +1,13 @@
 /* test_memory.c: every allocation fails once, and whatever the library says then is true. */
+#include "heap.h"
 #include "support.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "call.h"
 #include "reply.h"
 #include "request.h"
-
-/* ---- an allocator that fails ------------------------------------------------------------- */
-
-/* What is to fail, and what has happened. Each check has a process of its own; but libcurl may
- * start a thread there, to look up an address that it had no memory to read by itself. */
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t freed;
-    long countdown; /* to the one that fails; 0: none does */
-    bool and_all_after;
-    bool failed;
-    long live; /* allocations that were not freed yet */
-} heap = {.lock = PTHREAD_MUTEX_INITIALIZER, .freed = PTHREAD_COND_INITIALIZER};
-
-/* Decides upon an allocation, and counts it if it is a new one. */
-static bool may_allocate(bool is_new)
-{
-    pthread_mutex_lock(&heap.lock);
-    bool fails = heap.countdown > 0 && --heap.countdown == 0;
-    if (fails) {
-        heap.failed = true;
-        heap.countdown = heap.and_all_after ? 1 : 0;
-    } else {
-        heap.live += is_new;
-    }
-    pthread_mutex_unlock(&heap.lock);
-    return !fails;
-}
-
-static void *test_malloc_fn(size_t size)
-{
-    return may_allocate(true) ? malloc(size) : NULL;
-}
-
-static void *test_calloc_fn(size_t number, size_t size)
-{
-    return may_allocate(true) ? calloc(number, size) : NULL;
-}
-
-static void *test_realloc_fn(void *old, size_t size)
-{
-    return may_allocate(!old) ? realloc(old, size) : NULL;
-}
-
-static char *test_strdup_fn(const char *text)
-{
-    return may_allocate(true) ? strdup(text) : NULL;
-}
-
-static void test_free_fn(void *memory)
-{
-    if (memory) {
-        free(memory);
-        pthread_mutex_lock(&heap.lock);
-        heap.live--;
-        pthread_cond_broadcast(&heap.freed);
-        pthread_mutex_unlock(&heap.lock);
-    }
-}
-
-static void use_heap(void)
-{
-    static const nontax_allocator allocator = {test_malloc_fn, test_calloc_fn, test_realloc_fn,
-                                               test_strdup_fn, test_free_fn};
-    nontax_set_allocator(&allocator);
-}
-
-static void fail_at(long number, bool and_all_after)
-{
-    pthread_mutex_lock(&heap.lock);
-    heap.countdown = number;
-    heap.and_all_after = and_all_after;
-    heap.failed = false;
-    pthread_mutex_unlock(&heap.lock);
-}
-
-static void fail_no_more(void)
-{
-    pthread_mutex_lock(&heap.lock);
-    heap.countdown = 0;
-    pthread_mutex_unlock(&heap.lock);
-}
-
-/* How many more allocations there are than `before`, once a thread of libcurl's has ended that
- * nobody waits for. */
-static long leaked(long before)
-{
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20; /* a leak is certain then */
-    pthread_mutex_lock(&heap.lock);
-    while (heap.live > before &&
-           pthread_cond_timedwait(&heap.freed, &heap.lock, &until) != ETIMEDOUT) {
-    }
-    long count = heap.live - before;
-    pthread_mutex_unlock(&heap.lock);
-    return count;
-}
 
 /* Makes the attempt with its first allocation failing, then with its second, and so on until all
  * succeed; then again, with all later ones failing as well. Every time nothing may be left. */
@@ -118,7 +17,7 @@ static bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
     for (int and_all_after = 0; and_all_after < 2; and_all_after++) {
         long number = 0;
         do {
-            long before = heap.live;
+            long before = heap_live();
             bool good = attempt(++number, and_all_after);
             fail_no_more();
             long left = good ? leaked(before) : 0;
@@ -127,13 +26,15 @@ static bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
                             and_all_after ? " and all after it" : "", left);
                 return false;
             }
-        } while (heap.failed);
+        } while (heap_failed());
         REQUIRE(number > 1); /* at least one was there to fail */
     }
     return true;
 }
 
 /* ---- starting and clients ---------------------------------------------------------------- */
+
+enum { FIRST_CLIENT_MOST = 50 }; /* allocations, and more than there are */
 
 /* The first client of a process starts the library: that can be tried only once in each. */
 static bool first_client(void *context)
@@ -146,7 +47,8 @@ static bool first_client(void *context)
     fail_at(number, false);
     nontax_status status = nontax_client_new(&settings, &client, &why);
     fail_no_more();
-    if (heap.failed) {
+    REQUIRE(number < FIRST_CLIENT_MOST || !heap_failed());
+    if (heap_failed()) {
         REQUIRE(status == NONTAX_NO_MEMORY || status == NONTAX_OK);
         REQUIRE((status == NONTAX_OK) == (client != NULL));
         REQUIRE(status == NONTAX_OK || *why.text);
@@ -160,7 +62,7 @@ static bool first_client(void *context)
 static void test_first_client(void **state)
 {
     (void)state;
-    for (long number = 1; number <= 30; number++) {
+    for (long number = 1; number <= FIRST_CLIENT_MOST; number++) {
         if (!clean_in_child(first_client, &number)) {
             fail_msg("allocation %ld", number);
         }
@@ -180,7 +82,7 @@ static bool make_client(long number, bool and_all_after)
     nontax_status status = nontax_client_new(&settings, &client, &why);
     fail_no_more();
     REQUIRE((status == NONTAX_OK) == (client != NULL));
-    if (heap.failed) {
+    if (heap_failed()) {
         /* libcurl can do without some of them. */
         REQUIRE(status == NONTAX_NO_MEMORY || (status == NONTAX_OK && !and_all_after));
         REQUIRE(status == NONTAX_OK || strstr(why.text, "memory"));
@@ -230,7 +132,7 @@ static bool is_true(const nontax_call *call, int arrived, int taken)
         break;
     }
     REQUIRE(*result->reason);
-    REQUIRE(heap.failed);
+    REQUIRE(heap_failed());
     return true;
 }
 
@@ -260,7 +162,7 @@ static bool run_call(server *server, nontax_client *client, long number, bool an
     server_settle(server);
     requests = server_requests(server) - requests;
     insertions = server_insertions(server) - insertions;
-    REQUIRE(call ? is_true(call, requests, insertions) : heap.failed);
+    REQUIRE(call ? is_true(call, requests, insertions) : heap_failed());
     nontax_call_free(call);
     return true;
 }
@@ -347,7 +249,7 @@ static bool run_other(const char *interface, const char *answer, long number, bo
     }
     nontax_client_close_idle(client);
     server_settle(server);
-    REQUIRE(call ? is_true(call, server_requests(server), server_requests(server)) : heap.failed);
+    REQUIRE(call ? is_true(call, server_requests(server), server_requests(server)) : heap_failed());
     nontax_call_free(call);
     nontax_client_free(client);
     server_stop(server);
@@ -434,7 +336,7 @@ static bool run_lane(long number, bool and_all_after)
         int64_t forward = client->timeout_ms;
         for (int taken = 0; taken < CALLS;) {
             nontax_step step = nontax_lane_step(lane, 20);
-            if (step == NONTAX_STEP_IDLE && heap.failed) {
+            if (step == NONTAX_STEP_IDLE && heap_failed()) {
                 /* libcurl can lose a transfer so. Further jumps pass the time that a lane gives to
                  * answers that have come while it was away. */
                 clock_forward(forward);
@@ -445,7 +347,7 @@ static bool run_lane(long number, bool and_all_after)
             }
         }
     } else {
-        REQUIRE(heap.failed && !lane);
+        REQUIRE(heap_failed() && !lane);
     }
     fail_no_more();
     bool made = lane != NULL;
@@ -493,7 +395,7 @@ static bool run_run(long number, bool and_all_after)
     }
     fail_at(number, and_all_after);
     nontax_status status = nontax_run_new(client, &settings, &run, &why);
-    REQUIRE(status == NONTAX_OK ? run != NULL : heap.failed && !run);
+    REQUIRE(status == NONTAX_OK ? run != NULL : heap_failed() && !run);
     int64_t forward = client->timeout_ms;
     for (int added = 0, taken = 0; run && taken < CALLS;) {
         while (added < CALLS && nontax_run_wants_in(run) == 0) {
@@ -501,10 +403,10 @@ static bool run_run(long number, bool and_all_after)
         }
         if (nontax_run_needs_token(run) &&
             nontax_run_set_token(run, TOKEN, strlen(TOKEN)) != NONTAX_OK) {
-            REQUIRE(heap.failed);
+            REQUIRE(heap_failed());
             nontax_run_no_token(run);
         }
-        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap.failed) {
+        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap_failed()) {
             clock_forward(forward); /* as in run_lane() */
             forward = 400;
         }
@@ -553,7 +455,7 @@ static bool build(cJSON *payload, bool valid, long number, bool and_all_after)
     REQUIRE((status == NONTAX_OK) == (body.data != NULL));
     REQUIRE(status == NONTAX_NO_MEMORY || status == (valid ? NONTAX_OK : NONTAX_BAD_PAYLOAD));
     /* A failure may pass unnoticed only where nothing is missing because of it. */
-    REQUIRE((status == NONTAX_NO_MEMORY) == heap.failed);
+    REQUIRE((status == NONTAX_NO_MEMORY) == heap_failed());
     for (size_t i = 0; i < problems.count; i++) {
         REQUIRE(problems.list[i].path && problems.list[i].message);
     }
@@ -593,7 +495,7 @@ static bool make_leaves(long number, bool and_all_after)
     cJSON *moment = nontax_json_time(1511169724);
     cJSON *invalid = nontax_json_invalid();
     fail_no_more();
-    REQUIRE(heap.failed == !(literal && moment && invalid));
+    REQUIRE(heap_failed() == !(literal && moment && invalid));
     cJSON_Delete(literal);
     cJSON_Delete(moment);
     cJSON_Delete(invalid);
@@ -626,8 +528,8 @@ static bool read_reply(const char *body, nontax_outcome outcome, long number, bo
     nx_reply_read(nontax_interface_find("insertbill"), body, strlen(body), 200, &secrets, &result,
                   &fields);
     fail_no_more();
-    REQUIRE(result.outcome == (heap.failed ? NONTAX_IN_DOUBT : outcome));
-    REQUIRE(!heap.failed || *result.reason);
+    REQUIRE(result.outcome == (heap_failed() ? NONTAX_IN_DOUBT : outcome));
+    REQUIRE(!heap_failed() || *result.reason);
     cJSON_Delete(fields);
     return true;
 }
