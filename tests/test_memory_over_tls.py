@@ -30,7 +30,7 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program tests/memory/over_tls.c, built with the core."""
     program = tmp_path_factory.mktemp("over_tls") / "over_tls"
     libraries = pkg_config("--cflags", "--libs", "libcurl", "libcjson", "cmocka").stdout
-    sources = [HERE / name for name in ("memory/over_tls.c", "core/heap.c", "core/support.c")]
+    sources = [HERE / name for name in ("memory/over_tls.c", "core/sweep.c", "core/support.c")]
     command = [os.environ.get("CC", "cc"), "-std=c11", "-D_DEFAULT_SOURCE", "-O1", "-g"]
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command += ['-DNONTAX_VERSION="0"', f"-I{CORE}", f"-I{HERE / 'core'}", "-o", str(program)]

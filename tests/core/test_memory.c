@@ -1,6 +1,6 @@
 /* test_memory.c: every allocation fails once, and whatever the library says then is true. */
-#include "heap.h"
 #include "support.h"
+#include "sweep.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -8,29 +8,6 @@
 #include "call.h"
 #include "reply.h"
 #include "request.h"
-
-/* Makes the attempt with its first allocation failing, then with its second, and so on until all
- * succeed; then again, with all later ones failing as well. Every time nothing may be left. */
-static bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
-{
-    REQUIRE(attempt(0, false)); /* what libcurl keeps for ever comes into being here */
-    for (int and_all_after = 0; and_all_after < 2; and_all_after++) {
-        long number = 0;
-        do {
-            long before = heap_live();
-            bool good = attempt(++number, and_all_after);
-            fail_no_more();
-            long left = good ? leaked(before) : 0;
-            if (!good || left != 0) {
-                print_error("allocation %ld%s failed: %ld more are left\n", number,
-                            and_all_after ? " and all after it" : "", left);
-                return false;
-            }
-        } while (heap_failed());
-        REQUIRE(number > 1); /* at least one was there to fail */
-    }
-    return true;
-}
 
 /* ---- starting and clients ---------------------------------------------------------------- */
 
@@ -396,24 +373,7 @@ static bool run_run(long number, bool and_all_after)
     fail_at(number, and_all_after);
     nontax_status status = nontax_run_new(client, &settings, &run, &why);
     REQUIRE(status == NONTAX_OK ? run != NULL : heap_failed() && !run);
-    int64_t forward = client->timeout_ms;
-    for (int added = 0, taken = 0; run && taken < CALLS;) {
-        while (added < CALLS && nontax_run_wants_in(run) == 0) {
-            REQUIRE(nontax_run_add(run, calls[added++]) == NONTAX_OK);
-        }
-        if (nontax_run_needs_token(run) &&
-            nontax_run_set_token(run, TOKEN, strlen(TOKEN)) != NONTAX_OK) {
-            REQUIRE(heap_failed());
-            nontax_run_no_token(run);
-        }
-        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap_failed()) {
-            clock_forward(forward); /* as in run_lane() */
-            forward = 400;
-        }
-        while (nontax_run_take(run)) {
-            taken++;
-        }
-    }
+    REQUIRE(!run || finish_run(run, calls, CALLS, TOKEN, client->timeout_ms));
     fail_no_more();
     bool made = run != NULL;
     nontax_run_free(run);

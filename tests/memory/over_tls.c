@@ -2,14 +2,10 @@
  * is said of each bill then is printed for tests/test_memory_over_tls.py to compare.
  *
  * usage: over_tls URL CA_FILE TOKEN   (each line: order_id, outcome) */
-#include "heap.h"
 #include "support.h"
+#include "sweep.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "client.h"
 
 enum { CALLS = 3 };
 
@@ -18,31 +14,9 @@ static const char *const outcomes[] = {[NONTAX_INSERTED] = "inserted",
                                        [NONTAX_NOT_SENT] = "not_sent",
                                        [NONTAX_IN_DOUBT] = "in_doubt"};
 
-/* Ends every call of a run: none may stay without an outcome. */
-static bool finish(nontax_run *run, nontax_call **calls, const char *token, int64_t forward)
-{
-    for (int added = 0, taken = 0; taken < CALLS;) {
-        while (added < CALLS && nontax_run_wants_in(run) == 0) {
-            REQUIRE(nontax_run_add(run, calls[added++]) == NONTAX_OK);
-        }
-        if (nontax_run_needs_token(run) &&
-            nontax_run_set_token(run, token, strlen(token)) != NONTAX_OK) {
-            REQUIRE(heap_failed());
-            nontax_run_no_token(run);
-        }
-        if (nontax_run_step(run, 100) == NONTAX_STEP_IDLE && heap_failed()) {
-            /* libcurl can lose a transfer so; the jumps are those of test_memory.c. */
-            clock_forward(forward);
-            forward = 400;
-        }
-        while (nontax_run_take(run)) {
-            taken++;
-        }
-    }
-    return true;
-}
+static char **arguments;
 
-static bool insert(char **arguments, long number, bool and_all_after)
+static bool insert(long number, bool and_all_after)
 {
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     const nontax_run_settings run_settings = {.concurrency = CALLS};
@@ -65,7 +39,7 @@ static bool insert(char **arguments, long number, bool and_all_after)
     }
     fail_at(number, and_all_after);
     nontax_status status = nontax_run_new(client, &run_settings, &run, &why);
-    bool ended = run && finish(run, calls, arguments[2], client->timeout_ms);
+    bool ended = run && finish_run(run, calls, CALLS, arguments[2], settings.timeout_ms);
     fail_no_more();
     REQUIRE(status == NONTAX_OK ? ended : heap_failed() && !run);
     nontax_run_free(run);
@@ -75,32 +49,16 @@ static bool insert(char **arguments, long number, bool and_all_after)
         nontax_call_free(calls[i]);
     }
     nontax_client_free(client);
+    clock_forward(0);
     return true;
 }
 
-int main(int count, char **arguments)
+int main(int count, char **words)
 {
     if (count != 4) {
         return 2;
     }
-    arguments++;
+    arguments = words + 1;
     use_heap();
-    if (!insert(arguments, 0, false)) { /* what libcurl keeps for ever comes into being here */
-        return 1;
-    }
-    for (int and_all_after = 0; and_all_after < 2; and_all_after++) {
-        long number = 0;
-        do {
-            long before = heap_live();
-            if (!insert(arguments, ++number, and_all_after)) {
-                return 1;
-            }
-            long left = leaked(before);
-            if (left != 0) {
-                print_error("allocation %ld failed: %ld more are left\n", number, left);
-                return 1;
-            }
-        } while (heap_failed());
-    }
-    return 0;
+    return with_every_failure(insert) ? 0 : 1;
 }

@@ -1,5 +1,5 @@
-/* heap.c: see heap.h. */
-#include "heap.h"
+/* sweep.c: see sweep.h. */
+#include "sweep.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "nontax.h"
+#include "support.h"
 
 /* What is to fail, and what has happened. Each sweep has a process of its own; but libcurl may
  * start a thread there, to look up an address that it had no memory to read by itself. */
@@ -94,12 +94,9 @@ bool heap_failed(void)
     return heap.failed;
 }
 
-long heap_live(void)
-{
-    return heap.live;
-}
-
-long leaked(long before)
+/* How many more allocations there are than `before`, once a thread of libcurl's has ended that
+ * nobody waits for. */
+static long leaked(long before)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -111,4 +108,51 @@ long leaked(long before)
     long count = heap.live - before;
     pthread_mutex_unlock(&heap.lock);
     return count;
+}
+
+bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
+{
+    REQUIRE(attempt(0, false)); /* what libcurl keeps for ever comes into being here */
+    for (int and_all_after = 0; and_all_after < 2; and_all_after++) {
+        long number = 0;
+        do {
+            long before = heap.live;
+            bool good = attempt(++number, and_all_after);
+            fail_no_more();
+            long left = good ? leaked(before) : 0;
+            if (!good || left != 0) {
+                print_error("allocation %ld%s failed: %ld more are left\n", number,
+                            and_all_after ? " and all after it" : "", left);
+                return false;
+            }
+        } while (heap.failed);
+        REQUIRE(number > 1); /* at least one was there to fail */
+    }
+    return true;
+}
+
+bool finish_run(nontax_run *run, nontax_call **calls, int count, const char *token,
+                int64_t timeout_ms)
+{
+    int64_t forward = timeout_ms;
+    for (int added = 0, taken = 0; taken < count;) {
+        while (added < count && nontax_run_wants_in(run) == 0) {
+            REQUIRE(nontax_run_add(run, calls[added++]) == NONTAX_OK);
+        }
+        if (nontax_run_needs_token(run) &&
+            nontax_run_set_token(run, token, strlen(token)) != NONTAX_OK) {
+            REQUIRE(heap.failed);
+            nontax_run_no_token(run);
+        }
+        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap.failed) {
+            /* libcurl can lose a transfer so. Further jumps pass the time that a lane gives to
+             * answers that have come while it was away. */
+            clock_forward(forward);
+            forward = 400;
+        }
+        while (nontax_run_take(run)) {
+            taken++;
+        }
+    }
+    return true;
 }
