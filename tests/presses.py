@@ -14,7 +14,6 @@ from bills import bill
 
 from nontax import aio
 
-LOOK = "_Attached._look"
 NOT_IN = (
     # In finalizers exceptions are only printed.
     "Outcomes.__del__",
@@ -22,7 +21,7 @@ NOT_IN = (
     # A result that has been handed over is out of our hands, as when any function returns.
     "Loops.call",
     # Where there is no descriptor, the beginning of a look is not made up for.
-    LOOK,
+    "_Attached._look",
 )
 
 # asyncio tells of every task that Ctrl-C has ended, and Python of what it has kept from beginning.
@@ -56,10 +55,10 @@ def ctrl_c_at(place: int, file: str) -> Iterator[None]:
 
     def look(frame: Any, event: str, _: object) -> None:
         nonlocal left
+        while frame.f_code.co_name == "is_idle":  # a part of whoever asks
+            frame = frame.f_back
         code = frame.f_code
         ours = code.co_filename.startswith(file) and code.co_qualname not in NOT_IN
-        if code.co_name == "is_idle" and frame.f_back.f_code.co_qualname == LOOK:
-            ours = False
         if event in ("call", "c_return") and ours:
             left -= 1
             if left == 0:

@@ -87,6 +87,7 @@ static void after_fork_in_child(void)
 /* ---- the library ------------------------------------------------------------------------- */
 
 static pthread_once_t start_once = PTHREAD_ONCE_INIT;
+unsigned nx_libcurl_version;
 static nontax_status start_status = NONTAX_NO_MEMORY;
 static nontax_text start_why;
 
@@ -107,6 +108,7 @@ static void start(void)
         return;
     }
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
+    nx_libcurl_version = curl->version_num;
     start_status = NONTAX_BAD_SETTING;
     if (curl->version_num < OLDEST_LIBCURL) {
         nx_text_format(&start_why, "libcurl 7.85 or newer is needed, this is %s", curl->version);

@@ -8,6 +8,10 @@
 
 #include "interfaces.h"
 
+/* Of the libcurl that runs, from nontax_start() on: curl_version_info() writes into memory of its
+ * own each time, and is not for threads. */
+extern unsigned nx_libcurl_version;
+
 struct nontax_client {
     /* Settings: never changed after nontax_client_new(). */
     char **base_urls; /* in the order in which they are tried, without slashes at their ends */

@@ -202,8 +202,8 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     }
     /* When it has no memory to remember a TLS session, an older libcurl frees its name twice (seen
      * with 7.88; 8.12 has another cache). 7.87 crashes if it shall not remember any. */
-    unsigned version = curl_version_info(CURLVERSION_NOW)->version_num;
-    SET(CURLOPT_SSL_SESSIONID_CACHE, version >= 0x080c00 || version >> 8 == 0x0757 ? 1L : 0L);
+    bool remembers = nx_libcurl_version >= 0x080c00 || nx_libcurl_version >> 8 == 0x0757;
+    SET(CURLOPT_SSL_SESSIONID_CACHE, remembers ? 1L : 0L);
 
     SET(CURLOPT_HTTP_VERSION, (long)(multiplex ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
     /* Rather a stream on the connection that is being made than another connection. */
