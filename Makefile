@@ -112,7 +112,7 @@ lint: build ## layout, clang on the extension, ruff, mypy, stubtest
 	@$(BIN)/clang-format --dry-run -Werror $(ALL_C)
 	@echo "lint    clang"
 	@clang $(C_FLAGS) -DPy_LIMITED_API=0x030B0000 -fsyntax-only csrc/python/*.c \
-		-I"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')"
+		-isystem "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')"
 	@echo "lint    ruff"
 	@$(BIN)/ruff check -q $(ALL_PY)
 	@$(BIN)/ruff format -q --check $(ALL_PY)

@@ -124,7 +124,8 @@ def own_build(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("own_build")
     subprocess.run(
         [
-            *(sys.executable, "setup.py", "-q", "build"),
+            # Not beside the sources, where another test may be making an sdist.
+            *(sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder, "build"),
             *("--build-base", folder / "base", "--build-lib", folder / "lib"),
         ],
         check=True,

@@ -13,15 +13,15 @@ has_sum() {
 
 # fetch SHA256 PATH FOLDER: not again if it is there.
 fetch() {
+    sum=$1
+    file=$3/${2##*/}
+    ! has_sum "$sum" "$file" || return 0
     command -v curl >/dev/null || {
         echo "This needs curl (apt install curl)." >&2
         return 1
     }
-    sum=$1
-    file=$3/${2##*/}
-    for mirror in '' $MIRRORS; do
-        [ -z "$mirror" ] || curl -fsSL --retry 2 -o "$file" "$mirror/$2" || continue
-        has_sum "$sum" "$file" && return 0
+    for mirror in $MIRRORS; do
+        curl -fsSL --retry 2 -o "$file" "$mirror/$2" && has_sum "$sum" "$file" && return 0
     done
     echo "cannot be had with its checksum from any mirror: $2" >&2
     return 1

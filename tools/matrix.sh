@@ -32,7 +32,7 @@ for suite in "$@"; do
         failed=1
         tail -n 40 "$log" >&2
     fi
-    tests=$(sed -n 's/^\([0-9]* [a-z]*, .*\) in [0-9.]*s.*/\1/p' "$log" | tail -n 1)
+    tests=$(sed -n 's/^\([0-9]* [a-z]*[a-z0-9, ]*\) in [0-9.]*s.*/\1/p' "$log" | tail -n 1)
     in_debian "$root" sh -c '
         cd /nontax && .venv/bin/python -m nontax --version | sed 1d
         .venv/bin/python -c "import platform; print(\"Python\", platform.python_version())"

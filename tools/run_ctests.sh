@@ -12,6 +12,7 @@ shift 2
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+trap 'exit 130' INT TERM
 passed=0
 for program in "$@"; do
     # shellcheck disable=SC2086

@@ -33,7 +33,8 @@ struct nontax_client {
     atomic_int preferred;
     atomic_llong preferred_until;
 
-    /* DNS and TLS sessions, shared by the lanes; NULL until the first one. */
+    /* DNS and TLS sessions (if libcurl remembers any), shared by the lanes; NULL until the first.
+     */
     CURLSH *share;
     pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
 

@@ -152,8 +152,9 @@ static size_t receive_reply(char *data, size_t size, size_t count, void *context
 
 static nontax_status refuse_option(nontax_text *why, const char *option, CURLcode code)
 {
-    nx_text_format(why, "libcurl %s refuses %s: %s", curl_version_info(CURLVERSION_NOW)->version,
-                   option, curl_easy_strerror(code));
+    unsigned version = nx_libcurl_version;
+    nx_text_format(why, "libcurl %u.%u.%u refuses %s: %s", version >> 16, version >> 8 & 0xff,
+                   version & 0xff, option, curl_easy_strerror(code));
     return code == CURLE_OUT_OF_MEMORY ? NONTAX_NO_MEMORY : NONTAX_BAD_SETTING;
 }
 

@@ -8,7 +8,7 @@ from chaos import ledger
 from chaos.ledger import Line
 
 # Only after one of these answers may a bill be sent again by itself: WeChat has not taken it. How
-# often at most is the driver's `retries`, and for the others what nontax documents.
+# often at most is the driver's `retries`; once for a token; ten times for the calls of a minute.
 REPEATABLE = {
     **dict.fromkeys((40001, 40014, 42001), "token"),
     **dict.fromkeys((72036, 72054), "retry"),

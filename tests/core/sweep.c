@@ -91,7 +91,10 @@ void fail_no_more(void)
 
 bool heap_failed(void)
 {
-    return heap.failed;
+    pthread_mutex_lock(&heap.lock);
+    bool failed = heap.failed;
+    pthread_mutex_unlock(&heap.lock);
+    return failed;
 }
 
 /* How many more allocations there are than `before`, once a thread of libcurl's has ended that
@@ -125,7 +128,7 @@ bool with_every_failure(bool (*attempt)(long number, bool and_all_after))
                             and_all_after ? " and all after it" : "", left);
                 return false;
             }
-        } while (heap.failed);
+        } while (heap_failed());
         REQUIRE(number > 1); /* at least one was there to fail */
     }
     return true;
@@ -141,10 +144,10 @@ bool finish_run(nontax_run *run, nontax_call **calls, int count, const char *tok
         }
         if (nontax_run_needs_token(run) &&
             nontax_run_set_token(run, token, strlen(token)) != NONTAX_OK) {
-            REQUIRE(heap.failed);
+            REQUIRE(heap_failed());
             nontax_run_no_token(run);
         }
-        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap.failed) {
+        if (nontax_run_step(run, 20) == NONTAX_STEP_IDLE && heap_failed()) {
             /* libcurl can lose a transfer so. Further jumps pass the time that a lane gives to
              * answers that have come while it was away. */
             clock_forward(forward);
