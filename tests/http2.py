@@ -20,6 +20,10 @@ from nontax.sandbox.certificates import Certificates
 Behaviour = Callable[["Conversation", int], None]
 
 
+# By outcome: how often the server may have taken such a bill.
+TIMES_TAKEN = {"inserted": (1,), "rejected": (0,), "not_sent": (0,), "in_doubt": (0, 1)}
+
+
 class Conversation:
     """One connection. taken: the order_ids of whole requests that were answered or swallowed."""
 

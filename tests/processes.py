@@ -33,6 +33,11 @@ from processes import Talk
 """
 
 
+def without_preload() -> dict[str, str]:
+    """The environment for compilers and servers: what is preloaded (ASan) is for nontax alone."""
+    return {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}
+
+
 class Talk:
     """The child's side of a `Child`.
 

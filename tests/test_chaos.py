@@ -3,7 +3,6 @@
 A run's seed is in each violation; `make chaos ARGS="--seed ..."` makes the same choices again.
 """
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,9 @@ from chaos import books, driver, ledger
 from chaos.ledger import Line
 from chaos.plays import QUOTA
 from chaos.run import HERE, Plan, run
+from marks import ASAN
 
 # ASan takes its time, and its allocator can deadlock in a forked child.
-ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 BILLS = 300 if ASAN else 2000
 FORKS = 0.0 if ASAN else 0.005
 

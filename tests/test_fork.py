@@ -1,24 +1,18 @@
 """Forks: a client goes on in both processes, and neither touches the other's connections."""
 
-import os
 import signal
 import sys
 from typing import Any
 
 import pytest
 from bills import bill
+from marks import forking
 from processes import CODE, Child, Server, Talk, run
 
 from nontax.sandbox import Sandbox
 from nontax.sandbox.certificates import Certificates
 
-pytestmark = [
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here"),
-    pytest.mark.skipif(
-        "libasan" in os.environ.get("LD_PRELOAD", ""),
-        reason="ASan's own allocator can deadlock in the forked child of a process with threads",
-    ),
-]
+pytestmark = forking
 
 TOKEN = "fork-canary-3f60b7d2c8"
 

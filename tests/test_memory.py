@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bills import bill
-from processes import Child, Talk, run
+from processes import Child, Talk, run, without_preload
 
 from nontax.sandbox import Sandbox, faults
 
@@ -27,9 +27,7 @@ def failing_memory(tmp_path_factory: pytest.TempPathFactory) -> str:
     command = [*compiler, "-std=c11", "-O1", "-fPIC", *(shared or ["-shared"])]
     command += [f"-I{sysconfig.get_path('include')}", str(source)]
     command += ["-o", str(folder / "failing_memory.so")]
-    # A sanitizer is preloaded for the tests, and not for the compiler.
-    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    subprocess.run(command, check=True, env=env)
+    subprocess.run(command, check=True, env=without_preload())
     return str(folder)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from bills import bill
-from processes import CODE, Child, Connection, Server, Talk, run
+from processes import CODE, Child, Connection, Server, Talk, run, without_preload
 
 from nontax.sandbox import Sandbox, faults
 from nontax.sandbox.certificates import Certificates, make_certificates
@@ -105,9 +105,8 @@ def resolver(tmp_path: Path) -> Path:
     """A library to preload: its look-up of "slow.test" hangs as long as the test wants."""
     library = tmp_path / "resolver.so"
     command = [os.environ.get("CC", "cc"), "-shared", "-fPIC", "-xc", "-", "-o", str(library)]
-    # The compiler is none of ours: nothing is to be preloaded into it.
-    env = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    subprocess.run([*command, "-ldl"], input=RESOLVER, text=True, check=True, env=env)
+    command.append("-ldl")
+    subprocess.run(command, input=RESOLVER, text=True, check=True, env=without_preload())
     return library
 
 

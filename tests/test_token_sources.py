@@ -1,7 +1,6 @@
 """Token sources of other people's: the documented examples, on real servers, and broken ones."""
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 from bills import bill
-from processes import Child, Talk
+from processes import Child, Talk, without_preload
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -149,10 +148,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = folder / "socket"
     settings = ["--port", "0", "--unixsocket", str(path), "--dir", str(folder)]
     settings += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
-    # What is preloaded into Python (ASan) is not for it.
-    environment = {name: text for name, text in os.environ.items() if name != "LD_PRELOAD"}
     with subprocess.Popen(
-        [program, *settings], stdout=subprocess.PIPE, text=True, env=environment
+        [program, *settings], stdout=subprocess.PIPE, text=True, env=without_preload()
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

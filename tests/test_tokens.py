@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bills import bill
 from processes import CODE, Server
-from tokens import INSERT, PLAIN, STABLE, forced, sent, serve_first, source_of
+from tokens import INSERT, PLAIN, STABLE, forced, sent, serve_first, settings_of, source_of
 
 import nontax
 import nontax.cached
@@ -56,9 +56,7 @@ def keyed(sandbox: Sandbox) -> nontax.Client:
 
 
 def client_of(sandbox: Sandbox, **changes: Any) -> nontax.Client:
-    account = sandbox.bureau
-    settings = {"appid": account.appid, "secret": account.secret, "base_url": sandbox.base_url}
-    return nontax.Client(**(settings | changes))
+    return nontax.Client(**settings_of(sandbox.base_url, sandbox.bureau, **changes))
 
 
 def raised(call: Callable[[], object]) -> nontax.NontaxError:

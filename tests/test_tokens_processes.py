@@ -1,17 +1,18 @@
 """Tokens in several processes, over forks and handlers, and when Ctrl-C comes during a fetch."""
 
-import os
 import signal
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 from bills import bill
+from marks import forking
 from processes import CODE, Child, Server, Talk, run
-from tokens import INSERT, STABLE, forced, sent, serve_first, source_of
+from tokens import INSERT, STABLE, forced, sent, serve_first, settings_of, source_of
 
 import nontax
-from nontax.sandbox import Account, Sandbox, faults
+from nontax.sandbox import Sandbox, faults
 
 
 def insert_on_demand(talk: Talk) -> None:
@@ -22,48 +23,36 @@ def insert_on_demand(talk: Talk) -> None:
         talk.insert(client, one)
 
 
-def settings_of(base_url: str, account: Account | None = None, **changes: Any) -> dict[str, Any]:
-    appid, secret = ("wx1", "s") if account is None else (account.appid, account.secret)
-    return {"base_url": base_url, "appid": appid, "secret": secret} | changes
-
-
-def test_two_processes_do_not_end_each_others_tokens(sandbox: Sandbox) -> None:
+def insert_in_turns(sandbox: Sandbox, *before: Callable[[], object]) -> None:
+    """After each of these calls two processes insert a bill each, one after the other."""
     settings = settings_of(sandbox.base_url, sandbox.bureau)
-    bills = [[bill() for _ in range(3)] for _ in range(2)]
+    bills = [[bill() for _ in before] for _ in range(2)]
     with (
         Child(insert_on_demand, client=settings, bills=bills[0]) as one,
         Child(insert_on_demand, client=settings, bills=bills[1]) as two,
     ):
-        for advance in (0, 6000, 800):
-            # The third bills come when the first token is in its last five minutes: by the
-            # sandbox's clock only, as if the processes' own were slow.
-            sandbox.clock.advance(advance)
+        for call in before:
+            call()
             for child in (one, two):
                 child.go_on()
                 assert "code" in child.hear()
         one.finish()
         two.finish()
-    assert len(sandbox.bills) == 6
+    assert len(sandbox.bills) == 2 * len(before)
+
+
+def test_two_processes_do_not_end_each_others_tokens(sandbox: Sandbox) -> None:
+    # The third bills come when the first token is in its last five minutes: by the sandbox's clock
+    # only, as if the processes' own were slow.
+    insert_in_turns(sandbox, *(partial(sandbox.clock.advance, by) for by in (0, 6000, 800)))
     assert [request.errcode for request in sent(sandbox, INSERT)] == [0] * 6
     assert forced(sandbox) == []
     assert len({request.access_token for request in sent(sandbox, INSERT)}) == 1
 
 
 def test_two_processes_after_a_token_was_lost(sandbox: Sandbox) -> None:
-    settings = settings_of(sandbox.base_url, sandbox.bureau)
-    with (
-        Child(insert_on_demand, client=settings, bills=[bill(), bill(), bill()]) as one,
-        Child(insert_on_demand, client=settings, bills=[bill(), bill(), bill()]) as two,
-    ):
-        for turn in range(3):
-            if turn == 1:
-                sandbox.bureau.renew_stable_token()
-            for child in (one, two):
-                child.go_on()
-                assert "code" in child.hear()
-        one.finish()
-        two.finish()
-    assert len(sandbox.bills) == 6
+    nothing = partial(sandbox.clock.advance, 0)
+    insert_in_turns(sandbox, nothing, sandbox.bureau.renew_stable_token, nothing)
     # Each process was refused once, asked once, and went on with the same token as the other.
     assert Counter(request.errcode for request in sent(sandbox, INSERT)) == {0: 6, 40001: 2}
     assert len(sent(sandbox, STABLE)) == 4
@@ -104,13 +93,7 @@ def fork_while_a_thread_fetches(talk: Talk) -> None:
     thread.join()
 
 
-no_forks = pytest.mark.skipif(
-    not hasattr(os, "fork") or "libasan" in os.environ.get("LD_PRELOAD", ""),
-    reason="nothing forks here, or ASan's own allocator can deadlock in the forked child",
-)
-
-
-@no_forks
+@forking
 def test_a_fork_while_another_thread_fetches(server: Server) -> None:
     settings = settings_of(server.base_url, timeout=300)
     with Child(fork_while_a_thread_fetches, client=settings, bills=[bill(), bill()]) as child:
@@ -144,7 +127,7 @@ def fork_with_a_token(talk: Talk) -> None:
     talk.insert(client, after)
 
 
-@no_forks
+@forking
 def test_a_fork_keeps_the_token(sandbox: Sandbox) -> None:
     bills = [bill() for _ in range(3)]
     told = run(fork_with_a_token, client=settings_of(sandbox.base_url, sandbox.bureau), bills=bills)
@@ -186,7 +169,7 @@ def fork_in_a_handler_during_a_fetch(talk: Talk) -> None:
     talk.insert(client, second)
 
 
-@no_forks
+@forking
 @pytest.mark.parametrize("use", [False, True], ids=["idle", "used"])
 def test_a_handler_that_forks_during_a_fetch(server: Server, *, use: bool) -> None:
     bills = [bill(), bill(), bill()]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
+from marks import ASAN
 from processes import Child, Talk
 from servers import RawServer, Wire, json_reply
 
@@ -491,7 +492,7 @@ def upload_and_measure(talk: Talk) -> None:
     ("kind", "least", "most"),
     [("path", 0, 4), ("file", 0, 4), ("bytes", 18, 24), ("BytesIO", 18, 39)],
 )
-@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="ASan's memory counts")
+@pytest.mark.skipif(ASAN, reason="ASan's memory counts")
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_large_file_is_not_held_twice(
     sandbox: Sandbox, tmp_path: Path, kind: str, least: int, most: int

@@ -5,17 +5,21 @@ from typing import Any
 
 from processes import Connection, Server
 
-from nontax.sandbox import Request, Sandbox
+from nontax.sandbox import Account, Request, Sandbox
 
 STABLE = "/cgi-bin/stable_token"
 PLAIN = "/cgi-bin/token"
 INSERT = "/nontax/insertbill"
 
 
+def settings_of(base_url: str, account: Account | None = None, **changes: Any) -> dict[str, Any]:
+    """Arguments for a client or a source with the account's AppSecret, or with any."""
+    appid, secret = ("wx1", "s") if account is None else (account.appid, account.secret)
+    return {"base_url": base_url, "appid": appid, "secret": secret} | changes
+
+
 def source_of(cls: Callable[..., Any], sandbox: Sandbox, **changes: Any) -> Any:
-    account = sandbox.bureau
-    settings = {"appid": account.appid, "secret": account.secret, "base_url": sandbox.base_url}
-    return cls(**(settings | changes))
+    return cls(**settings_of(sandbox.base_url, sandbox.bureau, **changes))
 
 
 def sent(sandbox: Sandbox, path: str) -> list[Request]:

@@ -33,8 +33,7 @@ struct nontax_client {
     atomic_int preferred;
     atomic_llong preferred_until;
 
-    /* DNS and TLS sessions (if libcurl remembers any), shared by the lanes; NULL until the first.
-     */
+    /* DNS and TLS sessions (if libcurl remembers any) of all lanes; NULL until the first one. */
     CURLSH *share;
     pthread_mutex_t share_locks[CURL_LOCK_DATA_LAST];
 

@@ -4,6 +4,7 @@ The exit status is 1 if the books do not balance. The books of each run stay in 
 """
 
 import argparse
+import dataclasses
 import secrets
 import shutil
 import sys
@@ -12,6 +13,14 @@ from pathlib import Path
 
 from chaos import books, driver
 from chaos.run import Plan, run
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Plan)}
+RATES = {
+    "faults": "share of requests with one",
+    "interrupts": "Ctrl-C a second",
+    "kills": "of the server, a second",
+    "forks": "share of bills with one",
+}
 
 
 def main() -> int:
@@ -22,10 +31,8 @@ def main() -> int:
     parser.add_argument("--bills", type=int, default=100_000, help="over all modes")
     parser.add_argument("--mode", choices=driver.MODES, action="append", help="all unless given")
     parser.add_argument("--http", choices=("1", "2", "mix"), default="mix", help="what is offered")
-    parser.add_argument("--faults", type=float, default=0.15, help="share of requests with one")
-    parser.add_argument("--interrupts", type=float, default=3.0, help="Ctrl-C a second")
-    parser.add_argument("--kills", type=float, default=0.2, help="of the server, a second")
-    parser.add_argument("--forks", type=float, default=0.002, help="share of bills with one")
+    for name, what in RATES.items():
+        parser.add_argument(f"--{name}", type=float, default=DEFAULTS[name], help=what)
     parser.add_argument("--quota", type=int, default=1, help="pauses of a bulk run at most")
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
     options = parser.parse_args()
@@ -41,10 +48,7 @@ def main() -> int:
             bills=options.bills // len(modes),
             seed=options.seed,
             http=options.http,
-            faults=options.faults,
-            interrupts=options.interrupts,
-            kills=options.kills,
-            forks=options.forks,
+            **{name: getattr(options, name) for name in RATES},
             quota=options.quota if mode in driver.BULK_MODES else 1_000_000,
         )
         start = time.monotonic()
