@@ -285,7 +285,7 @@ pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed core ## the Py
 # packages are not installed: those of .venv serve, if it is of the same version.
 DEBUG_PYTHON := python3-dbg
 DEBUG_TESTS := tests/test_leaks.py tests/test_bulk.py tests/test_errors.py tests/test_input.py \
-	tests/test_replies.py tests/test_threads.py tests/test_import.py
+	tests/test_settings.py tests/test_replies.py tests/test_threads.py tests/test_import.py
 DEBUG_ENV = PYTHONPATH="$(CURDIR)/build/debug/lib:$(firstword $(wildcard $(CURDIR)/$(VENV)/lib/python3*/site-packages))" \
 	PYTHONSAFEPATH=1
 

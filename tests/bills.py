@@ -41,3 +41,15 @@ def reshape(fields: dict[str, Any], shape: str) -> dict[str, Any]:
     inner: dict[str, Any] = {name: value for name, value in fields.items() if name in BILL_FIELDS}
     user_card = {"sample": {"invoice_user_data": inner}, "table": inner}[shape]
     return top | {"card_ext": {"user_card": user_card}}
+
+
+class Index:
+    """A number of another library."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        if isinstance(self.value, Exception):
+            raise self.value
+        return self.value  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""What many tests need: a sandbox and a client for it, over plain HTTP and over TLS."""
+"""What many tests need: sandboxes and clients for them, servers, event loops."""
 
 import logging
 import os
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import hypothesis
 import pytest
+from canary import core
 from loops import FACTORIES, Complaints, Strict
 from processes import Server
+from sandboxes import Peer
 
 import nontax
 from nontax.sandbox import Sandbox
@@ -38,6 +40,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         yield sandbox
+
+
+@pytest.fixture
+def peer(sandbox: Sandbox) -> Iterator[Peer]:
+    with Peer(sandbox) as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -95,3 +103,25 @@ def run(request: pytest.FixtureRequest) -> Iterator[Strict]:
     yield Strict(FACTORIES[request.param])
     logging.getLogger("asyncio").removeHandler(complaints)
     assert complaints.lines == []
+
+
+@pytest.fixture
+def nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """The log of `loud`: nothing in it is secret."""
+    lines: list[str] = []
+    yield lines
+    assert core() not in "\n".join(lines)
+
+
+@pytest.fixture
+def loud(log: list[str]) -> Iterator[Sandbox]:
+    """A sandbox that logs."""
+    with Sandbox(log=log.append) as sandbox:
+        yield sandbox
+    assert len(log) == len(sandbox.requests)

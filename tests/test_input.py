@@ -10,19 +10,18 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, SupportsIndex
 from zoneinfo import ZoneInfo
 
 import pytest
-from bills import BILL_FIELDS, SHAPES, bill
+from bills import BILL_FIELDS, SHAPES, Index, bill
 from hypothesis import example, given
 from hypothesis import strategies as st
+from marks import shown
 
 import nontax
 from nontax.sandbox import Sandbox
-from nontax.sandbox.certificates import Certificates
 
 TOP_FIELDS = ("order_id", "card_id", "appid")
 PLACES = {
@@ -78,13 +77,6 @@ def inner(given: dict[str, Any], shape: str, name: str = "fee") -> dict[str, Any
         return given
     user_card: dict[str, Any] = given["card_ext"]["user_card"]
     return user_card["invoice_user_data"] if shape == "sample" else user_card
-
-
-def shown(value: object) -> str:
-    """For the names of tests, the same in each process: not every value can be shown in full."""
-    if isinstance(value, int) and value.bit_length() > 1000:
-        return "huge"
-    return ascii(value).partition(" at 0x")[0][:40]
 
 
 # Missing, empty, unknown, misplaced
@@ -250,18 +242,6 @@ def test_what_json_does_not_have(refused: Refused, given: object) -> None:
 
 
 # Amounts
-
-
-class Index:
-    """A number of another library."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __index__(self) -> int:
-        if isinstance(self.value, Exception):
-            raise self.value
-        return self.value  # type: ignore[no-any-return]
 
 
 class MyInt(int):
@@ -988,220 +968,6 @@ def test_any_json_in_extra_fields(long_lived: LongLived, extra: dict[str, Any], 
     assert json.dumps(sandbox.requests[-1].json, sort_keys=True) == json.dumps(
         expected, sort_keys=True
     )
-
-
-# Settings
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(
-            (name, value)
-            for name in ("timeout", "connect_timeout")
-            for value in (
-                *(0, -1, -0.0, 1e-9, 86_401, 1e300, 10**400),
-                *(float("nan"), float("inf"), float("-inf")),
-                *("5", None, b"5", 1j, [5]),
-            )
-        ),
-        *(("retries", value) for value in (-1, 101, 2**31, 10**30, 1.0, "2", None, float("nan"))),
-        *(
-            ("base_url", value)
-            for value in (
-                *("x", "api.weixin.qq.com", "//api.weixin.qq.com", "https:api.weixin.qq.com"),
-                *("http://api.weixin.qq.com", "http://10.0.0.1", "http://0.0.0.0"),
-                *("http://127.0.0.1.example.org", "http://localhost.example.org"),
-                *("http://localhost@example.org", "http://example.org/localhost"),
-                *("ftp://localhost", "file:///etc/passwd", "javascript:1", "https://"),
-                *("https://user@localhost", "https://user:password@localhost"),
-                *("https://localhost?a=b", "https://localhost/?"),
-                *("https://localhost#a", "https://localhost/#"),
-                *("https://localhost:99999", "https://localhost:x", "https://local host"),
-                *("https://localhost\n", "https://localhost/\r\nX: y", " https://localhost"),
-                *("https://local\0host", "https://\udc80", 5, b"https://localhost"),
-            )
-        ),
-        *(("ca_file", value) for value in ("/nowhere.pem", "", 5, "a\0b", "\udc80")),
-        *(("ca_file", value) for value in (Path("/nowhere.pem"), Path("/"), b"/nowhere.pem")),
-        *(("proxy", value) for value in (5, b"http://localhost", "a\0b", "\udc80")),
-        *(("proxy", value) for value in ("nonsense://x", "http://", "http://localhost:99999")),
-        *(("access_token", value) for value in ("", " ", "a b", "a\n", "a\0", "令牌", "\udc80")),
-        *(("access_token", value) for value in (5, b"token", ["token"])),
-        *(("token_source", value) for value in (5, "token", [str])),
-    ],
-    ids=shown,
-)
-def test_bad_settings(name: str, value: object) -> None:
-    settings: dict[str, Any] = {"access_token": "token", name: value}
-    if name == "token_source":
-        del settings["access_token"]
-    with pytest.raises((ValueError, TypeError)) as caught:
-        nontax.Client(**settings)
-    assert name in str(caught.value)
-    assert len(str(caught.value)) < 300
-
-
-@pytest.mark.parametrize(
-    "base_url",
-    [
-        "https://api.weixin.qq.com",
-        "HTTPS://API.WEIXIN.QQ.COM/",
-        "https://sz.api.weixin.qq.com:8443/gateway",
-        "http://localhost",
-        "http://LOCALHOST:8080",
-        "http://127.0.0.1",
-        "http://127.1.2.3:1",
-        "http://[::1]",
-        "http://[::1]:8080",
-        "https://[2001:db8::1]",
-    ],
-)
-def test_good_base_urls(base_url: str) -> None:
-    client = nontax.Client(access_token="token", base_url=base_url)
-    assert repr(client) == f"<nontax.Client for {base_url}>"
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"timeout": 1, "connect_timeout": 86_400},
-        {"timeout": 0.001, "connect_timeout": Fraction(1, 2)},
-        {"timeout": Decimal("0.5")},
-        {"retries": 0},
-        {"retries": 100},
-        {"retries": Index(3)},
-        {"proxy": ""},
-        {"proxy": "http://user:password@localhost:8080"},
-        {"proxy": "localhost:8080"},
-        {"proxy": "socks5h://localhost"},
-    ],
-    ids=shown,
-)
-def test_good_settings(settings: dict[str, Any]) -> None:
-    nontax.Client(access_token="token", **settings).close()
-
-
-def test_a_ca_file_by_path(tls_sandbox: Sandbox, certificates: Certificates) -> None:
-    for ca_file in (certificates.ca_file, str(certificates.ca_file)):
-        with nontax.Client(
-            access_token=tls_sandbox.access_token, base_url=tls_sandbox.base_url, ca_file=ca_file
-        ) as client:
-            client.insert_bill(bill())
-
-
-def test_credentials_are_given_once() -> None:
-    with pytest.raises(TypeError, match="give appid and secret, or access_token, or token_source"):
-        nontax.Client(access_token="token", token_source=lambda _: "token")
-    with pytest.raises(ValueError, match="NONTAX_ACCESS_TOKEN"):
-        nontax.Client()
-    with pytest.raises(TypeError):
-        nontax.Client("token")  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="secrte"):
-        nontax.Client(access_token="token", secrte="x")  # type: ignore[call-arg]
-
-
-# The environment and the default client
-
-
-@pytest.fixture
-def fresh_default(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The module-level functions as in a process that has just begun."""
-    default: dict[str, nontax.Client] = {}
-    monkeypatch.setattr("nontax.client._default", default)
-    yield
-    for client in default.values():
-        client.close()
-
-
-def test_a_client_from_the_environment(
-    tls_sandbox: Sandbox, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", tls_sandbox.access_token)
-    monkeypatch.setenv("NONTAX_BASE_URL", tls_sandbox.base_url)
-    monkeypatch.setenv("NONTAX_CA_FILE", str(certificates.ca_file))
-    with nontax.Client() as client:
-        client.insert_bill(bill())
-    assert tls_sandbox.requests[0].access_token == tls_sandbox.access_token
-
-
-def test_arguments_come_before_the_environment(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", "other-token")
-    monkeypatch.setenv("NONTAX_BASE_URL", "https://wechat.invalid")
-    with nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url) as client:
-        client.insert_bill(bill())
-    with nontax.Client(
-        token_source=lambda _: sandbox.access_token, base_url=sandbox.base_url
-    ) as client:
-        client.insert_bill(bill())
-    assert len(sandbox.bills) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "problem"),
-    [
-        ("NONTAX_ACCESS_TOKEN", "a b", "access_token"),
-        ("NONTAX_BASE_URL", "http://example.org", "base_url"),
-        ("NONTAX_CA_FILE", "/nowhere.pem", "ca_file"),
-    ],
-)
-def test_a_bad_environment(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
-) -> None:
-    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", "token")
-    monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=problem):
-        nontax.Client()
-
-
-def test_empty_variables_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NONTAX_BASE_URL", "NONTAX_CA_FILE", "NONTAX_ACCESS_TOKEN"):
-        monkeypatch.setenv(name, "")
-    assert repr(nontax.Client(access_token="token")).endswith("https://api.weixin.qq.com>")
-    with pytest.raises(ValueError, match="no credentials"):
-        nontax.Client()
-
-
-@pytest.mark.usefixtures("fresh_default")
-def test_the_shortest_way(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
-    inserted = nontax.insert_bill(bill("1"), access_token=sandbox.access_token)
-    assert inserted.code == sandbox.bills["1"].code
-    nontax.insert_bill(bill("2"), access_token=sandbox.access_token)
-    assert sandbox.connections == 1
-    with pytest.raises(nontax.InvalidRequestError, match="access_token is missing"):
-        nontax.insert_bill(bill("3"))
-    with pytest.raises(nontax.AccessTokenError):
-        nontax.insert_bill(bill("3"), access_token="other-token")
-    assert len(sandbox.requests) == 3
-
-
-@pytest.mark.usefixtures("fresh_default")
-def test_the_shortest_way_with_the_environment(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
-    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", sandbox.access_token)
-    nontax.insert_bill(bill("1"))
-    with pytest.raises(nontax.AccessTokenError):
-        nontax.insert_bill(bill("2"), access_token="other-token")
-    nontax.insert_bill(bill("3"))
-    assert list(sandbox.bills) == ["1", "3"]
-
-
-@pytest.mark.usefixtures("fresh_default")
-@pytest.mark.parametrize("token", ["", "a b", "a\n", "令牌", 5, b"token"])
-def test_a_bad_token_for_one_bill(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, token: Any
-) -> None:
-    monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
-    with pytest.raises(nontax.InvalidRequestError) as caught:
-        nontax.insert_bill(bill(), access_token=token)
-    [(path, _)] = caught.value.problems
-    assert path == "access_token"
-    assert sandbox.connections == 0
 
 
 def test_a_long_name_is_cut_between_two_characters(client: nontax.Client, sandbox: Sandbox) -> None:

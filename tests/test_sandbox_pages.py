@@ -8,7 +8,7 @@ import signal
 from urllib.parse import urlencode, urlsplit
 
 import pytest
-from test_sandbox import Peer, command
+from sandboxes import Peer, command
 from test_sandbox_flow import PDF, WeChat, sandbox, wechat
 
 from nontax.sandbox import Sandbox, faults
