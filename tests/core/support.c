@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <arpa/inet.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -135,6 +136,18 @@ nontax_call *call_for(nontax_client *client, const char *order_id)
     return call;
 }
 
+void expect(const nontax_call *call, nontax_outcome outcome, nontax_cause cause)
+{
+    const nontax_result *result = nontax_call_result(call);
+    if (result->outcome != outcome || result->cause != cause) {
+        print_error("%s, errcode %d: %s\n", nontax_outcome_name(result->outcome), result->errcode,
+                    result->reason);
+    }
+    assert_true(nontax_call_finished(call));
+    assert_int_equal(result->outcome, outcome);
+    assert_int_equal(result->cause, cause);
+}
+
 /* ---- time -------------------------------------------------------------------------------- */
 
 static atomic_llong forward_ms;
@@ -143,6 +156,13 @@ static atomic_llong wall_ms;
 void clock_forward(int64_t ms)
 {
     atomic_store(&forward_ms, ms ? atomic_load(&forward_ms) + ms : 0);
+}
+
+int true_time(void **state)
+{
+    (void)state;
+    clock_forward(0);
+    return 0;
 }
 
 void wall_clock_jump(int64_t ms)
@@ -165,6 +185,11 @@ __attribute__((visibility("default"))) int clock_gettime(clockid_t clock, struct
 }
 
 /* ---- a server on the loopback ------------------------------------------------------------ */
+
+const server_step hold = {.move = ANSWER_WHEN_TOLD};
+const server_step bad_token = {.body = "{\"errcode\":40001,\"errmsg\":\"invalid credential " TOKEN
+                                       " rid: 61725984-6126f6f9-040f19c4\"}"};
+const server_step busy = {.body = "{\"errcode\":72036,\"errmsg\":\"busy\"}"};
 
 enum { MAX_CONNECTIONS = 4096, MAX_REQUESTS = 4096 };
 
@@ -528,6 +553,14 @@ char *refusing_url(int *descriptor)
     static char url[64];
     *descriptor = bound_socket(url, sizeof url); /* nobody listens on it */
     return url;
+}
+
+/* ---- event loops ------------------------------------------------------------------------- */
+
+bool is_readable(int descriptor, int wait_ms)
+{
+    struct pollfd watched = {.fd = descriptor, .events = POLLIN};
+    return poll(&watched, 1, wait_ms) == 1;
 }
 
 /* ---- children ---------------------------------------------------------------------------- */

@@ -56,12 +56,17 @@ nontax_call *call_with(nontax_client *client, const char *interface, const char 
 /* A call with a bill of this order_id, without a token. */
 nontax_call *call_without_token(nontax_client *client, const char *order_id);
 nontax_call *call_for(nontax_client *client, const char *order_id);
+/* The call is finished, and this became of it. */
+void expect(const nontax_call *call, nontax_outcome outcome, nontax_cause cause);
 
 /* ---- time -------------------------------------------------------------------------------- */
 
 /* Puts the monotonic clock of this program and of libcurl forward; 0 puts it right again. The
  * kernel's timers are not moved: poll() and nontax_lane_descriptor() keep to the true time. */
 void clock_forward(int64_t ms);
+
+/* A test's setup: the clock is right, whatever the test before did. */
+int true_time(void **state);
 
 /* How far the clock on the wall is wrong. */
 void wall_clock_jump(int64_t ms);
@@ -86,6 +91,10 @@ typedef struct server_step {
     const char *body;   /* NULL: success, with the request's order_id as the code */
     const char *header; /* one more line with its line end; NULL: none */
 } server_step;
+
+extern const server_step hold;      /* answers when told */
+extern const server_step bad_token; /* 40001, whose errmsg repeats TOKEN */
+extern const server_step busy;      /* 72036: not taken, and may be repeated */
 
 typedef struct server server;
 
@@ -116,6 +125,12 @@ void server_settle(server *server);
 
 /* A base_url where every connection is refused until close() of the descriptor. */
 char *refusing_url(int *descriptor);
+
+/* ---- event loops ------------------------------------------------------------------------- */
+
+enum { EVER = 60000 }; /* an event loop that sleeps so long has slept through its event */
+
+bool is_readable(int descriptor, int wait_ms);
 
 /* ---- children ---------------------------------------------------------------------------- */
 

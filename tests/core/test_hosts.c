@@ -16,13 +16,6 @@ static const server_step no_handshake = {.move = CLOSE_AT_ONCE};
 
 /* ---- shared ------------------------------------------------------------------------------- */
 
-static int true_time(void **state)
-{
-    (void)state;
-    clock_forward(0);
-    return 0;
-}
-
 static nontax_status new_client(const char *first, const char *const *others, int retries,
                                 nontax_client **client, nontax_text *why)
 {
@@ -44,18 +37,6 @@ static nontax_client *client_of(const char *first, const char *second, const cha
         fail_msg("%s", why.text);
     }
     return client;
-}
-
-static void expect(const nontax_call *call, nontax_outcome outcome, nontax_cause cause)
-{
-    const nontax_result *result = nontax_call_result(call);
-    if (result->outcome != outcome || result->cause != cause) {
-        print_error("%s, errcode %d: %s\n", nontax_outcome_name(result->outcome), result->errcode,
-                    result->reason);
-    }
-    assert_true(nontax_call_finished(call));
-    assert_int_equal(result->outcome, outcome);
-    assert_int_equal(result->cause, cause);
 }
 
 /* Inserts one bill, with so many attempts. */

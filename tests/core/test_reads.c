@@ -1,12 +1,10 @@
 /* test_reads.c: interfaces that change nothing are asked again, within one deadline, when no usable
  * answer came; all others never are. */
-#include "support.h"
+#include "lanes.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-
-#include "call.h"
 
 #define BY_SECRET "{'grant_type':'client_credential','appid':'wx1','secret':'12345678'}"
 
@@ -39,20 +37,6 @@ static const server_step doubtful[] = {
     {.body = "{\"errcode\":-1,\"errmsg\":\"system error\"}"},
     {.status = 504, .body = "timeout"},
 };
-
-static int true_time(void **state)
-{
-    (void)state;
-    clock_forward(0);
-    return 0;
-}
-
-static nontax_lane *new_lane(nontax_client *client)
-{
-    nontax_lane *lane = NULL;
-    assert_int_equal(nontax_lane_new(client, 1, &lane), NONTAX_OK);
-    return lane;
-}
 
 static void expect_outcome(const nontax_call *call, nontax_outcome outcome, int attempts)
 {
@@ -91,7 +75,7 @@ static void test_asked_again(void **state)
             doubtful[i / COUNT(reading)], doubtful[i / COUNT(reading)], {.body = question->answer}};
         server *server = server_start(steps, COUNT(steps));
         nontax_client *client = client_for(server_url(server), 2);
-        nontax_lane *lane = new_lane(client);
+        nontax_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, question->interface, question->payload);
         run_past_pauses(lane, call);
         expect_outcome(call, NONTAX_INSERTED, 3);
@@ -111,7 +95,7 @@ static void test_not_for_ever(void **state)
     for (int retries = 0; retries < 3; retries++) {
         server *server = server_start(steps, COUNT(steps));
         nontax_client *client = client_for(server_url(server), retries);
-        nontax_lane *lane = new_lane(client);
+        nontax_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, reading[0].interface, reading[0].payload);
         run_past_pauses(lane, call);
         expect_outcome(call, NONTAX_IN_DOUBT, retries + 1);
@@ -190,13 +174,6 @@ static void test_get_on_an_ending_connection(void **state)
 
 /* ---- time --------------------------------------------------------------------------------- */
 
-static void step_until_requests(nontax_lane *lane, server *server, int count)
-{
-    while (server_requests(server) < count) {
-        (void)nontax_lane_step(lane, 10);
-    }
-}
-
 /* Time goes by, in steps so small that nobody was away, until the attempt is over. */
 static void let_attempt_end(nontax_lane *lane, const nontax_call *call)
 {
@@ -216,7 +193,7 @@ static void test_silence_is_asked_again_within_one_deadline(void **state)
     for (size_t i = 0; i < COUNT(reading); i++) {
         server *server = server_start(steps, COUNT(steps));
         nontax_client *client = client_for(server_url(server), ATTEMPTS - 1);
-        nontax_lane *lane = new_lane(client);
+        nontax_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, reading[i].interface, reading[i].payload);
         int64_t deadline = call->deadline, left = nontax_call_time_left(call);
         assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
@@ -253,7 +230,7 @@ static void test_silence_then_an_answer(void **state)
     const server_step steps[] = {{.move = ANSWER_WHEN_TOLD}, {.body = reading[0].answer}};
     server *server = server_start(steps, COUNT(steps));
     nontax_client *client = client_for(server_url(server), 1);
-    nontax_lane *lane = new_lane(client);
+    nontax_lane *lane = new_lane(client, 1);
     nontax_call *call = call_with(client, reading[0].interface, reading[0].payload);
     assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
     step_until_requests(lane, server, 1);
@@ -274,11 +251,10 @@ static void test_silence_then_an_answer(void **state)
 static void test_silence_ends_the_others(void **state)
 {
     (void)state;
-    static const server_step silence = {.move = ANSWER_WHEN_TOLD};
     for (size_t i = 0; i < COUNT(changing); i++) {
-        server *server = server_start(&silence, 1);
+        server *server = server_start(&hold, 1);
         nontax_client *client = client_for(server_url(server), 5);
-        nontax_lane *lane = new_lane(client);
+        nontax_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, changing[i].interface, changing[i].payload);
         assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
         assert_int_equal(call->attempt_until, call->deadline);
@@ -302,10 +278,9 @@ static void test_silence_ends_the_others(void **state)
 static void test_cancelled_question(void **state)
 {
     (void)state;
-    static const server_step silence = {.move = ANSWER_WHEN_TOLD};
-    server *server = server_start(&silence, 1);
+    server *server = server_start(&hold, 1);
     nontax_client *client = client_for(server_url(server), 5);
-    nontax_lane *lane = new_lane(client);
+    nontax_lane *lane = new_lane(client, 1);
     nontax_call *call = call_with(client, reading[1].interface, reading[1].payload);
     assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
     step_until_requests(lane, server, 1);

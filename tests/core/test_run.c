@@ -1,27 +1,12 @@
 /* test_run.c: runs: one token for all calls, their pace, and how calls and runs are ended. */
 #include "support.h"
 
-#include <poll.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "call.h"
 #include "engine.h"
 
-enum { EVER = 60000 }; /* an event loop that sleeps so long has slept through its event */
-
-static const server_step hold = {.move = ANSWER_WHEN_TOLD};
-static const server_step bad_token = {.body = "{\"errcode\":40001,\"errmsg\":\"invalid\"}"};
-static const server_step busy = {.body = "{\"errcode\":72036,\"errmsg\":\"busy\"}"};
-
 /* ---- shared ------------------------------------------------------------------------------ */
-
-static int true_time(void **state)
-{
-    (void)state;
-    clock_forward(0);
-    return 0;
-}
 
 static nontax_run *new_run(nontax_client *client, nontax_run_settings settings)
 {
@@ -57,13 +42,6 @@ static nontax_call *take(nontax_run *run)
         (void)nontax_run_step(run, 50);
     }
     return call;
-}
-
-static void expect(const nontax_call *call, nontax_outcome outcome, nontax_cause cause)
-{
-    assert_true(nontax_call_finished(call));
-    assert_int_equal(nontax_call_result(call)->outcome, outcome);
-    assert_int_equal(nontax_call_result(call)->cause, cause);
 }
 
 static void take_inserted(nontax_run *run)
@@ -516,12 +494,6 @@ static void test_descriptor(void **state)
 }
 
 #if NX_ENGINE_EPOLL
-static bool is_readable(int descriptor, int wait_ms)
-{
-    struct pollfd watched = {.fd = descriptor, .events = POLLIN};
-    return poll(&watched, 1, wait_ms) == 1;
-}
-
 /* Drives the run as an event loop does: step() only after the descriptor became readable. */
 static nontax_call *take_by_descriptor(nontax_run *run)
 {
