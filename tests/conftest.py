@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -22,7 +23,9 @@ hypothesis.settings.load_profile("nontax")
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_environment() -> Iterator[None]:
-    """Neither the developer's NONTAX_... nor a proxy has a say in the tests."""
+    """Neither NONTAX_... nor a proxy, nor how the tests are started, has a say in them."""
+    # A shell ignores Ctrl-C for what it starts in the background, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in os.environ:
             if name.startswith("NONTAX_") or name.lower().endswith("_proxy"):

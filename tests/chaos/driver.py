@@ -440,6 +440,8 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 def main() -> None:
     signal.pthread_sigmask(BLOCK, CTRL_C)
+    # What a shell starts in the background begins with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", choices=(*MODES, "plain"), required=True)
     parser.add_argument("--bills", type=int, required=True)
