@@ -1,6 +1,6 @@
 """What runs out besides memory: descriptors and the disk; and clocks that jump."""
 
-import os
+import errno
 import sys
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from bills import bill
 from processes import Talk, run
 
 from nontax.sandbox import Sandbox
+from nontax.sandbox.certificates import Certificates
 
 # --- descriptors ----------------------------------------------------------------------------------
 
@@ -71,12 +72,17 @@ def run_out_of_descriptors(talk: Talk) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("what", ["insert", "ainsert", "bulk"])
-def test_no_descriptors(sandbox: Sandbox, what: str) -> None:
-    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url, "retries": 0}
+def test_no_descriptors(any_sandbox: Sandbox, certificates: Certificates, what: str) -> None:
+    client = {
+        "access_token": any_sandbox.access_token,
+        "base_url": any_sandbox.base_url,
+        "ca_file": str(certificates.ca_file),
+        "retries": 0,
+    }
     bills = [bill() for _ in range(61)]
     (told,) = run(run_out_of_descriptors, client=client, what=what, bills=bills)
     said = told["said"]
-    taken = sandbox.bills
+    taken = any_sandbox.bills
     assert len(said) > 1
     assert said[-1][1] == "inserted"
     for order_id, outcome in said[:-1]:
@@ -90,8 +96,11 @@ def test_no_descriptors(sandbox: Sandbox, what: str) -> None:
 
 def fill_the_disk(talk: Talk) -> None:
     """Upload what must be copied to the disk first, where there is no room for it."""
+    import ctypes
+    import os
     import resource
     import signal
+    import tempfile
 
     class Large:
         """A file without a descriptor."""
@@ -103,24 +112,53 @@ def fill_the_disk(talk: Talk) -> None:
             taken, self.left = self.left[:size], self.left[size:]
             return taken
 
+    def mount_a_small_disk() -> None:
+        new_user, new_mounts = 0x10000000, 0x20000
+        libc = ctypes.CDLL(None, use_errno=True)
+        user, group = os.getuid(), os.getgid()
+        if libc.unshare(new_user | new_mounts) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        for name, text in [
+            ("uid_map", f"0 {user} 1"),
+            ("setgroups", "deny"),
+            ("gid_map", f"0 {group} 1"),
+        ]:
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+        folder = tempfile.gettempdir().encode()
+        if libc.mount(b"none", folder, b"tmpfs", 0, b"size=64k") != 0:
+            raise OSError(ctypes.get_errno(), "mount")
+
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    client = talk.client()
     hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    if talk.setup["what"] == "disk":
+        try:
+            mount_a_small_disk()
+        except OSError as error:
+            talk.tell(impossible=str(error))
+            return
+    else:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    client = talk.client()
     try:
         client.upload_pdf(Large())  # type: ignore[arg-type]
     except OSError as error:
-        talk.tell(type=type(error).__name__)
+        talk.tell(errno=error.errno, left=os.listdir(tempfile.gettempdir()))
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-    talk.tell(s_media_id=client.upload_pdf(Large()).s_media_id)  # type: ignore[arg-type]
+    uploaded = client.upload_pdf(b"%PDF-1.4")  # the client is as good as ever
+    talk.tell(s_media_id=uploaded.s_media_id)
 
 
-def test_no_room_on_the_disk(sandbox: Sandbox, tmp_path: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a disk as Linux does")
+@pytest.mark.parametrize(("what", "reason"), [("disk", errno.ENOSPC), ("quota", errno.EFBIG)])
+def test_no_room_on_the_disk(sandbox: Sandbox, tmp_path: Path, what: str, reason: int) -> None:
     client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
-    refused, uploaded = run(fill_the_disk, {"TMPDIR": str(tmp_path)}, client=client)
-    assert refused == {"type": "OSError"}
+    told = run(fill_the_disk, {"TMPDIR": str(tmp_path)}, client=client, what=what)
+    if "impossible" in told[0]:
+        pytest.skip(f"nobody may mount a disk here: {told[0]['impossible']}")
+    refused, uploaded = told
+    assert refused == {"errno": reason, "left": []}
     assert list(sandbox.pdfs) == [uploaded["s_media_id"]]
-    assert os.listdir(tmp_path) == []
 
 
 # --- clocks ---------------------------------------------------------------------------------------
