@@ -58,17 +58,14 @@ def fail_each(talk: Talk) -> None:
     what = setup["what"]
     arm: Any
     disarm: Any
-    held: Any
     if setup["folder"] is None:
         preloaded = ctypes.CDLL(None)
         arm, disarm = preloaded.failing_malloc_arm, preloaded.failing_malloc_disarm
-        held = preloaded.failing_malloc_held
     else:
         sys.path.append(setup["folder"])
         import failing_memory  # type: ignore[import-not-found,unused-ignore]
 
         arm, disarm = failing_memory.arm, failing_memory.disarm
-        held = sys.getallocatedblocks
 
     pdf = b"%PDF-1.4 " + b"x" * 40_000
     count = 0
@@ -145,7 +142,7 @@ def fail_each(talk: Talk) -> None:
                 # What is left when it fails for the first time may be of use the next time.
                 for _ in range(1 if repeats == 1 else 2):
                     gc.collect()
-                    before = held()
+                    before = sys.getallocatedblocks()
                     for _ in range(repeats):
                         bills = [fresh() for _ in range(3 if what == "bulk" else 1)]
                         file, told = file_to_send(), None
@@ -168,7 +165,7 @@ def fail_each(talk: Talk) -> None:
                             said += says(bills, told, error)
                         del bills, file, told, error
                     gc.collect()
-                    growth = held() - before
+                    growth = sys.getallocatedblocks() - before
                 if growth >= repeats > 1:
                     leaks.append(number)
             talk.tell(said=said, tried=number, leaks=leaks)
@@ -199,7 +196,8 @@ def check(sandbox: Sandbox, said: list[list[str]]) -> None:
 
 
 def setup_of(sandbox: Sandbox, folder: str | None, what: str) -> dict[str, Any]:
-    client: dict[str, Any] = {"base_url": sandbox.base_url, "retries": 0}
+    # libcurl 8.23 forgets some calls until their time is over.
+    client: dict[str, Any] = {"base_url": sandbox.base_url, "retries": 0, "timeout": 3}
     if what.endswith("token"):
         client |= {"appid": sandbox.bureau.appid, "secret": sandbox.bureau.secret}
     else:
@@ -245,15 +243,6 @@ def test_no_failure_leaks(sandbox: Sandbox, failing_memory: str, what: str) -> N
         pytest.skip("malloc() counts no blocks")
     first, second = run(fail_each, **setup, sweeps=[8, 8])
     # Caches fill up at times: a leak is there each time.
-    assert set(first["leaks"]) & set(second["leaks"]) == set()
-
-
-@glibc
-def test_no_failure_of_the_extension_leaks(
-    sandbox: Sandbox, failing_malloc: dict[str, str]
-) -> None:
-    setup = setup_of(sandbox, None, "insert")
-    first, second = run(fail_each, failing_malloc, **setup, sweeps=[8, 8])
     assert set(first["leaks"]) & set(second["leaks"]) == set()
 
 

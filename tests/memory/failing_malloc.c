@@ -2,7 +2,6 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,12 +30,6 @@ int failing_malloc_disarm(void)
     int failed = atomic_load(&allocations) >= atomic_load(&first);
     atomic_store(&first, 0);
     return failed;
-}
-
-/* How much is allocated, in units of what the smallest piece takes at least. */
-int failing_malloc_held(void)
-{
-    return (int)(mallinfo2().uordblks / 16);
 }
 
 static bool may_allocate(const void *caller)
