@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -123,6 +124,25 @@ def test_outcomes_come_while_the_iterable_is_slow(run: Strict) -> None:
 
     with Gate() as gate:
         run(main(gate))
+
+
+def test_what_a_slow_iterable_gives_goes_out_at_once(
+    sandbox: Sandbox, client: nontax.Client, run: Strict
+) -> None:
+    """Though it holds up the loop while it makes a bill."""
+
+    def slow() -> Iterator[dict[str, object]]:
+        for given in range(5):
+            # The first one may wait for the second: nobody knows yet that they come slowly.
+            if given > 1:
+                sandbox.wait_for_requests(given, timeout=10)
+            time.sleep(0.05)
+            yield bill()
+
+    async def main() -> list[str]:
+        return [outcome.outcome async for outcome in client.ainsert_bills(slow())]
+
+    assert run(main()) == ["inserted"] * 5
 
 
 def test_bad_bills_are_outcomes(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:

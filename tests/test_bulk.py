@@ -4,6 +4,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -285,21 +286,76 @@ def test_close_after_ctrl_c_while_a_bill_is_converted(
     assert len(sandbox.requests) == 1
 
 
-def test_trouble_after_ctrl_c_while_a_bill_is_converted(sandbox: Sandbox) -> None:
+def test_trouble_after_ctrl_c_while_a_bill_is_converted(
+    sandbox: Sandbox, client: nontax.Client
+) -> None:
     """The bill that was in hand has its outcome before the trouble is raised."""
-
-    def no_token(_stale: str | None) -> str:
-        raise OSError
-
-    client = nontax.Client(token_source=no_token, base_url=sandbox.base_url)
+    sandbox.misbehave(faults.Errcode(40164), times=2)
     outcomes: list[Outcome] = []
     run = client.insert_bills(three_with_an_interrupt(), concurrency=2)
     with pytest.raises(KeyboardInterrupt):
         collect(run, outcomes)
-    with pytest.raises(nontax.NotSentError):
+    with pytest.raises(nontax.AccountError):
         collect(run, outcomes)
-    assert [(one.index, one.outcome) for one in outcomes] == [(0, "not_sent"), (1, "not_sent")]
+    assert sorted((one.index, one.outcome) for one in outcomes) == [
+        (0, "rejected"),
+        (1, "rejected"),
+    ]
     assert run.close() == []
+
+
+def test_a_source_that_fails_ends_the_run_at_once(sandbox: Sandbox) -> None:
+    """It is asked once, its own reason comes out, and no further bill is taken."""
+    asked: list[str | None] = []
+
+    def source(stale: str | None) -> str:
+        asked.append(stale)
+        if len(asked) == 1:
+            raise nontax.AccountError(errcode=40164, errmsg="invalid ip 192.0.2.1")
+        return sandbox.access_token
+
+    left = bills(50)
+    outcomes: list[Outcome] = []
+    with nontax.Client(token_source=source, base_url=sandbox.base_url) as client:
+        with pytest.raises(nontax.AccountError, match=r"192\.0\.2\.1"):
+            collect(client.insert_bills(left, concurrency=16), outcomes)
+    [outcome] = outcomes
+    assert (outcome.index, outcome.outcome) == (0, "not_sent")
+    assert isinstance(outcome.error, nontax.AccountError)
+    assert len(list(left)) == 49
+    assert asked == [None]
+    assert sandbox.connections == 0
+
+
+def test_what_a_slow_iterable_gives_goes_out_at_once(
+    sandbox: Sandbox, client: nontax.Client
+) -> None:
+    def slow() -> Iterator[dict[str, object]]:
+        for given, each in enumerate(bills(5)):
+            # The first one may wait for the second: nobody knows yet that they come slowly.
+            if given > 1:
+                sandbox.wait_for_requests(given, timeout=10)
+            time.sleep(0.05)
+            yield each
+
+    outcomes = list(client.insert_bills(slow(), concurrency=16))
+    assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 5
+
+
+def test_an_iterable_takes_no_time_from_its_bills(sandbox: Sandbox) -> None:
+    """Nobody could send the first one while the second was waited for."""
+
+    def slow() -> Iterator[dict[str, object]]:
+        first, second = bills(2)
+        yield first
+        time.sleep(1.5)
+        yield second
+
+    with nontax.Client(
+        access_token=sandbox.access_token, base_url=sandbox.base_url, timeout=1
+    ) as client:
+        outcomes = list(client.insert_bills(slow()))
+    assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 2
 
 
 def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Client) -> None:

@@ -451,6 +451,20 @@ static void expire(nontax_lane *lane)
     }
 }
 
+/* Those of which nothing went out get no grace: nothing is sent any more when the time is over. */
+static void end_unsent(nontax_lane *lane, int64_t now)
+{
+    nontax_call *call = lane->running.first;
+    while (call) {
+        nontax_call *next = call->next;
+        if (call->attempt_until <= now && !nx_lane_has_sent(call)) {
+            abandon(lane, call, true);
+            settle(lane, call);
+        }
+        call = next;
+    }
+}
+
 static void begin_due(nontax_lane *lane)
 {
     int64_t now = lane->pausing.first ? nx_now_ms() : 0;
@@ -518,6 +532,9 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     int64_t now = nx_now_ms();
     if (lane->last_step < lane->next_deadline && now - lane->next_deadline > LATE_MS) {
         lane->grace_until = now + GRACE_MS;
+        nx_gate_enter();
+        end_unsent(lane, now);
+        nx_gate_leave();
     }
     int64_t due = earliest_due(lane);
     int64_t until = wait_ms > 0 && !lane->done.first ? now + wait_ms : 0;
@@ -548,6 +565,31 @@ nontax_call *nontax_lane_take(nontax_lane *lane)
 bool nx_lane_has_sent(const nontax_call *call)
 {
     return call->state == NX_CALL_RUNNING && nx_transfer_was_sent(call->transfer);
+}
+
+bool nx_lane_all_sent(const nontax_lane *lane)
+{
+    for (const nontax_call *call = lane->running.first; call; call = call->next) {
+        if (!nx_lane_has_sent(call)) {
+            return false;
+        }
+    }
+    for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
+        if (call->result.outcome == NONTAX_NOT_SENT) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void nx_lane_make_up_for(nontax_lane *lane, int64_t ms)
+{
+    for (nontax_call *call = lane->running.first; call; call = call->next) {
+        if (!nx_lane_has_sent(call)) {
+            call->deadline += ms;
+            call->attempt_until += ms;
+        }
+    }
 }
 
 void nx_lane_drain(nontax_lane *lane, const nontax_call *call)

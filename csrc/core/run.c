@@ -8,7 +8,9 @@
 enum {
     MAX_CONCURRENCY = 1000,
     LONGEST_WAIT_MS = 24 * 3600 * 1000, /* then it is asked again */
-    TOKEN_MS = 1000 /* how long the source's word counts before it is asked again */
+    TOKEN_MS = 1000,   /* how long the source's word counts before it is asked again */
+    SLOW_MS = 20,      /* where the next bill takes longer to come, the ones before go out first: */
+    UNSENT_WAIT_MS = 2 /* then so long is waited at a time until they have */
 };
 
 struct nontax_run {
@@ -21,6 +23,8 @@ struct nontax_run {
     nx_list finished;
     int inside;          /* calls in these two lists and on the lane */
     double next_send_ms; /* when the rate allows another call */
+    int64_t wanted_at;   /* when it was last said that another call is wanted */
+    bool is_fed_slowly;  /* the last one came long after that */
 };
 
 nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
@@ -150,6 +154,10 @@ int64_t nontax_run_wants_in(nontax_run *run)
     double left = run->settings.rate > 0 ? run->next_send_ms - (double)now + 0.999 : 0;
     int64_t rate = left < LONGEST_WAIT_MS ? (int64_t)left : LONGEST_WAIT_MS;
     int64_t wait = quota > rate ? quota : rate;
+    if (wait <= 0 && run->is_fed_slowly && (run->waiting.first || !nx_lane_all_sent(run->lane))) {
+        return UNSENT_WAIT_MS;
+    }
+    run->wanted_at = now;
     return wait > 0 ? wait : 0;
 }
 
@@ -173,6 +181,11 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
     }
     run->inside++;
     call->bulk = run->settings.bulk;
+    int64_t took = nx_now_ms() - run->wanted_at;
+    run->is_fed_slowly = run->settings.bulk && took > SLOW_MS;
+    if (run->is_fed_slowly) {
+        nx_lane_make_up_for(run->lane, took);
+    }
     if (nontax_call_finished(call)) {
         nx_list_append(&run->finished, call);
         rouse_if_due(run);

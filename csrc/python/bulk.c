@@ -358,9 +358,10 @@ static bool may_pull(run_object *self)
     return self->bills && !self->stop_error && !self->stopped;
 }
 
+/* What has finished is told first: it may have ended the run. */
 static int refill(run_object *self)
 {
-    for (;;) {
+    while (!nontax_run_finished(self->run)) {
         if (nontax_run_needs_token(self->run)) {
             if (ask_for_token(self) < 0) {
                 return -1;
@@ -370,9 +371,10 @@ static int refill(run_object *self)
                 return -1;
             }
         } else {
-            return 0;
+            break;
         }
     }
+    return 0;
 }
 
 /* What is raised once when nothing is under way any more; NULL and no exception at the very end. */

@@ -75,6 +75,28 @@ static void test_time_was_over_before(void **state)
     server_stop(server);
 }
 
+/* What was begun, and then left alone for too long before anything could go out, is not sent. */
+static void test_time_was_over_before_it_was_sent(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_lane *lane = new_lane(client, 1);
+    nontax_call *call = call_for(client, "order-1");
+    add(lane, call);
+    clock_forward(client->timeout_ms + 100);
+    (void)nontax_lane_step(lane, 0);
+    assert_ptr_equal(nontax_lane_take(lane), call);
+    expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CONNECTION);
+    assert_true(nontax_call_result(call)->timed_out);
+    nontax_call_free(call);
+    nontax_lane_free(lane);
+    server_settle(server);
+    assert_int_equal(server_requests(server), 0);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
 static void test_deadline_while_pausing(void **state)
 {
     (void)state;
@@ -294,6 +316,7 @@ int main(void)
         TEST(test_deadline_while_waiting_for_the_answer),
         TEST(test_answer_that_came_while_nobody_looked),
         TEST(test_time_was_over_before),
+        TEST(test_time_was_over_before_it_was_sent),
         TEST(test_deadline_while_pausing),
         TEST(test_no_time_for_a_pause),
         TEST(test_cancel_before_the_first_step),
