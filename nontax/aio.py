@@ -181,8 +181,7 @@ class Calls(_Attached):
                 self._waiting.append(call)
             return await call.future  # type: ignore[no-any-return]
         except GeneratorExit:
-            if call in self._waiting:
-                self._waiting.remove(call)  # nobody would hear of it
+            self._drop(call)
             raise
         except BaseException as error:
             raised = error
@@ -202,6 +201,16 @@ class Calls(_Attached):
             raise raised
         finally:
             del call, raised  # they hold each other
+
+    def _drop(self, call: _Call) -> None:
+        """Nobody will hear of the call: it ends before what it sends is closed or sent."""
+        if call in self._waiting:
+            self._waiting.remove(call)
+        elif call.has_begun and not call.has_ended:
+            self._run.cancel(call)
+            self._turn_once_more()
+            if call.error is None or call.error.outcome != "not_sent":
+                _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
 
     def _has_room(self) -> bool:
         # A payload's own code may begin another call.
@@ -308,15 +317,15 @@ def _tell(raised: BaseException, call: _Call) -> None:
         raised.add_note(f"nontax: WeChat has taken the call: {call.fields}")
 
 
+def _warn_of(what: str) -> None:
+    import warnings
+
+    warnings.warn(what, ResourceWarning, stacklevel=4)
+
+
 def _warn_of_unseen(count: int) -> None:
     if count:
-        import warnings
-
-        warnings.warn(
-            f"a run was left with {count} bills whose outcomes nobody has seen: call aclose()",
-            ResourceWarning,
-            stacklevel=3,
-        )
+        _warn_of(f"a run was left with {count} bills whose outcomes nobody has seen: call aclose()")
 
 
 class Outcomes(_Attached):

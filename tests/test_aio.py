@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from bills import bill
 from loops import FACTORIES, Gate, Strict, has_descriptor, until
 from processes import Talk
 from processes import run as run_child
-from servers import RawServer
+from servers import RawServer, Wire
 from test_interfaces import ROWS, reply
 
 import nontax
@@ -621,6 +622,68 @@ def test_a_coroutine_that_is_closed_while_it_waits_for_its_turn(
 
     run(main())
     assert [request.order_id for request in sandbox.requests] == ["first", "last"]
+
+
+def test_a_coroutine_that_is_closed_before_anything_was_sent(
+    sandbox: Sandbox, client: nontax.Client, run: Strict
+) -> None:
+    async def main() -> None:
+        begun = client.ainsert_bill(bill("closed"))
+        begun.send(None)
+        begun.close()
+        await client.ainsert_bill(bill("once"))
+
+    run(main())
+    assert [request.order_id for request in sandbox.requests] == ["once"]
+
+
+def test_a_coroutine_that_is_closed_when_its_bill_was_sent(run: Strict) -> None:
+    async def main() -> None:
+        with Gate() as gate:
+            client = nontax.Client(access_token="token", base_url=gate.base_url)
+            begun = client.ainsert_bill(bill())
+            begun.send(None)
+            await until(lambda: len(gate.bodies) == 1)
+            with pytest.warns(ResourceWarning, match="1 bills under way"):
+                begun.close()
+
+    run(main())
+
+
+@linux
+def test_a_coroutine_that_is_closed_during_its_upload(run: Strict, tmp_path: Path) -> None:
+    """The file's descriptor is another one's then, of which nothing goes out."""
+    heads: list[bytes] = []
+    received: list[bytes] = []
+
+    def behave(wire: Wire) -> None:
+        heads.append(wire.read_head())
+        let_go.wait()
+        try:
+            wire.wait_for_end()
+        finally:
+            received.append(wire.received)
+
+    pdf, other = tmp_path / "bill.pdf", tmp_path / "other"
+    pdf.write_bytes(b"%PDF-1.7" + b"p" * 30_000_000)  # more than sockets hold
+    other.write_bytes(b"SECRET" * 5_000_000)
+
+    async def main() -> None:
+        client = nontax.Client(access_token="token", base_url=server.base_url)
+        upload = client.aupload_pdf(pdf)
+        upload.send(None)
+        await until(lambda: bool(heads))
+        with pytest.warns(ResourceWarning, match="under way"):
+            upload.close()
+        with other.open("rb"):
+            let_go.set()
+            await until(lambda: bool(received))
+
+    let_go = threading.Event()
+    with RawServer(behave) as server:
+        run(main())
+    assert b"ppp" in received[0]
+    assert b"SECRET" not in received[0]
 
 
 # --- what is left ---------------------------------------------------------------------------------

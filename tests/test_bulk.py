@@ -1,5 +1,7 @@
 """Many bills in one run: one honest outcome for each, whatever happens on the way."""
 
+import gc
+import itertools
 import os
 import pickle
 import signal
@@ -442,6 +444,22 @@ def test_a_dropped_run_says_what_is_lost(sandbox: Sandbox, client: nontax.Client
     with pytest.warns(ResourceWarning, match="3 bills under way"):
         runs.clear()
     assert len(sandbox.requests) <= 4
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_a_run_that_is_dropped_in_a_cycle_says_so_too(
+    sandbox: Sandbox, client: nontax.Client, *, later: bool
+) -> None:
+    """Whichever of the two the garbage collector begins with."""
+    cycle: dict[int, object] = {}
+    if not later:
+        cycle[0] = []  # the collector has known it since
+    run = client.insert_bills(itertools.chain(bills(10), map(cycle.get, [0])), concurrency=4)  # type: ignore[arg-type]
+    cycle[1] = run
+    next(run)
+    del cycle, run
+    with pytest.warns(ResourceWarning, match="3 bills under way"):
+        gc.collect()
 
 
 def test_an_exhausted_run_says_nothing(client: nontax.Client) -> None:

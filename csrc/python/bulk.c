@@ -893,8 +893,9 @@ static int run_clear(PyObject *object)
 }
 
 /* A run that is dropped with bills under way says so: their outcomes are lost with it. */
-static void warn_of_dropped(run_object *self)
+static void run_finalize(PyObject *object)
 {
+    run_object *self = (run_object *)object;
     bool ours = self->run && nontax_run_is_ours(self->run);
     Py_ssize_t count = ours && self->held ? 1 : 0;
     for (const entry *entry = ours ? self->entries : NULL; entry; entry = entry->next) {
@@ -903,7 +904,7 @@ static void warn_of_dropped(run_object *self)
     PyObject *type = NULL, *value = NULL, *traceback = NULL;
     PyErr_Fetch(&type, &value, &traceback);
     if (warn_of_lost(count) < 0) {
-        PyErr_WriteUnraisable((PyObject *)Py_TYPE((PyObject *)self));
+        PyErr_WriteUnraisable((PyObject *)Py_TYPE(object));
     }
     PyErr_Restore(type, value, traceback);
 }
@@ -913,7 +914,9 @@ static void run_dealloc(PyObject *object)
     PyTypeObject *type = Py_TYPE(object);
     freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
     PyObject_GC_UnTrack(object);
-    warn_of_dropped((run_object *)object);
+    if (!PyObject_GC_IsFinalized(object)) {
+        run_finalize(object); /* it was in no cycle: the collector has not done it */
+    }
     (void)run_clear(object);
     free_object(object);
     Py_DECREF(type);
@@ -947,9 +950,11 @@ PyDoc_STRVAR(run_doc,
              "An iterator over the outcomes of many bills; see nontax.Client.insert_bills.");
 
 static PyType_Slot run_slots[] = {
-    {Py_tp_doc, (void *)run_doc}, {Py_tp_new, run_new},         {Py_tp_iter, PyObject_SelfIter},
-    {Py_tp_iternext, run_next},   {Py_tp_dealloc, run_dealloc}, {Py_tp_traverse, run_traverse},
-    {Py_tp_clear, run_clear},     {Py_tp_methods, run_methods}, {0, NULL},
+    {Py_tp_doc, (void *)run_doc},    {Py_tp_new, run_new},
+    {Py_tp_iter, PyObject_SelfIter}, {Py_tp_iternext, run_next},
+    {Py_tp_dealloc, run_dealloc},    {Py_tp_traverse, run_traverse},
+    {Py_tp_clear, run_clear},        {Py_tp_methods, run_methods},
+    {Py_tp_finalize, run_finalize},  {0, NULL},
 };
 
 static PyType_Spec run_spec = {
