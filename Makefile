@@ -221,17 +221,9 @@ build/fuzz/%: fuzz/fuzz_%.c fuzz/target.h $(CORE_C) $(CORE_H)
 .PHONY: fuzz
 fuzz: $(FUZZ:%=build/fuzz/%) build $(VENV)/fuzz-installed ## fuzz each target (SECONDS=60), keep what is new
 	@for target in $(FUZZ); do \
-		echo "fuzz    $$target"; \
-		mkdir -p build/fuzz/found/$$target; \
-		build/fuzz/$$target -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 \
-			-print_final_stats=1 -artifact_prefix=build/fuzz/$$target- \
-			build/fuzz/found/$$target fuzz/corpus/$$target || exit 1; \
+		sh fuzz/run.sh $$target $(SECONDS) build/fuzz/$$target || exit 1; \
 	done
-	@echo "fuzz    events"
-	@mkdir -p build/fuzz/found/events
-	@$(BIN)/python fuzz/fuzz_events.py -max_total_time=$(SECONDS) -max_len=4096 -verbosity=0 \
-		-print_final_stats=1 -artifact_prefix=build/fuzz/events- \
-		build/fuzz/found/events fuzz/corpus/events
+	@sh fuzz/run.sh events $(SECONDS) $(BIN)/python fuzz/fuzz_events.py
 
 $(VENV)/fuzz-installed: requirements/fuzz.txt $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
