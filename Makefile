@@ -273,26 +273,34 @@ pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed core ## the Py
 			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
 		done; exit $$status
 
-# A debug Python checks much of what an extension may do wrong, and counts all references. Its own
-# packages are not installed: those of .venv serve, if it is of the same version.
+# A debug Python checks much of what an extension may do wrong, and counts all references. It does by
+# itself what dev mode does, but for asyncio's debug mode, which complains of a machine under load.
+# It has a venv of its own: what .venv holds may depend on the last digit of its Python's version.
 DEBUG_PYTHON := python3-dbg
-DEBUG_TESTS := tests/test_leaks.py tests/test_bulk.py tests/test_errors.py tests/test_input.py \
-	tests/test_settings.py tests/test_replies.py tests/test_threads.py tests/test_import.py
-DEBUG_ENV = PYTHONPATH="$(CURDIR)/build/debug/lib:$(firstword $(wildcard $(CURDIR)/$(VENV)/lib/python3*/site-packages))" \
-	PYTHONSAFEPATH=1
+DEBUG_ENV = PYTHONPATH="$(CURDIR)/build/debug/lib" PYTHONSAFEPATH=1 PYTHONFAULTHANDLER=1
 
 .PHONY: pytest-debug
-pytest-debug: $(VENV)/installed ## with a debug build of Python (Debian: python3-dbg) in dev mode
+pytest-debug: ## the Python tests with a debug build of Python (Debian: python3-dbg)
+	@PYTHON="$(PYTHON)" sh tools/deps.sh debug
+	@$(MAKE) -s core build/debug/venv/installed
 	@echo "build   nontax._core (debug)"
-	@mkdir -p build
-	@$(DEBUG_ENV) NONTAX_LIMITED_API=0 NONTAX_WERROR=1 $(DEBUG_PYTHON) setup.py -q build \
+	@NONTAX_LIMITED_API=0 NONTAX_WERROR=1 build/debug/venv/bin/python setup.py -q build \
 		--build-base build/debug --build-lib build/debug/lib >build/debug.log 2>&1 || \
 		{ cat build/debug.log; exit 1; }
-	@$(DEBUG_ENV) $(DEBUG_PYTHON) -c \
+	@$(DEBUG_ENV) build/debug/venv/bin/python -c \
 		'import sys, nontax._core as core; sys.exit("/build/debug/lib/" not in core.__file__)'
 	@echo "pytest  debug"
-	@$(DEBUG_ENV) PYTHONDEVMODE=1 $(DEBUG_PYTHON) -m pytest -q -m "not build" -p no:cacheprovider \
-		$(DEBUG_TESTS)
+	@$(DEBUG_ENV) build/debug/venv/bin/python -m pytest -q -n $(JOBS) \
+		--dist loadfile -m "not build" -p no:cacheprovider --durations=5
+
+# pip has many warnings of its own.
+build/debug/venv/installed: requirements/dev.txt
+	@echo "venv    build/debug/venv"
+	@mkdir -p build/debug
+	@$(DEBUG_PYTHON) -m venv --clear build/debug/venv
+	@PYTHONWARNINGS=ignore build/debug/venv/bin/pip install -qq --disable-pip-version-check \
+		--require-hashes -r $<
+	@cp $< $@
 
 # --- releases and the rest ----------------------------------------------------------------------
 

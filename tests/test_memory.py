@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from bills import bill
-from marks import ASAN
+from marks import ASAN, survived_by_release_builds
 from processes import Child, Talk, run, without_preload
 
 from nontax.sandbox import Sandbox, faults
@@ -226,6 +226,7 @@ def test_every_allocation_of_the_extension(
     assert ("inserted" in dict(facts["said"]).values()) == (what != "insert_doubt")
 
 
+@survived_by_release_builds
 @pytest.mark.parametrize("what", UPLOADS)
 def test_every_allocation_of_an_upload(sandbox: Sandbox, failing_memory: str, what: str) -> None:
     with Child(fail_each, **setup_of(sandbox, failing_memory, what), sweeps=[1]) as child:
@@ -365,6 +366,7 @@ def fail_each_in_a_loop(talk: Talk) -> None:
         os._exit(0)
 
 
+@survived_by_release_builds
 @pytest.mark.parametrize("what", ["ainsert", "ainsert_doubt", "abulk"])
 def test_every_allocation_in_a_loop(sandbox: Sandbox, failing_memory: str, what: str) -> None:
     with Child(fail_each_in_a_loop, **setup_of(sandbox, failing_memory, what)) as child:

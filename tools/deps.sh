@@ -1,11 +1,13 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need; does nothing where all are present.
-# usage: deps.sh [demo]   (demo: only those for building, and for the sandbox)
+# usage: deps.sh [demo|debug]   (demo: only those for building, and for the sandbox; debug: and Debian's debug Python)
 set -eu
 
 packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
 [ "${1:-}" = demo ] ||
     packages="$packages binutils clang libc6-dbg libclang-rt-dev libcmocka-dev redis-server valgrind"
+# Whatever Python is in use. Most of its headers are links to those of Debian's other one.
+[ "${1:-}" != debug ] || packages="$packages python3-dbg python3-dev python3-venv"
 
 # The headers and venv must be those of the python3 in use: a system one takes them from packages,
 # one that was built elsewhere (pyenv, a tarball) brings its own.
@@ -14,7 +16,7 @@ case "$("${PYTHON:-python3}" -c 'import sys; print(sys.base_prefix)')" in
 esac
 
 if ! command -v dpkg-query >/dev/null; then
-    [ "${1:-}" != demo ] || exit 0 # setup.py tells what is missing, if anything is
+    [ $# = 0 ] || exit 0 # the build tells what is missing, if anything is
     echo "make deps knows Debian and Ubuntu only. Elsewhere install: a C compiler, clang," \
         "pkg-config, libcurl >= 7.85, cJSON, cmocka, valgrind, openssl, redis-server," \
         "the headers of Python." >&2
