@@ -318,7 +318,7 @@ matrix: ## the tests of the last commit in several Debians (needs root); writes 
 	@sh tools/matrix.sh $(SUITES)
 
 .PHONY: free-threaded
-free-threaded: ## the threads' tests on a CPython without the GIL, built from Debian's source
+free-threaded: core ## the Python tests on a CPython without the GIL, built from Debian's source
 	@sh tools/free_threaded.sh $(ARGS)
 
 .PHONY: wheel-check
