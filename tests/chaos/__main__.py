@@ -17,8 +17,8 @@ from chaos.run import Plan, run
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Plan)}
 RATES = {
     "faults": "share of requests with one",
-    "interrupts": "Ctrl-C a second",
-    "kills": "of the server, a second",
+    "interrupts": "Ctrl-C in a thousand bills",
+    "kills": "of the server, in a thousand bills",
     "forks": "share of bills with one",
 }
 

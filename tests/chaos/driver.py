@@ -26,6 +26,7 @@ BLOCK, UNBLOCK = signal.SIG_BLOCK, signal.SIG_UNBLOCK
 CTRL_C = {signal.SIGINT}
 THREADS = 16
 CHILD_SECONDS = 60.0
+HELD_SECONDS = 60.0
 BULK_MODES = ("bulk", "abulk")
 MODES = ("threads", "bulk", "aio", "abulk")
 _NOTE = "nontax: WeChat has taken the call: "
@@ -68,6 +69,11 @@ class Driver:
 
     def order(self) -> str | None:
         with self._next:
+            # Nobody unlinks it any more if the program that made it has died.
+            for _ in range(int(HELD_SECONDS / 0.005)):
+                if not self.options.hold.exists():
+                    break
+                time.sleep(0.005)
             return next(self._orders, None)
 
     def bill(self, order: str) -> dict[str, Any]:
@@ -452,6 +458,7 @@ def main() -> None:
     parser.add_argument("--url", required=True)
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds")
     parser.add_argument("--forks", type=float, default=0.002, help="share of bills with a fork")
+    parser.add_argument("--hold", type=Path, required=True, help="while it exists, none is begun")
     parser.add_argument("--bug", choices=("", "resend"), default="", help="plant one")
     options = parser.parse_args()
     driver = Driver(options)

@@ -20,9 +20,10 @@ class Plan:
     """What one run is made of.
 
     mode: one of driver.MODES. http: what the server offers: "1", "2" or "mix" of both. faults:
-    share of requests with one. interrupts, kills: how often in a second, on average, the clients
-    meet Ctrl-C and the server SIGKILL. forks: share of bills with one. quota: how many 45011 at
-    most; each stops a bulk run until the next minute. seconds: after which it has failed.
+    share of requests with one. interrupts, kills: how often in a thousand bills the clients meet
+    Ctrl-C and the server SIGKILL; a rate that is not 0 means one at least. forks: share of bills
+    with one. quota: how many 45011 at most; each stops a bulk run until the next minute. seconds:
+    after which it has failed.
     """
 
     mode: str
@@ -30,8 +31,8 @@ class Plan:
     seed: str
     http: str = "mix"
     faults: float = 0.15
-    interrupts: float = 3.0
-    kills: float = 0.2
+    interrupts: float = 8.0
+    kills: float = 0.5
     forks: float = 0.002
     quota: int = 1_000_000
     timeout: float = 1.0
@@ -93,7 +94,7 @@ def run(plan: Plan, folder: Path) -> books.Report:
     """Make a run with its files in `folder`, an empty directory, and compare the books."""
     cert, key = make_certificate(folder)
     server = Server(plan, folder, cert, key)
-    written = folder / "clients.jsonl"
+    written, hold = folder / "clients.jsonl", folder / "hold"
     client: subprocess.Popen[str] | None = None
     try:
         server.start()
@@ -105,6 +106,7 @@ def run(plan: Plan, folder: Path) -> books.Report:
                 *("--bills", str(plan.bills), "--books", str(written), "--ca", str(cert)),
                 *("--token", str(server.token), "--url", f"https://127.0.0.1:{server.port}"),
                 *("--timeout", str(plan.timeout), "--forks", str(plan.forks), "--bug", plan.bug),
+                *("--hold", str(hold)),
             ],
             stdout=subprocess.PIPE,
             text=True,
@@ -112,7 +114,7 @@ def run(plan: Plan, folder: Path) -> books.Report:
             # Ctrl-C for this program is not for the clients, and their children end with them.
             start_new_session=True,
         )
-        problems = _disturb(plan, server, client)
+        problems = _disturb(plan, server, client, Progress(written), hold)
     finally:
         if client is not None:
             _end_group(client)
@@ -128,30 +130,68 @@ def _python_path() -> str:
     return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(HERE.parent)]))
 
 
-def _disturb(plan: Plan, server: Server, client: subprocess.Popen[str]) -> list[str]:
-    """Send Ctrl-C to the clients and SIGKILL to the server until the clients end."""
+class Progress:
+    """How far the clients are: the lines of their books, read as they grow."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._lines = 0
+
+    def lines(self) -> int:
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as books:
+            books.seek(self._offset)
+            grown = books.read()
+            self._offset += len(grown)
+            self._lines += grown.count(b"\n")
+        return self._lines
+
+
+def _moments(rng: Random, plan: Plan, rate: float, first: float, last: float) -> list[int]:
+    """After how many bills something happens, in shares of all from `first` to `last`."""
+    count = max(1, round(rate * plan.bills / 1000)) if rate else 0
+    return [int(rng.uniform(first, last) * plan.bills) for _ in range(count)]
+
+
+def _disturb(
+    plan: Plan, server: Server, client: subprocess.Popen[str], progress: Progress, hold: Path
+) -> list[str]:
+    """Send Ctrl-C to the clients and SIGKILL to the server until the clients end.
+
+    When follows from the number of bills, not from the clock: a slow machine meets no more of it.
+    """
     rng = Random(f"{plan.seed}/disturb")
     assert client.stdout is not None
     if client.stdout.readline() != "ready\n":
         return [f"the clients have not started [seed {plan.seed}, {plan.mode}]"]
-    rate = plan.interrupts + plan.kills
+    # A server has met its first faults before it is killed.
+    moments = [(bills, "kill") for bills in _moments(rng, plan, plan.kills, 0.4, 0.8)]
+    moments += [(bills, "Ctrl-C") for bills in _moments(rng, plan, plan.interrupts, 0.0, 0.95)]
+    moments.sort(reverse=True)
     deadline = time.monotonic() + plan.seconds
     while time.monotonic() < deadline:
-        pause = max(rng.expovariate(rate), 0.02) if rate else plan.seconds
         try:
-            status = client.wait(pause)
+            status = client.wait(0.01)
         except subprocess.TimeoutExpired:
             pass
         else:
             if status == 0:
                 return []
             return [f"the clients ended with status {status} [seed {plan.seed}, {plan.mode}]"]
-        if rng.random() * rate < plan.kills:
-            server.stop(signal.SIGKILL)
-            time.sleep(rng.uniform(0, 0.2))
-            server.start()
-        else:
+        if not moments or progress.lines() < moments[-1][0]:
+            continue
+        _, what = moments.pop()
+        if what == "Ctrl-C":
             client.send_signal(signal.SIGINT)
+            continue
+        server.stop(signal.SIGKILL)
+        enough = progress.lines() + rng.randrange(40)
+        while progress.lines() < enough and client.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.005)
+        # How long a server takes to start must not decide how many bills find none.
+        hold.touch()
+        server.start()
+        hold.unlink()
     return [f"the clients did not end in time [seed {plan.seed}, {plan.mode}]"]
 
 

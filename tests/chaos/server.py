@@ -9,8 +9,10 @@ and when tokens change and the server restarts, is up to the machine.
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -42,7 +44,10 @@ class Server:
         self._lines = 0
         self._life = 1
         self._tokens = [""]
-        self._refused_from = 0.0
+        # All is counted in requests: a slow machine meets no more of it than a fast one.
+        self._requests = self._refused_from = self._token_until = 0
+        self._pause = asyncio.Event()
+        self._pause_from = math.inf
         if options.books.exists():
             self._remember()
         self._books = ledger.Ledger(options.books)
@@ -115,6 +120,7 @@ class Server:
             return plays.refusal("not-a-bill", 47001)
         if split.path != "/nontax/insertbill":
             self._books.write(e="garbled", what=f"a request for {split.path}")
+        self._count()
         attempt = self._attempts[order] = self._attempts.get(order, 0) + 1
         rng = Random(f"{self.options.seed}/{order}/{attempt}")
         code, openid = f"6{attempt}{order[-8:]}", f"oChaos{order[-8:]}"
@@ -149,23 +155,18 @@ class Server:
     def _valid(self, token: str) -> bool:
         if token == self._tokens[-1]:
             return True
-        now = asyncio.get_running_loop().time()
-        return token == self._tokens[-2] and now < self._refused_from
+        return token == self._tokens[-2] and self._requests < self._refused_from
 
     def _new_token(self) -> None:
-        """Publish a token; the one before stays good for a moment, or not."""
+        """Publish a token; the one before stays good for some requests, or none."""
         token = f"chaos-{self._rng.randrange(10**12):012}-{len(self._tokens)}"
-        self._refused_from = asyncio.get_running_loop().time() + self._rng.choice((0, 0.05, 0.3))
+        self._refused_from = self._requests + self._rng.choice((0, 20, 100))
+        self._token_until = self._requests + self._rng.randint(50, 1000)
         self._tokens.append(token)
         self._books.write(e="token", token=token)
         fresh = self.options.token.with_suffix(".new")
         fresh.write_text(token, "ascii")
         fresh.replace(self.options.token)
-
-    async def _change_tokens(self) -> None:
-        while True:
-            await asyncio.sleep(self._rng.uniform(0.2, 2.0))
-            self._new_token()
 
     # --- connections ------------------------------------------------------------------------------
 
@@ -182,26 +183,45 @@ class Server:
         """Listen, with pauses in which connections are refused, until cancelled."""
         listener = self._listen()
         self._new_token()
-        changes = asyncio.create_task(self._change_tokens())
         print(f"ready {self.options.port}", flush=True)
+        first = self._rng.randrange(2)
         try:
-            while True:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._rng.uniform(0.1, 0.6) / (self.share + 1e-9)):
-                        await self._accept(listener)
+            for number in itertools.count():
+                # The first two come early: also a short run meets both.
+                gap = 90 / self.share * self._rng.uniform(0.5, 1.5) if self.share else math.inf
+                self._pause_from = self._requests + (gap if number > 1 else min(gap, 40))
+                await self._accept_until_pause(listener)
                 listener.close()
-                restart = self._rng.random() < 0.5
+                restart = (first + number) % 2 == 0
                 self._books.write(e="fault", fault="restart" if restart else "refuse", line=0)
                 if restart:
                     for task in self._serving:
                         task.cancel()
-                await asyncio.sleep(self._rng.uniform(0.01, 0.15))
+                await asyncio.sleep(self._rng.uniform(0.01, 0.1))
                 listener = self._listen()
         finally:
             listener.close()
-            changes.cancel()
             for task in self._serving:
                 task.cancel()
+
+    def _count(self) -> None:
+        self._requests += 1
+        if self._requests >= self._token_until:
+            self._new_token()
+        if self._requests >= self._pause_from:
+            self._pause.set()
+
+    async def _accept_until_pause(self, listener: socket.socket) -> None:
+        self._pause.clear()
+        accepting = asyncio.create_task(self._accept(listener))
+        pause = asyncio.create_task(self._pause.wait())
+        try:
+            await asyncio.wait((accepting, pause), return_when=asyncio.FIRST_COMPLETED)
+            if accepting.done():
+                accepting.result()
+        finally:
+            accepting.cancel()
+            pause.cancel()
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
