@@ -16,28 +16,40 @@ REPEATABLE = {
 }
 MOST = {"token": 1, "retry": 2, "quota": 10}
 
+# How the driver itself ended a call that was under way.
+BROKEN_OFF = ("KeyboardInterrupt", "CancelledError", "closed run")
+
 OUTCOMES = ("inserted", "rejected", "not_sent", "in_doubt")
 
 # Between the return of a call and the caller's next step lies a moment in which Python itself can
-# raise KeyboardInterrupt. It is some microseconds long: more than a few are no accident.
+# raise KeyboardInterrupt; another lies before the call. Then the caller is told nothing. They are
+# some microseconds long: more than a few are no accident.
 SILENT_AT_MOST = 2
 SILENT_SHARE = 0.01
 
 
 @dataclass(slots=True)
 class Report:
-    """violations: one sentence each. All else is for information."""
+    """violations: one sentence each. All else is for information.
+
+    unsaid: bills of which a Ctrl-C has said nothing; no outcome. faults: those that were played, by
+    where they were met. needless: bills in doubt that need not have been. broken_off: those that
+    are in doubt since the driver itself has ended the call.
+    """
 
     violations: list[str] = field(default_factory=list)
     outcomes: Counter[str] = field(default_factory=Counter)
+    unsaid: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
     protocols: Counter[str] = field(default_factory=Counter)
     needless: Counter[str] = field(default_factory=Counter)
+    broken_off: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Report") -> None:
         self.violations += other.violations
-        for name in ("outcomes", "faults", "events", "protocols", "needless"):
+        self.unsaid += other.unsaid
+        for name in ("outcomes", "faults", "events", "protocols", "needless", "broken_off"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -59,41 +71,49 @@ class _Comparison:
     def run(self, orders: Iterable[str], server: Iterable[Line], clients: Iterable[Line]) -> Report:
         self._read_server(server)
         self._read_clients(clients)
-        silent = 0
         known = set()
         for order in orders:
             known.add(order)
-            silent += self._bill(order)
+            self._bill(order)
         for order in (self.requests.keys() | self.outcomes.keys()) - known:
             self._violation(order, "nobody has handed in this bill")
         interrupts = self.report.events["KeyboardInterrupt"]
-        if silent > SILENT_AT_MOST + SILENT_SHARE * interrupts:
+        if self.report.unsaid > SILENT_AT_MOST + SILENT_SHARE * interrupts:
             self.report.violations.append(
-                f"{silent} of {interrupts} interrupts say nothing of a bill that was under way "
+                f"{self.report.unsaid} of {interrupts} interrupts say nothing of their bill "
                 f"[seed {self.seed}]"
             )
         return self.report
 
     def _read_server(self, lines: Iterable[Line]) -> None:
         life = 0
+        waiting: dict[int, Line] = {}
         for line in lines:
             match line["e"]:
                 case "life":
                     life += 1
                     self.report.events["lives of the server"] += 1
+                    if life > 1:
+                        self.report.faults["server kill"] += 1
+                    for request in waiting.values():
+                        # It was killed before it could write what it had sent.
+                        request["out"] = None
+                    waiting = {}
                 case "fault":
-                    self.report.faults[line["fault"]] += 1
+                    self.report.faults[f"{line['where']} {line['fault']}"] += 1
                     self.line_faults[life, line["line"]].append(line["fault"])
-                case "request":
-                    self.report.protocols[f"HTTP/{line['http']}"] += 1
-                    if line["fault"]:
-                        self.report.faults[line["fault"]] += 1
-                    self.requests[line["order"]].append(line | {"life": life})
-                case "part" if line["order"] is not None:
-                    self.report.events["bodies that came in part"] += 1
-                    self.requests[line["order"]].append(line | {"life": life})
-                case "part":
-                    self.report.events["bodies that came in part, of nobody knows which bill"] += 1
+                case "request" | "part":
+                    # Until it is known better nothing was said.
+                    request = line | {"life": life, "out": False}
+                    waiting[line["number"]] = request
+                    self._read_request(request)
+                case "answered":
+                    request = waiting.pop(line["number"])
+                    request |= {name: line[name] for name in ("out", "whole") if name in line}
+                    if line.get("fault"):
+                        self.report.faults[f"HTTP/{request['http']} {line['fault']}"] += 1
+                case "note":
+                    self.report.events[line["what"]] += 1
                 case "token":
                     self.report.events["tokens"] += 1
                 case "garbled":
@@ -104,6 +124,16 @@ class _Comparison:
                     self.report.violations.append(
                         f"the server stumbled: {line['what']} [seed {self.seed}]"
                     )
+
+    def _read_request(self, line: Line) -> None:
+        if line["e"] == "request":
+            self.report.protocols[f"HTTP/{line['http']}"] += 1
+            self.requests[line["order"]].append(line)
+        elif line["order"] is not None:
+            self.report.events["bodies that came in part"] += 1
+            self.requests[line["order"]].append(line)
+        else:
+            self.report.events["bodies that came in part, of nobody knows which bill"] += 1
 
     def _read_clients(self, lines: Iterable[Line]) -> None:
         for line in lines:
@@ -122,8 +152,11 @@ class _Comparison:
         for request in self.requests[order]:
             faults = [*self.line_faults[request["life"], request["line"]], request.get("fault", "")]
             took = "took" if request.get("takes") else "took not"
-            said = request["errcode"] if request.get("said", True) else "nothing"
-            met.append(f"{'+'.join(filter(None, faults)) or 'no fault'}: {took}, said {said}")
+            said = {True: "said", False: "did not say", None: "perhaps said"}[request["out"]]
+            met.append(
+                f"{'+'.join(filter(None, faults)) or 'no fault'}: {took}, {said} "
+                f"{'that it was not processed' if request['unprocessed'] else request['errcode']}"
+            )
         told = [
             " ".join(str(line[k]) for k in ("outcome", "errcode", "reason") if line.get(k))
             for line in self.outcomes[order]
@@ -133,8 +166,7 @@ class _Comparison:
             f"client: {'; '.join(told) or 'nothing'} [seed {self.seed}]"
         )
 
-    def _bill(self, order: str) -> bool:
-        """Check one bill. Returns whether an interrupt has said nothing of it."""
+    def _bill(self, order: str) -> None:
         told, requests = self.outcomes[order], self.requests[order]
         takes = [request for request in requests if request.get("takes")]
         if len(takes) > 1:
@@ -142,25 +174,25 @@ class _Comparison:
         self._repeats(order, requests)
         if len(told) != 1:
             self._violation(order, f"{len(told)} outcomes")
-            return False
+            return
         (line,) = told
         outcome = line["outcome"]
-        self.report.outcomes[outcome] += 1
         if outcome == "unsaid":
-            if requests and line["how"] != "KeyboardInterrupt":
-                self._violation(order, f"a {line['how']} says nothing of a bill under way")
-            return bool(requests) and line["how"] == "KeyboardInterrupt"
+            self.report.unsaid += 1
+            if line["how"] != "KeyboardInterrupt":
+                self._violation(order, f"a {line['how']} says nothing of its bill")
+            return
+        self.report.outcomes[outcome] += 1
         if outcome not in OUTCOMES:
             self._violation(order, f"no such outcome as {outcome}")
         elif outcome == "inserted":
             self._inserted(order, line, takes)
         elif outcome == "in_doubt":
-            self._in_doubt(requests)
+            self._in_doubt(line, requests)
         else:
             if takes:
                 self._violation(order, f"{outcome}, but taken")
             self._refused(order, line, requests)
-        return False
 
     def _repeats(self, order: str, requests: list[Line]) -> None:
         expected = ledger.digest(ledger.bill(order))
@@ -194,27 +226,32 @@ class _Comparison:
         elif requests and not _may_be_repeated(requests[-1]):
             self._violation(order, "not_sent, but some of it has come")
 
-    def _in_doubt(self, requests: list[Line]) -> None:
+    def _in_doubt(self, line: Line, requests: list[Line]) -> None:
         """Count bills whose fate a client could have known."""
+        if line["how"] in BROKEN_OFF:
+            self.report.broken_off[line["how"]] += 1
+            return
         if not requests:
             self.report.needless["nothing of it came to the server"] += 1
             return
         last = requests[-1]
         fault = last.get("fault") or "no fault"
-        if last.get("unprocessed"):
+        if last["out"] and last["unprocessed"]:
             self.report.needless[f"HTTP/2 said that it was not processed ({fault})"] += 1
-        elif last["e"] == "request" and last["whole"] and last["errcode"] != -1:
+        elif last["out"] and last.get("whole") and last["errcode"] != -1:
             self.report.needless[f"a whole answer was sent ({fault})"] += 1
 
 
 def _said(request: Line) -> int | None:
-    """What the answer said, if it went out."""
-    errcode: int | None = request["errcode"] if request.get("said", True) else None
+    """What the answer says, if it can have gone out."""
+    errcode: int | None = None if request["out"] is False else request["errcode"]
     return errcode
 
 
 def _may_be_repeated(request: Line) -> bool:
-    return _said(request) in REPEATABLE or bool(request.get("unprocessed"))
+    if request["out"] is False:
+        return False
+    return request["unprocessed"] or request["errcode"] in REPEATABLE
 
 
 def text(report: Report) -> str:
@@ -224,10 +261,12 @@ def text(report: Report) -> str:
         ("requests", report.protocols),
         ("faults", report.faults),
         ("events", report.events),
+        ("in doubt since the driver itself has ended the call", report.broken_off),
         ("in doubt, and need not have been", report.needless),
     ]
     lines = []
     for title, counts in parts:
         lines.append(f"{title}: {sum(counts.values())}" if title != "events" else "events")
         lines += [f"  {count:8}  {name}" for name, count in counts.most_common()]
+    lines.append(f"bills of which Ctrl-C has said nothing: {report.unsaid}")
     return "\n".join(lines)

@@ -29,6 +29,7 @@ CHILD_SECONDS = 60.0
 HELD_SECONDS = 60.0
 BULK_MODES = ("bulk", "abulk")
 MODES = ("threads", "bulk", "aio", "abulk")
+CLOSED = "closed run"
 _NOTE = "nontax: WeChat has taken the call: "
 
 
@@ -93,9 +94,11 @@ class Driver:
     def problem(self, what: str) -> None:
         self.books.write(e="problem", what=what)
 
-    def write(self, order: str, told: object) -> None:
-        """Write down a bill's outcome: an InsertedBill, or what was raised; None: nothing."""
-        how = None
+    def write(self, order: str, told: object, how: str | None = None) -> None:
+        """Write down a bill's outcome: an InsertedBill, or what was raised; None: nothing.
+
+        how: this program itself has ended the call.
+        """
         if isinstance(told, KeyboardInterrupt | asyncio.CancelledError):
             # The reply may have been there already; then a note tells it.
             how = type(told).__name__
@@ -128,6 +131,7 @@ class Driver:
     def insert_interruptibly(self, order: str) -> None:
         """The main thread's way: Ctrl-C is let in for the call, and told of as it comes out."""
         bill = self.bill(order)
+        # Nothing, if Ctrl-C comes before nontax has begun or after it has returned.
         told: object = None
         begun = False
         while True:
@@ -245,9 +249,9 @@ class Driver:
     def _close(self, run: Any) -> None:
         self.event("closed runs")
         for outcome in run.close():
-            self.write_outcome(outcome)
+            self.write_outcome(outcome, CLOSED)
 
-    def write_outcome(self, outcome: nontax.Outcome) -> None:
+    def write_outcome(self, outcome: nontax.Outcome, how: str | None = None) -> None:
         self._last = outcome
         bill: Any = outcome.bill
         order = bill["order_id"]
@@ -255,7 +259,7 @@ class Driver:
         stated = "inserted" if outcome.inserted else getattr(outcome.error, "outcome", None)
         if outcome.outcome != stated:
             self.problem(f"{order}: outcome {outcome.outcome} with {outcome.error!r}")
-        self.write(order, told)
+        self.write(order, told, how)
         if self.chance(order, "fork") < self.options.forks:
             self.fork()
 
@@ -363,7 +367,7 @@ class Loops:
                     self._deaf = True
                     driver.event("closed runs")
                     for outcome in await outcomes.aclose():
-                        driver.write_outcome(outcome)
+                        driver.write_outcome(outcome, CLOSED)
                     return
             except nontax.NontaxError as error:
                 driver.event(f"runs ended by {type(error).__name__}")

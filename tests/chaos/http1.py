@@ -4,6 +4,7 @@ import asyncio
 from typing import Protocol
 
 from chaos import plays
+from chaos.errcodes import BUSY
 from chaos.line import Gone, Line
 from chaos.plays import Play
 
@@ -17,20 +18,21 @@ UNASKED = (
 class World(Protocol):
     """What a connection needs of the server."""
 
-    share: float
     late: float
+
+    def deal(self, kind: str, line: Line) -> str: ...
 
     def fault(self, name: str, line: Line) -> None: ...
 
-    def partial(self, body: bytes, length: int, line: Line, http: str) -> None: ...
+    def note(self, what: str) -> None: ...
 
-    def refused(
-        self, body: bytes, errcode: int | None, line: Line, http: str, *, unprocessed: bool = False
-    ) -> None: ...
+    def part(
+        self, body: bytes, line: Line, *, errcode: int | None = None, unprocessed: bool = False
+    ) -> int: ...
 
-    def receive(
-        self, target: str, body: bytes, line: Line, http: str, *, latest: bool = True
-    ) -> Play: ...
+    def receive(self, target: str, body: bytes, line: Line, *, latest: bool = True) -> Play: ...
+
+    def answered(self, number: int, *, out: bool | None, play: Play | None = None) -> None: ...
 
     def bug(self) -> None: ...
 
@@ -58,14 +60,17 @@ class Http1:
                 mute = await self._idle(idle) or mute
             head = await self._head()
             target, length = head.split(b" ", 2)[1].decode("ascii"), _length(head)
-            fault = plays.draw(self.line.rng, self.world.share * 0.12, plays.HEAD_FAULTS)
+            fault = self.world.deal("head", self.line)
             if fault:
                 await self._spoil(fault, length)
-            body = await self._body(length, length)
-            play = self.world.receive(target, body, self.line, "1.1")
-            if not mute:
-                await self._reply(play)
-            idle = plays.draw(self.line.rng, self.world.share * 0.15, plays.IDLE_FAULTS)
+            body = await self._body(length)
+            play = self.world.receive(target, body, self.line)
+            try:
+                if not mute:
+                    await self._reply(play)
+            finally:
+                self.world.answered(play.number, out=play.out, play=play)
+            idle = self.world.deal("idle", self.line)
 
     async def _head(self) -> bytes:
         try:
@@ -73,14 +78,14 @@ class Http1:
         except (OSError, asyncio.IncompleteReadError) as error:
             raise Gone from error
 
-    async def _body(self, size: int, length: int) -> bytes:
-        """Read the first `size` of `length` bytes; what a client leaves behind is written down."""
+    async def _body(self, size: int) -> bytes:
+        """Read the first `size` bytes; what a client leaves behind is written down."""
         body = b""
         try:
             while len(body) < size:
                 body += await self.line.read(size - len(body))
         except (Gone, asyncio.CancelledError):  # the latter is a restart's
-            self.world.partial(body, length, self.line, "1.1")
+            self.world.part(body, self.line)
             raise
         return body
 
@@ -98,48 +103,65 @@ class Http1:
         raise Gone
 
     async def _spoil(self, fault: str, length: int) -> None:
-        self.world.fault(fault, self.line)
         size = int(self.line.rng.random() * length) if fault.startswith("body-") else 0
-        body = await self._body(size, length)
+        body = await self._body(size)
         if fault == "early-refusal":
             # Said before the body is read: it is refused all the same.
-            reply = plays.refusal(fault, self.line.rng.choice((*plays.BUSY, 47001)))
+            reply = plays.refusal(fault, self.line.rng.choice((*BUSY, 47001)))
         elif fault == "early-status":
             reply = Play(fault, False, None, b"<html>", status=self.line.rng.choice(plays.STATUSES))
         else:
-            self.world.partial(body, length, self.line, "1.1")
+            self.world.part(body, self.line)
+            self.world.fault(fault, self.line)
             await self.line.end(fault.partition("-")[2])
             raise Gone
         # The order's id is in the first bytes, if they are there; none is read beyond them.
-        body = await self._body(min(length, 200), length)
-        self.world.refused(body, reply.errcode, self.line, "1.1")
-        await self.line.write(message(reply).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        body = await self._body(min(length, 200))
+        self.world.fault(fault, self.line)
+        reply.number = self.world.part(body, self.line, errcode=reply.errcode)
+        try:
+            data = message(reply).replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+            await self._say(data, reply)
+        finally:
+            self.world.answered(reply.number, out=reply.out)
         await self.line.end(self.line.rng.choice(("close", "drop", "reset", "half-close")))
+        raise Gone
+
+    async def _say(self, data: bytes, play: Play) -> None:
+        """Write the end of the reply's text."""
+        if self.line.closing:
+            raise Gone
+        play.out = None
+        await self.line.write(data)
+        play.out = play.played = True
+
+    async def _end(self, how: str, play: Play) -> None:
+        """End the connection as a part of the play. Raises Gone."""
+        play.played = play.played or not self.line.closing
+        await self.line.end(how)
         raise Gone
 
     async def _reply(self, play: Play) -> None:
         line = self.line
         data = message(play)
-        match play.fault:
+        match play.name:
             case "close" | "drop" | "reset" | "half-close":
-                await line.end(play.fault)
-                raise Gone
+                await self._end(play.name, play)
             case "silence":
-                await line.end("stall")
-                raise Gone
+                await self._end("stall", play)
             case "late":
                 await asyncio.sleep(self.world.late)
+                play.played = True
             case "drip" | "drip-late":
-                await self._drip(data, self.world.late if play.fault == "drip-late" else 0.05)
+                await self._drip(data, self.world.late if play.name == "drip-late" else 0.05, play)
                 return
             case "cut":
                 await line.write(data[: int(play.place * len(data))])
-                await line.end(play.ending)
-                raise Gone
+                await self._end(play.ending, play)
             case "length-too-long":
-                await line.write(_with_length(play, len(play.text) + 1 + int(play.place * 50)))
-                await line.end(play.ending)
-                raise Gone
+                data = _with_length(play, len(play.text) + 1 + int(play.place * 50))
+                await self._say(data, play)
+                await self._end(play.ending, play)
             case "length-too-short":
                 data = _with_length(play, int(play.place * len(play.text)))
             case "chunked":
@@ -147,12 +169,13 @@ class Http1:
             case "chunked-wrong":
                 data = _chunked(play.text, play.place)
                 await line.write(data[: data.index(b"\r\n\r\n") + 5] + b"xyz\r\n" + data[-30:-5])
-                await line.end(play.ending)
-                raise Gone
+                await self._end(play.ending, play)
             case "until-close" | "until-drop":
-                await line.write(b"HTTP/1.1 200 OK\r\n\r\n" + play.text)
-                await line.end(play.fault.removeprefix("until-"))
-                raise Gone
+                await self._say(b"HTTP/1.1 200 OK\r\n\r\n" + play.text, play)
+                await self._end(play.name.removeprefix("until-"), play)
+            case "farewell":
+                await self._say(data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), play)
+                await self._end("close", play)
             case "twice":
                 data += data
             case "garbage":
@@ -164,16 +187,17 @@ class Http1:
                 first = line.rng.choice((b"100 Continue", b"102 Processing", b"103 Early Hints"))
                 before = b"HTTP/1.1 " + first + b"\r\nX-Chaos: 1\r\n\r\n"
                 data = before * line.rng.choice((1, 2, 20)) + data
-        await line.write(data)
-        if play.fault in ("garbage", "status-line-wrong"):
-            await line.end(play.ending)
-            raise Gone
+        await self._say(data, play)
+        if play.name in ("garbage", "status-line-wrong"):
+            await self._end(play.ending, play)
 
-    async def _drip(self, data: bytes, seconds: float) -> None:
+    async def _drip(self, data: bytes, seconds: float, play: Play) -> None:
         pieces = [data[start : start + 16] for start in range(0, len(data), 16)]
-        for piece in pieces:
+        for piece in pieces[:-1]:
             await self.line.write(piece)
+            play.played = True
             await asyncio.sleep(seconds / len(pieces))
+        await self._say(pieces[-1], play)
 
 
 def _length(head: bytes) -> int:

@@ -15,7 +15,7 @@ class Gone(Exception):  # noqa: N818  (no error: clients leave)
 
 
 class Line:
-    """protocol: as ALPN has chosen it. number: counted from 1 in the server's life.
+    """http: the version, as ALPN has chosen it. number: counted from 1 in the server's life.
 
     rng: decides what does not depend on a bill.
     """
@@ -32,7 +32,7 @@ class Line:
         self.rng = rng
         self.reader = reader
         chosen: str | None = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-        self.protocol = chosen or "http/1.1"
+        self.http = "2" if chosen == "h2" else "1.1"
         self._socket = sock
         self._writer = writer
 
@@ -46,8 +46,13 @@ class Line:
             raise Gone
         return data
 
+    @property
+    def closing(self) -> bool:
+        return self._writer.is_closing()
+
     async def write(self, data: bytes) -> None:
-        if self._writer.is_closing():
+        """Write, and wait until it is out. Raises Gone; then nothing is written if `closing`."""
+        if self.closing:
             raise Gone
         try:
             self._writer.write(data)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
+from chaos import errcodes
+
 # Weights are shares among the faults of the same table. Each table is asked at its own point.
 
 # Asked for each connection, before and in the TLS handshake.
@@ -38,7 +40,7 @@ HEAD_FAULTS = {
     "early-status": 3,
 }
 
-# These exist on HTTP/2 only, and are asked for beside those above.
+# These exist on HTTP/2 only, and are dealt with those above.
 HTTP2_HEAD_FAULTS = {
     "head-rst-stream": 8,
     "head-refused-stream": 6,
@@ -48,7 +50,7 @@ HTTP2_HEAD_FAULTS = {
     "body-goaway": 4,
 }
 
-# Asked after each reply, for the time until the next request.
+# Asked after each reply that leaves nothing to be answered, for the time until the next request.
 IDLE_FAULTS = {
     "idle-close": 5,
     "idle-drop": 5,
@@ -57,21 +59,28 @@ IDLE_FAULTS = {
     "idle-half-close-takes": 2,
     "idle-bytes": 4,
 }
+HTTP2_IDLE_FAULTS = {"idle-goaway": 4}
 
-# Asked for each request whose body has come. The play says whether the bill is taken.
+# Asked for each request whose body has come. The play says whether the bill is taken. One table
+# serves both protocols, so that what a bill meets follows from the seed alone.
 REPLY_FAULTS = {
     # No reply at all.
-    "close": 6,
-    "drop": 6,
-    "reset": 6,
+    "close": 5,
+    "drop": 5,
+    "reset": 4,
     "half-close": 4,
     "silence": 1.5,
+    "rst-stream": 6,
+    "refused-stream": 3,
+    "http11-required": 3,
+    "goaway-refused": 3,
     # A whole reply, but when?
     "late": 1.5,
     "drip": 3,
     "drip-late": 1,
-    # A reply that ends too early, in one of five ways.
+    # A reply that ends too early: anywhere, or where only the end's own sign is missing.
     "cut": 14,
+    "cut-rst-stream": 4,
     # A reply with something before, behind or around it.
     "length-too-long": 3,
     "length-too-short": 3,
@@ -83,6 +92,7 @@ REPLY_FAULTS = {
     "garbage": 3,
     "status-line-wrong": 2,
     "informational": 5,
+    "goaway": 4,
     # A reply that is another one than WeChat's.
     "json-odd": 10,
     "redirect": 5,
@@ -91,63 +101,98 @@ REPLY_FAULTS = {
     "minus-one": 6,
     "busy": 12,
     "token-refused-for-nothing": 2,
-    "errcode": 10,
+    "errcode": 12,
     "errcode-of-account": 0.5,  # ends a bulk run
     "quota": 1,
 }
 
-HTTP2_REPLY_FAULTS = {
-    "rst-stream": 12,
-    "refused-stream": 6,
-    "http11-required": 4,
-    "goaway": 6,
-    "goaway-refused": 6,
+# What is a matter of the other protocol's framing is played as what comes nearest to it.
+HTTP1_TWINS = {
+    "rst-stream": "reset",
+    "refused-stream": "reset",
+    "http11-required": "close",
+    "goaway-refused": "close",
+    "cut-rst-stream": "cut",
+    "goaway": "farewell",
 }
-# They are a matter of HTTP/1.1's framing.
-HTTP1_ONLY = {"chunked", "chunked-wrong", "until-close", "until-drop", "twice", "status-line-wrong"}
+HTTP2_TWINS = {
+    "chunked": "frames",
+    "chunked-wrong": "frame-wrong",
+    "until-close": "endless-close",
+    "until-drop": "endless-drop",
+    "status-line-wrong": "status-wrong",
+}
+# A client that gets the whole of these has no reason to doubt.
+FLAWLESS = {
+    *("", "drip", "chunked", "frames", "until-close", "informational", "goaway", "farewell"),
+    *("minus-one", "busy", "token-refused", "token-refused-for-nothing"),
+    *("errcode", "errcode-of-account", "quota", "not-a-bill"),
+}
 
-TOKEN_REFUSED = (40001, 40014, 42001)
-BUSY = (72036, 72054)
-QUOTA = 45011
-# Refusals that concern one bill alone; the last is in no public table.
-ERRCODES = (
-    *(40073, 40078, 40080, 40101, 41011, 41012, 47001, 72013, 72015, 72018, 72031, 72035, 72038),
-    *(72040, 72041, 72042, 72043, 72047, 72048, 72049, 72050, 72056, 72082, 61450, 72089, 987654),
-)
-ERRCODES_OF_ACCOUNT = (45009, 48001, 40164)
 ENDINGS = ("close", "drop", "reset", "half-close", "stall")
 STATUSES = (400, 403, 404, 408, 413, 429, 500, 502, 503, 504)
 
+# Until a deck has dealt all its faults, this is how often it does so.
+EVERY = 4
 
-def draw(rng: Random, share: float, *tables: Mapping[str, float]) -> str:
-    """Draw a fault with probability `share`, else ""."""
-    if rng.random() >= share:
-        return ""
-    names = [name for table in tables for name in table]
-    weights = [weight for table in tables for weight in table.values()]
-    return rng.choices(names, weights)[0]
+
+class Deck:
+    """A table of faults that deals each of them a few times, in an order of its seed, and then at
+    random. Only that way even a short run meets what is rare.
+    """
+
+    def __init__(
+        self, seed: str, share: float, *tables: Mapping[str, float], rounds: int = 1
+    ) -> None:
+        """share: how many get a fault, once each was dealt `rounds` times."""
+        self._share = share
+        self._names = [name for table in tables for name in table]
+        self._weights = [weight for table in tables for weight in table.values()]
+        rng = Random(f"{seed}/deck")
+        self._first = [name for _ in range(rounds) for name in rng.sample(self._names, len(self))]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def deal(self, number: int, rng: Random) -> str:
+        """The fault for what is the `number`-th of its kind, from 0; "" for none."""
+        turn, between = divmod(number, EVERY)
+        if self._share and not between and turn < len(self._first):
+            return self._first[turn]
+        return self.draw(rng)
+
+    def draw(self, rng: Random) -> str:
+        if rng.random() >= self._share:
+            return ""
+        return rng.choices(self._names, self._weights)[0]
 
 
 @dataclass(slots=True)
 class Play:
     """What becomes of one request whose body has come.
 
-    fault: its name; "" for none. takes: whether the bill is taken. errcode: what the reply says,
-    None if it says none. said: whether the reply's text goes out to its end. whole: whether it does
-    so at once, and in a message without a flaw. text: the reply's body. status: its HTTP status.
-    ending: how the connection ends, where the fault leaves that open. place: where something
-    happens, as a share of the whole.
+    fault: its name; "" for none. takes: whether the bill is taken. errcode: what the reply's text
+    says, None if it says none. text: the reply's body. status: its HTTP status. ending: how the
+    connection ends, where the fault leaves that open. place: where something happens, as a share of
+    the whole. unprocessed: whether HTTP/2 itself says that the request was not processed.
+
+    name: of what is played for the fault on this protocol. number: of the request in the books.
+    out: whether that answer has gone out to its end; None if nobody can know. played: whether the
+    client can have met the fault.
     """
 
     fault: str
     takes: bool
     errcode: int | None
     text: bytes
-    said: bool = True
-    whole: bool = True
     status: int = 200
     ending: str = "close"
     place: float = 0.5
+    unprocessed: bool = False
+    name: str = ""
+    number: int = 0
+    out: bool | None = False
+    played: bool = False
 
 
 def answer(errcode: int, **fields: object) -> bytes:
@@ -185,65 +230,44 @@ def _odd_texts(code: str, openid: str) -> list[bytes]:
     ]
 
 
-def choose(rng: Random, share: float, http2: bool, code: str, openid: str) -> Play:
-    """The play for one request with a current token."""
+def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
+    """The play for one request with a current token, the same in both protocols."""
     good = answer(0, code=code, openid=openid)
-    play = Play("", True, 0, good)
-    if http2:
-        table = {name: n for name, n in REPLY_FAULTS.items() if name not in HTTP1_ONLY}
-        play.fault = draw(rng, share, table, HTTP2_REPLY_FAULTS)
-    else:
-        play.fault = draw(rng, share, REPLY_FAULTS)
+    play = Play(fault, True, 0, good)
     takes = rng.random() < 0.5
     play.ending = rng.choice(ENDINGS)
     play.place = rng.random()
-    match play.fault:
+    match fault:
         case "minus-one":
-            return Play(play.fault, takes, -1, answer(-1))
+            return Play(fault, takes, -1, answer(-1))
         case "busy":
-            return refusal(play.fault, rng.choice(BUSY))
+            return refusal(fault, rng.choice(errcodes.BUSY))
         case "token-refused-for-nothing":
-            return refusal(play.fault, rng.choice(TOKEN_REFUSED))
+            return refusal(fault, rng.choice(errcodes.TOKEN_REFUSED))
         case "errcode":
-            return refusal(play.fault, rng.choice(ERRCODES))
+            return refusal(fault, errcodes.of_a_bill(rng))
         case "errcode-of-account":
-            return refusal(play.fault, rng.choice(ERRCODES_OF_ACCOUNT))
+            return refusal(fault, rng.choice(errcodes.OF_THE_ACCOUNT))
         case "quota":
-            return refusal(play.fault, QUOTA)
+            return refusal(fault, errcodes.QUOTA)
         case "json-odd":
             odd = rng.choice(_odd_texts(code, openid))
             # Whoever reads an insertion out of it must not be lied to.
-            return Play(play.fault, takes or b"openid" in odd, None, odd, whole=False)
+            return Play(fault, takes or b"openid" in odd, None, odd)
         case "status" | "redirect":
-            status = rng.choice((301, 302, 303, 307, 308) if play.fault == "redirect" else STATUSES)
-            return Play(play.fault, takes, None, b"<html>", whole=False, status=status)
-        case "close" | "drop" | "reset" | "half-close" | "silence" | "rst-stream":
-            return _unsaid(play, takes)
+            status = rng.choice((301, 302, 303, 307, 308) if fault == "redirect" else STATUSES)
+            return Play(fault, takes, None, b"<html>", status=status)
+        case "close" | "drop" | "reset" | "half-close" | "silence" | "rst-stream" | "garbage":
+            play.takes, play.errcode = takes, None
         case "http11-required":
-            return _unsaid(play, takes)
+            play.takes, play.errcode = takes, None
         case "refused-stream" | "goaway-refused":
             # By the rules of HTTP/2 these say that the request was not processed.
-            return _unsaid(play, False)
-        case "garbage":
-            return _unsaid(play, takes)
+            play.takes, play.errcode = False, None
         case "status-line-wrong":
-            return _unsaid(play, True)
-        case "cut":
+            play.errcode = None
+        case "cut" | "cut-rst-stream" if not takes:
             # What is cut may also have been a refusal.
-            if not takes:
-                errcode = rng.choice((*BUSY, *TOKEN_REFUSED, 72018))
-                play = Play("cut", False, errcode, answer(errcode), ending=play.ending)
-                play.place = rng.random()
-            play.said = play.whole = False
-        case "length-too-short" | "chunked-wrong":
-            play.said = play.whole = False
-        case "late" | "drip-late" | "length-too-long" | "until-drop" | "twice":
-            play.whole = False
-    return play
-
-
-def _unsaid(play: Play, takes: bool) -> Play:
-    play.takes = takes
-    play.errcode = None
-    play.said = play.whole = False
+            errcode = rng.choice((*errcodes.BUSY, *errcodes.TOKEN_REFUSED, 72018))
+            play.takes, play.errcode, play.text = False, errcode, answer(errcode)
     return play

@@ -2,8 +2,9 @@
 
 It knows of nontax nothing but what WeChat documents. Run with tests/ on PYTHONPATH; it prints
 "ready PORT". Its choices follow from the seed: those about a bill from its order's id and the
-number of the attempt, those about a connection from its number. Which bill meets which connection,
-and when tokens change and the server restarts, is up to the machine.
+number of the attempt, those about a connection from its number, those about the head of a request
+and the time after a reply from how many came before. Which bill meets which connection is up to the
+machine.
 """
 
 import argparse
@@ -20,12 +21,14 @@ import socket
 import ssl
 import sys
 import traceback
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from chaos import ledger, plays
+from chaos import errcodes, ledger, plays
 from chaos.http1 import Http1
 from chaos.http2 import Http2
 from chaos.line import PATIENCE, Gone, Line, linger_for_nothing
@@ -39,6 +42,7 @@ class Server:
         self.options = options
         self.share: float = options.faults
         self.late: float = options.late
+        self._numbers = 0
         self._attempts: dict[str, int] = {}
         self._quota_left: int = options.quota
         self._lines = 0
@@ -54,6 +58,16 @@ class Server:
         self._books.write(e="life")
         self._rng = Random(f"{options.seed}/life/{self._life}")
         self._serving: set[asyncio.Task[None]] = set()
+        # What a bill meets is not to depend on how often the server was killed before.
+        self._bills = plays.Deck(options.seed, self.share, plays.REPLY_FAULTS, rounds=3)
+        self._decks = {
+            "connection": self._deck("connection", 1, plays.CONNECTION_FAULTS),
+            "head 1.1": self._deck("head 1.1", 0.12, plays.HEAD_FAULTS),
+            "head 2": self._deck("head 2", 0.12, plays.HEAD_FAULTS, plays.HTTP2_HEAD_FAULTS),
+            "idle 1.1": self._deck("idle 1.1", 0.15, plays.IDLE_FAULTS),
+            "idle 2": self._deck("idle 2", 0.15, plays.IDLE_FAULTS, plays.HTTP2_IDLE_FAULTS),
+        }
+        self._dealt = Counter[str]()
         self._contexts = [self._context("http/1.1"), self._context("h2")]
 
     def _remember(self) -> None:
@@ -67,6 +81,10 @@ class Server:
             elif line["e"] == "token":
                 self._tokens.append(line["token"])
 
+    def _deck(self, name: str, share: float, *tables: Mapping[str, float]) -> plays.Deck:
+        seed = f"{self.options.seed}/{self._life}/{name}"
+        return plays.Deck(seed, self.share * share, *tables)
+
     def _context(self, protocol: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.options.cert, self.options.key)
@@ -75,35 +93,62 @@ class Server:
 
     # --- what connections need --------------------------------------------------------------------
 
+    def deal(self, kind: str, line: Line) -> str:
+        """The fault of a "head" or of an "idle" connection; "" for none."""
+        name = f"{kind} {line.http}"
+        self._dealt[name] += 1
+        return self._decks[name].deal(self._dealt[name] - 1, line.rng)
+
     def fault(self, name: str, line: Line) -> None:
-        self._books.write(e="fault", fault=name, line=line.number)
+        self._write_fault(name, line.number, f"HTTP/{line.http}")
 
-    def partial(self, body: bytes, length: int, line: Line, http: str) -> None:
-        """A request ended before its body was complete."""
-        if body:
-            self._write_part(body, line, http, errcode=None, length=length)
+    def _write_fault(self, name: str, line: int, where: str) -> None:
+        self._books.write(e="fault", fault=name, line=line, where=where)
 
-    def refused(
-        self, body: bytes, errcode: int | None, line: Line, http: str, *, unprocessed: bool = False
-    ) -> None:
-        """A request is answered before its body was read. unprocessed: HTTP/2 says so."""
-        if body:
-            self._write_part(body, line, http, errcode=errcode, unprocessed=unprocessed)
+    def note(self, what: str) -> None:
+        self._books.write(e="note", what=what)
 
-    def _write_part(self, body: bytes, line: Line, http: str, **facts: Any) -> None:
+    def part(
+        self, body: bytes, line: Line, *, errcode: int | None = None, unprocessed: bool = False
+    ) -> int:
+        """A request ends before its body is complete. Returns its number in the books.
+
+        errcode, unprocessed: what it is to be told.
+        """
+        if not body:
+            return 0  # nothing of a bill has come
         found = _ORDER.search(body)
-        order = found[1].decode() if found else None
+        self._numbers += 1
         self._books.write(
-            e="part", order=order, size=len(body), line=line.number, http=http, **facts
+            e="part",
+            number=self._numbers,
+            order=found[1].decode() if found else None,
+            size=len(body),
+            line=line.number,
+            http=line.http,
+            errcode=errcode,
+            unprocessed=unprocessed,
         )
+        return self._numbers
+
+    def answered(self, number: int, *, out: bool | None, play: Play | None = None) -> None:
+        """What was to be told of a request has gone `out`, has not, or nobody knows (None).
+
+        Written after it was sent. Without this line the server was killed in between.
+        """
+        if not number:
+            return
+        facts: dict[str, Any] = {}
+        if play is not None:
+            facts["fault"] = play.name if play.played else ""
+            facts["whole"] = play.name in plays.FLAWLESS
+        self._books.write(e="answered", number=number, out=out, **facts)
 
     def bug(self) -> None:
         """Write down an error of this program: no comparison may go on as if nothing was."""
         self._books.write(e="bug", what=traceback.format_exc())
 
-    def receive(
-        self, target: str, body: bytes, line: Line, http: str, *, latest: bool = True
-    ) -> Play:
+    def receive(self, target: str, body: bytes, line: Line, *, latest: bool = True) -> Play:
         """Decide about a request that is complete, and write it down before anybody can know.
 
         latest: whether no later stream of its connection was decided about before.
@@ -115,7 +160,7 @@ class Server:
             data = fields.pop("card_ext")["user_card"]["invoice_user_data"]
             content = ledger.digest(fields | data)
         except (ValueError, LookupError, TypeError) as error:
-            why = f"{type(error).__name__}, line {line.number}, HTTP/{http}"
+            why = f"{type(error).__name__}, line {line.number}, HTTP/{line.http}"
             self._books.write(e="garbled", what=f"{why}: {body[:120]!r}")
             return plays.refusal("not-a-bill", 47001)
         if split.path != "/nontax/insertbill":
@@ -124,26 +169,35 @@ class Server:
         attempt = self._attempts[order] = self._attempts.get(order, 0) + 1
         rng = Random(f"{self.options.seed}/{order}/{attempt}")
         code, openid = f"6{attempt}{order[-8:]}", f"oChaos{order[-8:]}"
-        play = plays.choose(rng, self.share, http == "2", code, openid)
-        if play.fault == "quota":
+        # The first requests of all bills meet each fault a few times.
+        fault = self._bills.deal(int(order[-8:]), rng) if attempt == 1 else self._bills.draw(rng)
+        play = plays.choose(rng, fault, code, openid)
+        twins = plays.HTTP2_TWINS if line.http == "2" else plays.HTTP1_TWINS
+        play.name = twins.get(fault, fault)
+        if fault == "quota":
             if self._quota_left <= 0:
-                play = plays.refusal("busy", plays.BUSY[0])
+                play = plays.refusal(fault, errcodes.BUSY[0])
+                play.name = "busy"
             self._quota_left -= 1
         if not self._valid(parse_qs(split.query).get("access_token", [""])[0]):
-            play = plays.refusal("token-refused", rng.choice(plays.TOKEN_REFUSED))
+            play = plays.refusal("token-refused", rng.choice(errcodes.TOKEN_REFUSED))
+            play.name = play.fault
+        play.unprocessed = play.name == "refused-stream" or (
+            play.name == "goaway-refused" and latest
+        )
+        self._numbers += 1
+        play.number = self._numbers
         self._books.write(
             e="request",
+            number=play.number,
             order=order,
             attempt=attempt,
             line=line.number,
-            http=http,
+            http=line.http,
             fault=play.fault,
             takes=play.takes,
             errcode=play.errcode,
-            said=play.said,
-            whole=play.whole,
-            unprocessed=play.fault == "refused-stream"
-            or (play.fault == "goaway-refused" and latest),
+            unprocessed=play.unprocessed,
             code=code,
             openid=openid,
             content=content,
@@ -193,7 +247,7 @@ class Server:
                 await self._accept_until_pause(listener)
                 listener.close()
                 restart = (first + number) % 2 == 0
-                self._books.write(e="fault", fault="restart" if restart else "refuse", line=0)
+                self._write_fault("restart" if restart else "refuse", 0, "server")
                 if restart:
                     for task in self._serving:
                         task.cancel()
@@ -239,8 +293,7 @@ class Server:
         try:
             line = await self._open(sock, rng)
             if line is not None:
-                self._books.write(e="line", line=line.number, http=line.protocol)
-                await (Http2 if line.protocol == "h2" else Http1)(self, line).serve()
+                await (Http2 if line.http == "2" else Http1)(self, line).serve()
         except Gone:
             pass
         except Exception:
@@ -252,9 +305,9 @@ class Server:
     async def _open(self, sock: socket.socket, rng: Random) -> Line | None:
         """Do the handshake. None: a fault has ended the connection."""
         number = self._lines
-        fault = plays.draw(rng, self.share, plays.CONNECTION_FAULTS)
+        fault = self._decks["connection"].deal(number - 1, rng)
         if fault:
-            self._books.write(e="fault", fault=fault, line=number)
+            self._write_fault(fault, number, "connection")
         point, _, how = fault.partition("-")
         if point in ("accept", "hello"):
             with sock:
