@@ -110,15 +110,26 @@ def test_the_books_balance(made: Callable[[str, str], books.Report], mode: str, 
 )
 def test_the_runs_together_meet_every_fault(
     made: Callable[[str, str], books.Report],
+    tmp_path: Path,
     runs: list[tuple[str, str]],
     protocol: str,
     names: set[str],
 ) -> None:
+    wanted = {f"{protocol} {name}": name for name in names}
+    wanted |= {f"connection {name}": name for name in CONNECTION}
     total = books.Report()
     for mode, http in runs:
         total.add(made(mode, http))
-    assert {f"connection {name}" for name in CONNECTION} - set(total.faults) == set()
-    assert {f"{protocol} {name}" for name in names} - set(total.faults) == set()
+    # Other faults of its connection, or Ctrl-C, may have come before one. It gets a run of its own.
+    only = frozenset(wanted[name] for name in wanted.keys() - total.faults.keys())
+    assert len(only) < len(wanted) / 4
+    if only:
+        mode, http = runs[-1]
+        calm = {"interrupts": 0.0, "kills": 0.0, "lulls": 0.1}
+        report = balance(tmp_path, mode, http, bills=200, only=only, **calm)
+        assert report.violations == []
+        total.add(report)
+    assert wanted.keys() - total.faults.keys() == set()
 
 
 # --- the server and the comparison, without nontax ------------------------------------------------

@@ -27,6 +27,7 @@ CTRL_C = {signal.SIGINT}
 THREADS = 16
 CHILD_SECONDS = 60.0
 HELD_SECONDS = 60.0
+LULL_SECONDS = 0.03
 BULK_MODES = ("bulk", "abulk")
 MODES = ("threads", "bulk", "aio", "abulk")
 CLOSED = "closed run"
@@ -75,7 +76,11 @@ class Driver:
                 if not self.options.hold.exists():
                     break
                 time.sleep(0.005)
-            return next(self._orders, None)
+            order = next(self._orders, None)
+            if order is not None and self.chance(order, "lull") < self.options.lulls:
+                # All that is under way is answered meanwhile, and connections are idle.
+                time.sleep(LULL_SECONDS)
+            return order
 
     def bill(self, order: str) -> dict[str, Any]:
         bill = ledger.bill(order)
@@ -463,6 +468,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds")
     parser.add_argument("--forks", type=float, default=0.002, help="share of bills with a fork")
     parser.add_argument("--hold", type=Path, required=True, help="while it exists, none is begun")
+    parser.add_argument("--lulls", type=float, default=0.005, help="share of bills with one")
     parser.add_argument("--bug", choices=("", "resend"), default="", help="plant one")
     options = parser.parse_args()
     driver = Driver(options)

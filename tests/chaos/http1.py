@@ -22,6 +22,8 @@ class World(Protocol):
 
     def deal(self, kind: str, line: Line) -> str: ...
 
+    def undeal(self, kind: str, fault: str, line: Line) -> None: ...
+
     def fault(self, name: str, line: Line) -> None: ...
 
     def note(self, what: str) -> None: ...
@@ -150,8 +152,9 @@ class Http1:
             case "silence":
                 await self._end("stall", play)
             case "late":
-                await asyncio.sleep(self.world.late)
-                play.played = True
+                await asyncio.sleep(self.world.late * 0.7)
+                play.played = True  # the client has given up
+                await asyncio.sleep(self.world.late * 0.3)
             case "drip" | "drip-late":
                 await self._drip(data, self.world.late if play.name == "drip-late" else 0.05, play)
                 return

@@ -115,6 +115,8 @@ class Http2:
             self.world.note(f"a client has broken HTTP/2: {type(error).__name__}")
             await self.line.end("close")
         finally:
+            if self.idle:
+                self.world.undeal("idle", self.idle, self.line)
             for stream in self.streams.values():
                 self._left(stream)
             for task in self.tasks:
@@ -285,15 +287,13 @@ class Http2:
 
     async def _spoil_rest(self) -> None:
         await asyncio.sleep(self.line.rng.choice((0, 0, 0.002, 0.02)))
-        if self.streams or self.answering or self.mute or not self.idle:
+        if self.streams or self.answering or self.mute or self.line.closing or not self.idle:
             return  # it waits for another time
         fault, self.idle = self.idle, ""
         with contextlib.suppress(Gone):
             await self._play_rest(fault)
 
     async def _play_rest(self, fault: str) -> None:
-        if self.line.closing:
-            raise Gone
         self.world.fault(fault, self.line)
         match what := fault.removeprefix("idle-"):
             case "bytes":

@@ -132,9 +132,6 @@ FLAWLESS = {
 ENDINGS = ("close", "drop", "reset", "half-close", "stall")
 STATUSES = (400, 403, 404, 408, 413, 429, 500, 502, 503, 504)
 
-# Until a deck has dealt all its faults, this is how often it does so.
-EVERY = 4
-
 
 class Deck:
     """A table of faults that deals each of them a few times, in an order of its seed, and then at
@@ -142,21 +139,24 @@ class Deck:
     """
 
     def __init__(
-        self, seed: str, share: float, *tables: Mapping[str, float], rounds: int = 1
+        self,
+        seed: str,
+        share: float,
+        table: Mapping[str, float],
+        *,
+        rounds: int = 1,
+        every: int = 4,
     ) -> None:
-        """share: how many get a fault, once each was dealt `rounds` times."""
-        self._share = share
-        self._names = [name for table in tables for name in table]
-        self._weights = [weight for table in tables for weight in table.values()]
+        """share: how many get a fault, once each was dealt `rounds` times, to one of `every`."""
+        self._share = share if table else 0
+        self._names, self._weights = list(table), list(table.values())
+        self._every = every
         rng = Random(f"{seed}/deck")
-        self._first = [name for _ in range(rounds) for name in rng.sample(self._names, len(self))]
-
-    def __len__(self) -> int:
-        return len(self._names)
+        self._first = [name for _ in range(rounds) for name in rng.sample(self._names, len(table))]
 
     def deal(self, number: int, rng: Random) -> str:
         """The fault for what is the `number`-th of its kind, from 0; "" for none."""
-        turn, between = divmod(number, EVERY)
+        turn, between = divmod(number, self._every)
         if self._share and not between and turn < len(self._first):
             return self._first[turn]
         return self.draw(rng)

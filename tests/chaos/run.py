@@ -23,7 +23,8 @@ class Plan:
     share of requests with one. interrupts, kills: how often in a thousand bills the clients meet
     Ctrl-C and the server SIGKILL; a rate that is not 0 means one at least. forks: share of bills
     with one. quota: how many 45011 at most; each stops a bulk run until the next minute. seconds:
-    after which it has failed.
+    after which it has failed. only: the names of the faults that are wanted, all unless given.
+    lulls: share of bills before which the clients pause for a moment.
     """
 
     mode: str
@@ -38,6 +39,8 @@ class Plan:
     timeout: float = 1.0
     seconds: float = 3600.0
     bug: str = ""
+    only: frozenset[str] = frozenset()
+    lulls: float = 0.005
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -67,6 +70,7 @@ class Server:
             *("--books", str(self.books), "--token", str(self.token)),
             *("--cert", str(cert), "--key", str(key), "--faults", str(plan.faults)),
             *("--late", str(plan.timeout * 1.5), "--quota", str(plan.quota)),
+            *("--only", ",".join(sorted(plan.only))),
         ]
         self._process: subprocess.Popen[str] | None = None
 
@@ -106,7 +110,7 @@ def run(plan: Plan, folder: Path) -> books.Report:
                 *("--bills", str(plan.bills), "--books", str(written), "--ca", str(cert)),
                 *("--token", str(server.token), "--url", f"https://127.0.0.1:{server.port}"),
                 *("--timeout", str(plan.timeout), "--forks", str(plan.forks), "--bug", plan.bug),
-                *("--hold", str(hold)),
+                *("--hold", str(hold), "--lulls", str(plan.lulls)),
             ],
             stdout=subprocess.PIPE,
             text=True,

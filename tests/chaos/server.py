@@ -21,7 +21,7 @@ import socket
 import ssl
 import sys
 import traceback
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -59,14 +59,20 @@ class Server:
         self._rng = Random(f"{options.seed}/life/{self._life}")
         self._serving: set[asyncio.Task[None]] = set()
         # What a bill meets is not to depend on how often the server was killed before.
-        self._bills = plays.Deck(options.seed, self.share, plays.REPLY_FAULTS, rounds=3)
+        self._bills = plays.Deck(
+            options.seed, self.share, self._wanted(plays.REPLY_FAULTS), rounds=3, every=4
+        )
+        head2 = plays.HEAD_FAULTS | plays.HTTP2_HEAD_FAULTS
+        idle2 = plays.IDLE_FAULTS | plays.HTTP2_IDLE_FAULTS
         self._decks = {
             "connection": self._deck("connection", 1, plays.CONNECTION_FAULTS),
             "head 1.1": self._deck("head 1.1", 0.12, plays.HEAD_FAULTS),
-            "head 2": self._deck("head 2", 0.12, plays.HEAD_FAULTS, plays.HTTP2_HEAD_FAULTS),
+            "head 2": self._deck("head 2", 0.12, head2),
             "idle 1.1": self._deck("idle 1.1", 0.15, plays.IDLE_FAULTS),
-            "idle 2": self._deck("idle 2", 0.15, plays.IDLE_FAULTS, plays.HTTP2_IDLE_FAULTS),
+            # A connection that is shared is seldom idle.
+            "idle 2": self._deck("idle 2", 0.3, idle2, every=1),
         }
+        self._undealt: dict[str, list[str]] = defaultdict(list)
         self._dealt = Counter[str]()
         self._contexts = [self._context("http/1.1"), self._context("h2")]
 
@@ -81,9 +87,21 @@ class Server:
             elif line["e"] == "token":
                 self._tokens.append(line["token"])
 
-    def _deck(self, name: str, share: float, *tables: Mapping[str, float]) -> plays.Deck:
+    def _wanted(self, table: Mapping[str, float]) -> dict[str, float]:
+        """What is left of a table if only some are wanted, by their names on either protocol."""
+        only = set(filter(None, self.options.only.split(",")))
+        return {
+            name: weight
+            for name, weight in table.items()
+            if not only
+            or only & {name, plays.HTTP1_TWINS.get(name, name), plays.HTTP2_TWINS.get(name, name)}
+        }
+
+    def _deck(
+        self, name: str, share: float, table: Mapping[str, float], *, every: int = 4
+    ) -> plays.Deck:
         seed = f"{self.options.seed}/{self._life}/{name}"
-        return plays.Deck(seed, self.share * share, *tables)
+        return plays.Deck(seed, self.share * share, self._wanted(table), rounds=1, every=every)
 
     def _context(self, protocol: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -96,8 +114,14 @@ class Server:
     def deal(self, kind: str, line: Line) -> str:
         """The fault of a "head" or of an "idle" connection; "" for none."""
         name = f"{kind} {line.http}"
+        if self._undealt[name]:
+            return self._undealt[name].pop()
         self._dealt[name] += 1
         return self._decks[name].deal(self._dealt[name] - 1, line.rng)
+
+    def undeal(self, kind: str, fault: str, line: Line) -> None:
+        """Take a fault back that could not be played."""
+        self._undealt[f"{kind} {line.http}"].append(fault)
 
     def fault(self, name: str, line: Line) -> None:
         self._write_fault(name, line.number, f"HTTP/{line.http}")
@@ -239,11 +263,13 @@ class Server:
         self._new_token()
         print(f"ready {self.options.port}", flush=True)
         first = self._rng.randrange(2)
+        pauses = self.share > 0 and not self.options.only
         try:
             for number in itertools.count():
-                # The first two come early: also a short run meets both.
-                gap = 90 / self.share * self._rng.uniform(0.5, 1.5) if self.share else math.inf
-                self._pause_from = self._requests + (gap if number > 1 else min(gap, 40))
+                if pauses:
+                    # The first two come early: also a short run meets both.
+                    gap = 90 / self.share * self._rng.uniform(0.5, 1.5) if number > 1 else 40
+                    self._pause_from = self._requests + gap
                 await self._accept_until_pause(listener)
                 listener.close()
                 restart = (first + number) % 2 == 0
@@ -366,6 +392,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--http", choices=("1", "2", "mix"), default="mix")
     parser.add_argument("--faults", type=float, default=0.15, help="share of requests with one")
+    parser.add_argument("--only", default="", help="these, and no pauses: names with commas")
     parser.add_argument("--late", type=float, default=1.5, help="seconds after a client's timeout")
     parser.add_argument("--quota", type=int, default=1_000_000, help="how many 45011 at most")
     server = Server(parser.parse_args())
