@@ -165,7 +165,7 @@ def test_the_same_seed_makes_the_same_choices(tmp_path: Path, mode: str, http: s
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        balance(folder, mode, http, bills=300, faults=0.3, interrupts=0.0, kills=0.0, forks=0.0)
+        balance(folder, mode, http, bills=300, faults=0.15, interrupts=0.0, kills=0.0, forks=0.0)
         requests = [line for line in ledger.read(folder / "server.jsonl") if line["e"] == "request"]
         # When a token ends depends on how many requests came before.
         met.append(

@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--http", choices=("1", "2", "mix"), default="mix", help="what is offered")
     for name, what in RATES.items():
         parser.add_argument(f"--{name}", type=float, default=DEFAULTS[name], help=what)
+    parser.add_argument("--only", default="", help="these faults, and no pauses: names with commas")
     parser.add_argument("--quota", type=int, default=1, help="pauses of a bulk run at most")
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
     options = parser.parse_args()
@@ -49,6 +50,7 @@ def main() -> int:
             seed=options.seed,
             http=options.http,
             **{name: getattr(options, name) for name in RATES},
+            only=frozenset(filter(None, options.only.split(","))),
             quota=options.quota if mode in driver.BULK_MODES else 1_000_000,
         )
         start = time.monotonic()
