@@ -50,6 +50,7 @@ class Server:
         self._tokens = [""]
         # All is counted in requests: a slow machine meets no more of it than a fast one.
         self._requests = self._refused_from = self._token_until = 0
+        self._changes = 0  # of the token
         self._pause = asyncio.Event()
         self._pause_from = math.inf
         if options.books.exists():
@@ -238,8 +239,14 @@ class Server:
     def _new_token(self) -> None:
         """Publish a token; the one before stays good for some requests, or none."""
         token = f"chaos-{self._rng.randrange(10**12):012}-{len(self._tokens)}"
-        self._refused_from = self._requests + self._rng.choice((0, 20, 100))
-        self._token_until = self._requests + self._rng.randint(50, 1000)
+        self._changes += 1
+        # The first change of a life comes early and at once: also a short run meets it.
+        self._refused_from = self._requests
+        self._token_until = self._requests + 40
+        if self._changes > 1:
+            self._token_until = self._requests + self._rng.randint(50, 1000)
+        if self._changes > 2:
+            self._refused_from += self._rng.choice((0, 20, 100))
         self._tokens.append(token)
         self._books.write(e="token", token=token)
         fresh = self.options.token.with_suffix(".new")
