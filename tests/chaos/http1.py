@@ -152,9 +152,9 @@ class Http1:
             case "silence":
                 await self._end("stall", play)
             case "late":
-                await asyncio.sleep(self.world.late * 0.7)
-                play.played = True  # the client has given up
-                await asyncio.sleep(self.world.late * 0.3)
+                await asyncio.sleep(self.world.late * 0.6)
+                play.played = True  # now the client gives up, and may leave
+                await asyncio.sleep(self.world.late * 0.4)
             case "drip" | "drip-late":
                 await self._drip(data, self.world.late if play.name == "drip-late" else 0.05, play)
                 return

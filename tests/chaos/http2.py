@@ -370,9 +370,9 @@ class Http2:
             case "late":
                 if _alone(play):
                     await self._goaway()
-                await asyncio.sleep(self.world.late * 0.7)
-                play.played = True  # the client has given up
-                await asyncio.sleep(self.world.late * 0.3)
+                await asyncio.sleep(self.world.late * 0.6)
+                play.played = True  # now the client gives up, and may leave
+                await asyncio.sleep(self.world.late * 0.4)
             case "rst-stream" | "refused-stream" | "http11-required":
                 code = {
                     "rst-stream": rng.choice(CODES),
