@@ -102,6 +102,9 @@ class Server:
         self, name: str, share: float, table: Mapping[str, float], *, every: int = 4
     ) -> plays.Deck:
         seed = f"{self.options.seed}/{self._life}/{name}"
+        # What is wanted alone is to come often, wherever it belongs.
+        if self.options.only:
+            share = 1
         return plays.Deck(seed, self.share * share, self._wanted(table), rounds=1, every=every)
 
     def _context(self, protocol: str) -> ssl.SSLContext:
