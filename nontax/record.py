@@ -8,22 +8,26 @@ if TYPE_CHECKING:
 class Record:
     """A few named values. Immutable; can be compared, hashed, pickled and copied.
 
-    A subclass names its values, in order, in __slots__.
+    A subclass names its values, in order, in __slots__; a subclass of that has them, too.
     """
 
     __slots__: tuple[str, ...] = ()
+    _names: tuple[str, ...] = ()
     # What sets each of the values, found once: a bulk run makes two records for each bill.
     _setters: "tuple[Callable[[Record, object], None], ...]" = ()
 
     def __init_subclass__(cls) -> None:
-        cls._setters = tuple(vars(cls)[name].__set__ for name in cls.__slots__)
+        own = vars(cls).get("__slots__", ())
+        own = (own,) if isinstance(own, str) else own
+        cls._names = (*cls._names, *(name for name in own if not name.startswith("__")))
+        cls._setters = tuple(getattr(cls, name).__set__ for name in cls._names)
 
     def __init__(self, *values: object) -> None:
         for set_value, value in zip(self._setters, values, strict=True):
             set_value(self, value)
 
     def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
+        return tuple(getattr(self, name) for name in self._names)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__} is immutable: {name} cannot be set")
@@ -41,9 +45,11 @@ class Record:
 
     def __repr__(self) -> str:
         # A traceback with local variables may show one that is not made yet.
-        values = [getattr(self, name, None) for name in self.__slots__]
-        named = zip(self.__slots__, values, strict=True)
-        shown = ", ".join(f"{name}={value!r}" for name, value in named if value != {})
+        values = {name: getattr(self, name, None) for name in self._names}
+        # Only this one is known to be a dict; of a caller's bill, any comparison may raise.
+        if "extra" in values and values["extra"] == {}:
+            del values["extra"]
+        shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
         return f"{type(self).__name__}({shown})"
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -16,17 +16,17 @@ class Reply(Record):
     extra: dict[str, object]
 
     def __init__(self, *, extra: "Mapping[str, object] | None" = None, **fields: object) -> None:
-        if not fields.keys() <= set(self.__slots__):
-            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self.__slots__)}")
+        if not fields.keys() <= set(self._names):
+            raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._names)}")
         fields["extra"] = dict(extra or {})
         # A list, for no generator: where there is no memory to make one, Python crashes (seen with
         # 3.13.5), and what became of the call would be lost.
-        super().__init__(*[fields.get(name) for name in self.__slots__])
+        super().__init__(*[fields.get(name) for name in self._names])
 
     @classmethod
     def _from_reply(cls, reply: "dict[str, object]") -> "Self":
         """Make one of the fields of a checked reply."""
-        fields = {name: reply.pop(name, None) for name in cls.__slots__ if name != "extra"}
+        fields = {name: reply.pop(name, None) for name in cls._names if name != "extra"}
         return cls(extra=reply, **fields)
 
 

@@ -100,6 +100,29 @@ def test_outcomes_are_records(client: nontax.Client) -> None:
         outcome.index = 5
 
 
+class Series:
+    """Like pandas' Series: it is compared value by value, and the answer is neither yes nor no."""
+
+    def __eq__(self, other: object) -> "Series":  # type: ignore[override]
+        return self
+
+    __ne__ = __eq__  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        raise ValueError("the truth value of a Series is ambiguous")
+
+    def __repr__(self) -> str:
+        return "a Series"
+
+
+@pytest.mark.parametrize("given", [Series(), {}], ids=repr)
+def test_an_outcome_shows_its_bill_whatever_that_is(client: nontax.Client, given: object) -> None:
+    [outcome] = client.insert_bills([given])  # type: ignore[list-item]
+    assert f"index=0, bill={given!r}, outcome='not_sent'" in repr(outcome)
+    assert f"{outcome}" == str(outcome) == repr(outcome)
+
+
 def test_an_iterable_that_raises(sandbox: Sandbox, client: nontax.Client) -> None:
     def broken() -> Iterator[dict[str, object]]:
         yield from bills(5)

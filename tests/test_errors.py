@@ -259,6 +259,42 @@ def test_what_is_no_error_code(code: Any) -> None:
         nontax.errcode(code)
 
 
+# Subclasses
+
+
+class Plain(nontax.InsertedBill):
+    """One that names no slots of its own."""
+
+
+class Slotted(nontax.InsertedBill):
+    __slots__ = ()
+
+
+class Card(nontax.BillCard):
+    """One whose base has another constructor."""
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        Plain(code="1", openid="2", extra={"unionid": "u"}),
+        Slotted(code="1", openid="2", extra={"unionid": "u"}),
+        Card(card_id="1", extra={"unionid": "u"}),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("duplicate", COPIES)
+def test_a_subclass_of_a_result(result: Any, duplicate: Callable[[Any], Any]) -> None:
+    other = duplicate(result)
+    assert type(other) is type(result)
+    assert other == result
+    assert repr(other) == repr(result)
+    assert repr(result).startswith(f"{type(result).__name__}(c")
+    assert result.extra == {"unionid": "u"}
+    with pytest.raises(AttributeError, match="immutable"):
+        result.extra = {}
+
+
 # Immutability
 
 
