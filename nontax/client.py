@@ -12,6 +12,7 @@ from nontax.settings import (
     base_urls_of,
     check_count,
     check_path,
+    check_rate,
     check_seconds,
     check_text,
     system_ca_file,
@@ -42,16 +43,6 @@ if TYPE_CHECKING:
     )
 
     TokenSource = Callable[[str | None], str]
-
-
-def _rate(rate: float | None) -> float:
-    if rate is None:
-        return 0.0
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise TypeError("rate must be a number of bills per second")
-    if not 0 < rate <= 1e6:
-        raise ValueError("rate must be more than 0 and at most 1e6 bills per second")
-    return float(rate)
 
 
 def _from_environment(name: str) -> str | None:
@@ -257,9 +248,9 @@ class Client:
         return _core.Run(
             client=self._core,
             make_outcome=Outcome._from_core,
-            bills=bills,
+            bills=iter(bills),  # None would be a run of single calls
             concurrency=check_count("concurrency", concurrency, 1, 1000),
-            rate=_rate(rate),
+            rate=check_rate(rate),
             quota_pause=0.0,
             bulk=True,
         )
@@ -282,7 +273,7 @@ class Client:
         from nontax.aio import Outcomes
 
         return Outcomes(
-            self._core, bills, check_count("concurrency", concurrency, 1, 1000), _rate(rate)
+            self._core, bills, check_count("concurrency", concurrency, 1, 1000), check_rate(rate)
         )
 
     def create_bill_card(self, *, payee: str, logo_url: str) -> "BillCard":

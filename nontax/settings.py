@@ -7,7 +7,7 @@ from nontax import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import SupportsFloat, SupportsIndex
+    from typing import SupportsIndex
 
 BASE_URL = "https://api.weixin.qq.com"
 
@@ -27,16 +27,32 @@ def check_path(name: str, value: "str | os.PathLike[str]") -> str:
         raise TypeError(f"{name} must be a str or a path") from None
 
 
-def check_seconds(name: str, value: "SupportsFloat") -> float:
-    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a number of seconds")
+def _float_of(name: str, what: str, value: object) -> float:
+    """Any number's, NumPy's and Fraction too; NaN if it is none that a float can hold."""
+    is_number = hasattr(value, "__float__") or hasattr(value, "__index__")
+    if isinstance(value, str | bytes | bool) or not is_number:
+        raise TypeError(f"{name} must be a number of {what}")
     try:
-        seconds = float(value)
+        return float(value)  # type: ignore[arg-type]  # it was just looked at
     except (TypeError, ValueError, OverflowError):
-        seconds = -1.0
+        return float("nan")
+
+
+def check_seconds(name: str, value: object) -> float:
+    seconds = _float_of(name, "seconds", value)
     if not 0.001 <= seconds <= 86_400:
         raise ValueError(f"{name} must be between a millisecond and a day")
     return seconds
+
+
+def check_rate(rate: object) -> float:
+    """How many bills a second; 0: as fast as WeChat answers."""
+    if rate is None:
+        return 0.0
+    bills = _float_of("rate", "bills per second", rate)
+    if not 0 < bills <= 1e6:
+        raise ValueError("rate must be more than 0 and at most 1e6 bills per second")
+    return bills
 
 
 def check_count(name: str, value: "SupportsIndex", lowest: int, highest: int) -> int:

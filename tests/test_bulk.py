@@ -1,5 +1,6 @@
 """Many bills in one run: one honest outcome for each, whatever happens on the way."""
 
+import asyncio
 import gc
 import itertools
 import os
@@ -8,10 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
-from bills import bill
+from bills import Index, bill
 
 import nontax
 from nontax import _core
@@ -510,6 +513,10 @@ def test_a_rate(sandbox: Sandbox, client: nontax.Client) -> None:
         ({"rate": -1}, "rate"),
         ({"rate": float("nan")}, "rate"),
         ({"rate": "5"}, "rate"),
+        ({"rate": True}, "rate"),
+        ({"rate": 10**400}, "rate"),
+        ({"rate": Fraction(-1, 2)}, "rate"),
+        ({"rate": Index(0)}, "rate"),
     ],
 )
 def test_bad_arguments(client: nontax.Client, arguments: dict[str, object], named: str) -> None:
@@ -517,9 +524,19 @@ def test_bad_arguments(client: nontax.Client, arguments: dict[str, object], name
         client.insert_bills(bills(1), **arguments)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("rate", [Index(200), Fraction(200), Decimal(200)], ids=repr)
+def test_any_number_is_a_rate(client: nontax.Client, rate: Any) -> None:
+    async def run() -> list[Outcome]:
+        return [outcome async for outcome in client.ainsert_bills(bills(2, "a"), rate=rate)]
+
+    outcomes = [*client.insert_bills(bills(2), rate=rate), *asyncio.run(run())]
+    assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 4
+
+
 def test_bills_that_are_no_iterable(client: nontax.Client) -> None:
-    with pytest.raises(TypeError):
-        client.insert_bills(5)  # type: ignore[arg-type]
+    for given in (5, None):
+        with pytest.raises(TypeError, match="not iterable"):
+            client.insert_bills(given)  # type: ignore[arg-type]
 
 
 def test_a_fork_in_between_leaves_the_parents_run_whole(

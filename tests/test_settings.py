@@ -92,6 +92,7 @@ def test_good_base_urls(base_url: str) -> None:
         {"timeout": 1, "connect_timeout": 86_400},
         {"timeout": 0.001, "connect_timeout": Fraction(1, 2)},
         {"timeout": Decimal("0.5")},
+        {"timeout": Index(1)},
         {"retries": 0},
         {"retries": 100},
         {"retries": Index(3)},
