@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import Talk, run
 
 from nontax.events import (
     AuthorizationEvent,
@@ -426,6 +427,8 @@ LAUGHS = b"".join(
         (b'{"A": {"B": 1, "B": 2}}', "twice"),
         (b'{"A": NaN}', "number"),
         (b'{"A": -Infinity}', "number"),
+        (b'{"A": 1e999}', "number"),
+        (b'{"A": [-1.5E+400]}', "number"),
         (b'{"A": ' + b"9" * 5000 + b"}", "not JSON"),
         (b'{"A": "\\ud800"}', "broken text"),
         (b'{"\\udfff": 1}', "broken text"),
@@ -686,6 +689,8 @@ def test_all_failures_of_decryption_look_alike(encrypted: str) -> None:
         ({"appid": " " + APPID}, "appid"),
         ({"max_age": 0}, "max_age"),
         ({"max_age": float("nan")}, "max_age"),
+        ({"max_age": float("inf")}, "max_age"),
+        ({"max_age": 10**400}, "max_age"),
         ({"max_age": "300"}, "max_age"),
     ],
 )
@@ -771,6 +776,52 @@ def test_no_failure_shows_a_secret(failure: str) -> None:
         assert sign(str(NOW), NONCE, encrypt(make_json(AUTHORIZATION))) not in shown
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), str(again)) == (type(caught.value), str(caught.value))
+
+
+def press_in_a_reader(talk: Talk) -> None:
+    """Ctrl-C at each place in turn where a reader is made, and where it reads."""
+    import itertools
+    from functools import partial
+    from pathlib import Path
+
+    from presses import ctrl_c_at
+
+    import nontax.events
+    from nontax.events import EventReader
+
+    folder = str(Path(nontax.events.__file__).parent)
+    given = talk.setup["reader"] | {"clock": lambda: talk.setup["now"]}
+    for work in ("make", "read"):
+        # Where a function begins, nothing of it has been done: what it was given can be seen.
+        for place in itertools.count(2 if work == "make" else 1):
+            make = partial(EventReader, **given)
+            reader = make()
+            read = partial(reader.read, talk.setup["query"], talk.setup["body"].encode())
+            pressed = False
+            try:
+                with ctrl_c_at(place, folder):
+                    make() if work == "make" else read()
+            except KeyboardInterrupt as error:
+                # Without this frame, which has the secrets themselves.
+                error.__traceback__ = error.__traceback__ and error.__traceback__.tb_next
+                pressed = True
+                talk.tell_error(error)
+            if not pressed:
+                break
+
+
+@pytest.mark.parametrize("kind", ["plain", "safe"])
+def test_ctrl_c_anywhere_shows_no_secret(kind: str) -> None:
+    reader, body, query = {"token": TOKEN}, make_json(AUTHORIZATION), make_query()
+    if kind == "safe":
+        encrypted = encrypt(body)
+        reader |= {"aes_key": AES_KEY, "appid": APPID}
+        body, query = make_json({"Encrypt": encrypted}), make_query(encrypted)
+    told = run(press_in_a_reader, reader=reader, now=NOW, query=query, body=body.decode())
+    assert {one["type"] for one in told} == {"KeyboardInterrupt"}
+    assert len(told) > 30
+    for one in told:
+        assert_no_secret(json.dumps(one))
 
 
 def test_an_error_keeps_nothing_of_the_body() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from typing import Any, NoReturn
 
@@ -105,7 +106,12 @@ def _parse_json(text: str) -> dict[str, object]:
     """Return the members of the JSON object."""
     fields = None
     try:
-        fields = json.loads(text, object_pairs_hook=_make_object, parse_constant=_refuse_constant)
+        fields = json.loads(
+            text,
+            object_pairs_hook=_make_object,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_float,
+        )
     except InvalidEventError:
         raise
     except (ValueError, RecursionError):
@@ -136,6 +142,13 @@ def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse_constant(_name: str) -> NoReturn:
     raise InvalidEventError("the push has a number that JSON does not know")
+
+
+def _parse_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise InvalidEventError("the push has a number that is too large")
+    return number
 
 
 def _check_size(count: int, depth: int) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import math
 import re
+import sys
 import time
+from binascii import a2b_base64
 from typing import TYPE_CHECKING, NoReturn
 
 from nontax.events.errors import InvalidEventError, UntrustedEventError
@@ -16,6 +17,7 @@ from nontax.events.parse import SECONDS, parse, take_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
     from cryptography.hazmat.primitives.ciphers import Cipher
     from cryptography.hazmat.primitives.ciphers.modes import CBC
@@ -66,23 +68,33 @@ class EventReader:
         max_age: float | None = 300,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._appid = appid
-        self._max_age = max_age
-        self._clock = clock
-        self._cipher = None
-        problem: Exception | None = _find_problem(token, aes_key, appid, max_age)
-        if problem is None and aes_key is not None:
-            try:
-                self._cipher = _make_cipher(aes_key)
-            except ImportError:
-                problem = ImportError(
-                    "encrypted events need the package cryptography: pip install nontax[events]"
+        try:
+            self._max_age = _check_max_age(max_age)
+            self._clock = clock
+            self._cipher = None
+            # What a caller without a type checker gives may be anything.
+            if not isinstance(token, str) or not _TOKEN.fullmatch(token):  # type: ignore[redundant-expr]
+                raise ValueError("token must be text without blanks")
+            if (aes_key is None) != (appid is None):
+                raise ValueError("aes_key and appid must be given together, or neither")
+            if appid is not None and not (
+                isinstance(appid, str) and _TOKEN.fullmatch(appid)  # type: ignore[redundant-expr]
+            ):
+                raise ValueError("appid must be text without blanks")
+            self._appid = appid
+            if aes_key is not None:
+                if not isinstance(aes_key, str) or not _AES_KEY.fullmatch(aes_key):  # type: ignore[redundant-expr]
+                    raise ValueError("aes_key must be the 43 letters and digits of EncodingAESKey")
+                algorithms, modes, cipher = _ciphers()
+                self._cipher = cipher(
+                    algorithms.AES(a2b_base64(aes_key + "=")),
+                    modes.CBC(a2b_base64(aes_key + "=")[:16]),
                 )
-        if problem is not None:
-            # A traceback may be shown with its local variables.
+            self._token = token
+        finally:
+            # A traceback may be shown with its local variables. For the same reason the two are
+            # given to no function of ours, and what is made of them gets no name.
             del token, aes_key
-            raise problem
-        self._token = token
 
     def read(self, query: Mapping[str, str], body: bytes) -> Event:
         """Check a push and read what is in it.
@@ -141,8 +153,10 @@ class EventReader:
             )
 
     def _is_signature(self, given: str, *signed: str) -> bool:
-        joined = "".join(sorted((self._token, *signed)))
-        return hmac.compare_digest(hashlib.sha1(joined.encode()).hexdigest(), given)
+        # Without a name for what is hashed: a signal's exception would show it with this frame.
+        return hmac.compare_digest(
+            hashlib.sha1("".join(sorted((self._token, *signed))).encode()).hexdigest(), given
+        )
 
     def _open(self, query: Mapping[str, str], body: bytes, cipher: Cipher[CBC]) -> bytes:
         """Return the message that the envelope `body` holds."""
@@ -165,6 +179,9 @@ class EventReader:
         return message
 
     def __repr__(self) -> str:
+        # A traceback with local variables may show one that could not be made.
+        if not hasattr(self, "_token"):
+            return "<EventReader of nobody>"
         mode = "plain" if self._cipher is None else f"encrypted, appid={self._appid!r}"
         return f"<EventReader {mode}, max_age={self._max_age!r}>"
 
@@ -172,30 +189,22 @@ class EventReader:
         raise TypeError("an EventReader holds secrets: it can be neither pickled nor copied")
 
 
-def _find_problem(
-    token: object, aes_key: object, appid: object, max_age: object
-) -> ValueError | None:
-    """Say what is wrong with a reader's settings, without repeating them."""
-    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
-        return ValueError("token must be text without blanks")
-    if (aes_key is None) != (appid is None):
-        return ValueError("aes_key and appid must be given together, or neither")
-    if aes_key is not None and not (isinstance(aes_key, str) and _AES_KEY.fullmatch(aes_key)):
-        return ValueError("aes_key must be the 43 letters and digits of EncodingAESKey")
-    if appid is not None and not (isinstance(appid, str) and _TOKEN.fullmatch(appid)):
-        return ValueError("appid must be text without blanks")
-    if max_age is not None and not (
-        isinstance(max_age, int | float) and math.isfinite(max_age) and max_age > 0
-    ):
-        return ValueError("max_age must be a number of seconds above 0, or None")
-    return None
+def _check_max_age(max_age: object) -> float | None:
+    if max_age is None:
+        return None
+    if not isinstance(max_age, int | float) or not 0 < max_age <= sys.float_info.max:
+        raise ValueError("max_age must be a number of seconds above 0, or None")
+    return max_age
 
 
-def _make_cipher(aes_key: str) -> Cipher[CBC]:
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-    key = base64.b64decode(aes_key + "=")
-    return Cipher(algorithms.AES(key), modes.CBC(key[:16]))
+def _ciphers() -> tuple[ModuleType, ModuleType, type[Cipher[CBC]]]:
+    try:
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    except ImportError:
+        raise ImportError(
+            "encrypted events need the package cryptography: pip install nontax[events]"
+        ) from None
+    return algorithms, modes, Cipher
 
 
 def _decrypt(cipher: Cipher[CBC], encrypted: str, appid: str | None) -> bytes | None:
