@@ -18,10 +18,12 @@ from sandboxes import (
     environment,
     head_of,
     insert_with,
+    make_bill,
     request_of,
     tls_sandbox,
 )
 
+import nontax
 from nontax.sandbox import Sandbox, faults
 from nontax.sandbox.certificates import Certificates
 
@@ -146,6 +148,31 @@ def test_the_command_runs_until_a_signal(number: signal.Signals) -> None:
         assert (rest, errors, process.returncode) == ("", "", 0)
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    ("host", "base_url"),
+    [
+        ("0.0.0.0", "://127.0.0.1:"),
+        ("0", "://127.0.0.1:"),
+        ("", "://127.0.0.1:"),
+        ("::", "://[::1]:"),
+        ("localhost", "://localhost:"),
+    ],
+)
+def test_a_client_reaches_a_command_that_listens_everywhere(
+    host: str, base_url: str, *, tls: bool
+) -> None:
+    with command("--host", host, *(["--tls"] if tls else [])) as (_, exports, notes):
+        assert base_url in exports["NONTAX_BASE_URL"]
+        assert all(base_url in note for note in notes if "://" in note)
+        with nontax.Client(
+            base_url=exports["NONTAX_BASE_URL"],
+            access_token=exports["NONTAX_ACCESS_TOKEN"],
+            ca_file=exports.get("NONTAX_CA_FILE"),
+        ) as client:
+            client.insert_bill(make_bill())
+
+
 def test_the_command_makes_a_throw_away_certificate() -> None:
     with command("--tls", "--orders", "strict") as (process, exports, _):
         assert exports["NONTAX_BASE_URL"].startswith("https://127.0.0.1:")
@@ -182,8 +209,17 @@ def test_the_command_ends_when_nobody_reads_its_log() -> None:
         (["--key", "x"], 2, "--key needs --cert"),
         (["--tls", "--cert", "x"], 2, "--tls makes"),
         (["--orders", "lax"], 2, "invalid choice"),
-        (["--cert", "/nowhere.pem"], 1, "nontax.sandbox: [Errno 2] No such file"),
+        (["--port", "65536"], 2, "argument --port: must be a number from 0 to 65535"),
+        (["--port", "-1"], 2, "argument --port: "),
+        (["--port", "00099999"], 2, "argument --port: "),
+        (["--port", "9" * 5000], 2, "argument --port: must be a number from 0 to 65535"),
+        (["--port", "http"], 2, "argument --port: must be a number from 0 to 65535"),
+        (["--cert", "/nowhere.pem"], 1, "No such file or directory: '/nowhere.pem'"),
+        (["--cert", __file__, "--key", "/nowhere.key"], 1, "directory: '/nowhere.key'"),
+        (["--cert", __file__], 1, f"no certificate with its key can be read from {__file__}: "),
+        (["--cert", __file__, "--key", "/dev/null"], 1, f" read from {__file__} and /dev/null: "),
     ],
+    ids=lambda value: repr(value)[:60],
 )
 def test_the_command_refuses(arguments: list[str], status: int, message: str) -> None:
     done = subprocess.run(

@@ -17,6 +17,12 @@ from .certificates import make_certificates
 from .server import Sandbox
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
+        raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
+    return int(text)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m nontax.sandbox",
@@ -24,7 +30,7 @@ def _arguments() -> argparse.Namespace:
         "it, then one line per request.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=8443, help="0: any free one (%(default)s)")
+    parser.add_argument("--port", type=_port, default=8443, help="0: any free one (%(default)s)")
     parser.add_argument("--tls", action="store_true", help="https with a throw-away certificate")
     parser.add_argument("--cert", metavar="FILE", help="https with this certificate (PEM)")
     parser.add_argument("--key", metavar="FILE", help="its key, if that is a file of its own")
@@ -68,7 +74,9 @@ class _Log:
 
 def _subject(host: str) -> tuple[list[str], list[str]]:
     """The names and the addresses that a certificate for a sandbox on `host` is made out to."""
-    names, addresses = ["localhost"], ["127.0.0.1"]
+    names, addresses = ["localhost"], ["127.0.0.1", "::1"]
+    if not host:
+        return names, addresses
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -17,7 +17,9 @@ class Listener:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, port), family=family, backlog=512)
         self._socket.setblocking(False)
-        self.port: int = self._socket.getsockname()[1]
+        self.address: str
+        self.port: int
+        self.address, self.port = self._socket.getsockname()[:2]
         self._accepted = accepted
         # Closing a socket does not wake a thread that waits for it; a byte on this pair does.
         self._waker, self._woken = socket.socketpair()

@@ -1,5 +1,6 @@
 """The sandbox as its users see it: starting, stopping, watching and upsetting it."""
 
+import os
 import socket
 import ssl
 import threading
@@ -21,6 +22,9 @@ from .records import Bill, Request
 from .stock import Card, Pdf
 from .traffic import Traffic
 from .world import World
+
+# Where to reach what listens on all addresses.
+LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class _Writable(Protocol):
@@ -105,10 +109,24 @@ class Sandbox:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
             self._tls.set_alpn_protocols(["http/1.1"])
-            self._tls.load_cert_chain(self._certfile, self._keyfile)
+            self._load_certificate(self._tls, self._certfile)
         self._listener = Listener(self._host, self._port, self._accepted)
         self._world.base_url = self.base_url
         return self
+
+    def _load_certificate(self, tls: ssl.SSLContext, certfile: str | PathLike[str]) -> None:
+        # What ssl itself says of them names no file.
+        files = [certfile] if self._keyfile is None else [certfile, self._keyfile]
+        for file in files:
+            with open(file, "rb"):
+                pass
+        try:
+            tls.load_cert_chain(certfile, self._keyfile)
+        except ssl.SSLError as error:
+            names = " and ".join(os.fspath(file) for file in files)
+            raise OSError(
+                f"no certificate with its key can be read from {names}: {error}"
+            ) from None
 
     def stop(self) -> None:
         """Close the listener and all connections, and wait for all threads.
@@ -174,11 +192,16 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """ "http://HOST:PORT", or https with a certificate. RuntimeError before the start."""
+        """ "http://HOST:PORT", or https with a certificate. RuntimeError before the start.
+
+        If it listens on all addresses of this machine, the loopback's: a client takes plain http
+        to that alone.
+        """
         if self._listener is None:
             raise RuntimeError("the sandbox was not started")
         scheme = "http" if self._certfile is None else "https"
-        host = f"[{self._host}]" if ":" in self._host else self._host
+        host = LOOPBACKS.get(self._listener.address, self._host)
+        host = f"[{host}]" if ":" in host else host
         return f"{scheme}://{host}:{self._listener.port}"
 
     @property
