@@ -42,7 +42,9 @@ SLICE = 0.1
 def _copy_of(error: NontaxError) -> NontaxError:
     import copy  # not before it is needed: it brings in others
 
-    return copy.copy(error)
+    copied = copy.copy(error)
+    copied.__cause__ = error.__cause__  # what a token source has raised
+    return copied
 
 
 class Cached(_Generic["T"]):

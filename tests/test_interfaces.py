@@ -642,6 +642,19 @@ def test_a_ticket_that_cannot_be_had(sandbox: Sandbox, unit: nontax.Client) -> N
     assert len(sandbox.requests) == 1
 
 
+def test_why_a_ticket_cannot_be_had_is_told_to_all(sandbox: Sandbox) -> None:
+    why = RuntimeError("the token server is down")
+
+    def source(_stale: str | None) -> str:
+        raise why
+
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    for _ in range(3):
+        error = raised(client.get_ticket)
+        assert isinstance(error, nontax.NotSentError | nontax.AccessTokenError)
+        assert error.__cause__ is why
+
+
 def test_a_ticket_of_another_account(sandbox: Sandbox, unit: nontax.Client) -> None:
     error = raised(lambda: auth_url(unit, sandbox, "1", ticket="x"))
     assert isinstance(error, nontax.ParameterError)
