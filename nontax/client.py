@@ -168,8 +168,8 @@ class Client:
             )
         finally:
             # A traceback that shows local variables must not show a credential, also not one that
-            # was given in the wrong place.
-            del appid, secret, access_token, token_source
+            # was given in the wrong place, nor a proxy's password.
+            del appid, secret, access_token, token_source, proxy
             source = None
 
     def _call(self, request: "Request[T]") -> "T":

@@ -13,11 +13,14 @@ BASE_URL = "https://api.weixin.qq.com"
 
 
 def check_text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be a str")
-    if not value.isprintable():
-        raise ValueError(f"{name} has a character that cannot be in it")
-    return value
+    try:
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a str")
+        if not value.isprintable():
+            raise ValueError(f"{name} has a character that cannot be in it")
+        return value
+    finally:
+        del value  # in a proxy's URL there may be a password
 
 
 def check_path(name: str, value: "str | os.PathLike[str]") -> str:

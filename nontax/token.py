@@ -92,8 +92,8 @@ class FetchedToken:
                 allow_extra=False,
             )
         finally:
-            # A traceback that shows local variables must not show the secret.
-            del appid, secret
+            # A traceback that shows local variables shows neither secret nor a proxy's password.
+            del appid, secret, proxy
 
     def __call__(self, stale: str | None = None) -> str:
         """Return the current access token, or a newer one than `stale`, which WeChat has refused.

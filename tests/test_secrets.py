@@ -372,6 +372,34 @@ def test_a_setting_that_cannot_be_used(what: str) -> None:
     assert_clean(error)
 
 
+# Given what makes the proxy's URL: no frame of the test may hold that itself.
+WITH_PROXY: dict[str, Callable[..., object]] = {
+    "token": lambda proxy, more: nontax.Client(access_token="t", proxy=proxy(), **more),
+    "secret": lambda proxy, more: nontax.Client(appid="wx1", secret="s", proxy=proxy(), **more),
+    "stable": lambda proxy, more: nontax.StableToken("wx1", "s", proxy=proxy(), **more),
+    "ordinary": lambda proxy, more: nontax.OrdinaryToken("wx1", "s", proxy=proxy(), **more),
+}
+
+
+@pytest.mark.parametrize(
+    ("proxy", "more"),
+    [
+        ("http://u:{}@h:1", {"ca_file": "/no/such/file"}),
+        ("http://u:{}@h:1", {"timeout": 0}),
+        ("http://u:{}@h:1", {"base_url": "http://192.0.2.1"}),
+        ("http://u:{}@h:1\n", {}),
+        ("http://u:{}@h:99999", {}),
+        ("nonsense://u:{}@h:1", {}),
+        ("http://u:{}@", {}),
+    ],
+)
+@pytest.mark.parametrize("kind", WITH_PROXY)
+def test_the_password_of_a_proxy(kind: str, proxy: str, more: dict[str, Any]) -> None:
+    error = raised_by(lambda: WITH_PROXY[kind](lambda: proxy.format(core()), more))
+    assert isinstance(error, ValueError)
+    assert_clean(error)
+
+
 @pytest.mark.parametrize("name", ["NONTAX_BASE_URL", "NONTAX_CA_FILE"])
 def test_a_variable_that_cannot_be_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nontax.client, "_default", {})
