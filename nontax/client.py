@@ -15,6 +15,8 @@ from nontax.settings import (
     check_rate,
     check_seconds,
     check_text,
+    from_environment,
+    name_variable,
     system_ca_file,
 )
 from nontax.token import FetchedToken, StableToken
@@ -45,10 +47,6 @@ if TYPE_CHECKING:
     TokenSource = Callable[[str | None], str]
 
 
-def _from_environment(name: str) -> str | None:
-    return os.environ.get(name) or None
-
-
 class Client:
     """All of WeChat's interfaces for fiscal e-bills, over connections that it keeps open.
 
@@ -61,10 +59,10 @@ class Client:
         thread that makes a call, possibly from several at once.
 
     base_url: str; "https://…". "http://…" is allowed to this machine itself only (the sandbox).
-    fallback_base_urls: sequence of further hosts, each tried when nothing could be sent to those
-        before it. WeChat has https://api2.weixin.qq.com (for when the default cannot be reached),
-        and sh., sz. and hk.api.weixin.qq.com; that they serve the /nontax interfaces is not
-        confirmed. What may have been taken goes to no other host.
+    fallback_base_urls: sequence of further hosts, or None; each is tried when nothing could be sent
+        to those before it. WeChat has https://api2.weixin.qq.com (for when the default cannot be
+        reached), and sh., sz. and hk.api.weixin.qq.com; that they serve the /nontax interfaces is
+        not confirmed. What may have been taken goes to no other host.
     ca_file: path of a PEM file with a private CA, trusted in place of the system's.
     proxy: str; URL of an HTTP proxy. None: as the environment says (https_proxy). "": none.
     connect_timeout: seconds for one connection, TLS included.
@@ -103,7 +101,7 @@ class Client:
         access_token: str | None = None,
         token_source: "TokenSource | None" = None,
         base_url: str | None = None,
-        fallback_base_urls: "Sequence[str]" = (),
+        fallback_base_urls: "Sequence[str] | None" = (),
         ca_file: "str | os.PathLike[str] | None" = None,
         proxy: str | None = None,
         connect_timeout: float = 5.0,
@@ -111,29 +109,34 @@ class Client:
         retries: int = 2,
         allow_extra: bool = False,
     ) -> None:
+        taken: list[str] = []
         try:
             by_secret = appid is not None or secret is not None
             if by_secret + (access_token is not None) + (token_source is not None) > 1:
                 raise TypeError("give appid and secret, or access_token, or token_source")
             if access_token is None and token_source is None:
-                appid = appid or _from_environment("NONTAX_APPID")
-                secret = secret or _from_environment("NONTAX_SECRET")
+                appid = appid or from_environment("appid", taken)
+                secret = secret or from_environment("secret", taken)
                 if appid is None or secret is None:
                     if by_secret:
                         raise ValueError(
                             "appid and secret belong together: give both, "
                             "or set NONTAX_APPID and NONTAX_SECRET"
                         )
-                    access_token = _from_environment("NONTAX_ACCESS_TOKEN")
+                    access_token = from_environment("access_token", taken)
                     if access_token is None:
                         raise ValueError(
                             "no credentials: give appid and secret, access_token or token_source, "
                             "or set NONTAX_APPID and NONTAX_SECRET, or NONTAX_ACCESS_TOKEN"
                         )
+            if not isinstance(access_token, str | None):
+                raise TypeError("access_token must be a str")
+            if base_url is None:
+                base_url = from_environment("base_url", taken)
             base_urls = base_urls_of(base_url, fallback_base_urls)
             self._base_url = base_urls[0]
             if ca_file is None:
-                ca_file = _from_environment("NONTAX_CA_FILE")
+                ca_file = from_environment("ca_file", taken)
             self._timeout = check_seconds("timeout", timeout)
             if access_token is None and token_source is None:
                 assert appid is not None
@@ -166,6 +169,9 @@ class Client:
                 retries=check_count("retries", retries, 0, 100),
                 allow_extra=allow_extra,
             )
+        except ValueError as error:
+            name_variable(error, taken)
+            raise
         finally:
             # A traceback that shows local variables must not show a credential, also not one that
             # was given in the wrong place, nor a proxy's password.
@@ -573,23 +579,27 @@ def _is_set(name: str) -> bool:
     return bool(os.environ.get(name))
 
 
-def _default_client() -> Client:
-    if "client" not in _default:
+def _default_client(*, needs_token: bool) -> Client:
+    name = "client"
+    if not needs_token and name not in _default:
+        # Another one: the environment's credentials, which may be broken, do not matter here.
+        name = "without credentials"
+    if name not in _default:
         by_secret = _is_set("NONTAX_APPID") and _is_set("NONTAX_SECRET")
-        known = by_secret or _is_set("NONTAX_ACCESS_TOKEN")
+        known = needs_token and (by_secret or _is_set("NONTAX_ACCESS_TOKEN"))
         # Two threads may both come here; the first one's client stays.
-        _default.setdefault("client", Client(token_source=None if known else _no_credentials))
-    return _default["client"]
+        _default.setdefault(name, Client(token_source=None if known else _no_credentials))
+    return _default[name]
 
 
 def insert_bill(bill: "Bill", *, access_token: str | None = None) -> InsertedBill:
     """Insert one fiscal e-bill with the process's default client; see `Client.insert_bill`.
 
     access_token: str; None: as the environment says (see `Client`), which is read at the first
-        call.
+        call that needs it.
     """
     try:
-        core = _default_client()._core
+        core = _default_client(needs_token=access_token is None)._core
         return core.call("insertbill", bill, access_token, None, InsertedBill._from_reply)
     finally:
         # A traceback that shows local variables must not show the token.

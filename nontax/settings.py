@@ -77,11 +77,26 @@ def system_ca_file(ca_file: object, base_urls: tuple[str, ...]) -> str | None:
     return find_ca_file(needed=ca_file is None and not plain)
 
 
-def base_urls_of(base_url: str | None, fallbacks: "Sequence[str]") -> tuple[str, ...]:
+def base_urls_of(base_url: str | None, fallbacks: "Sequence[str] | None") -> tuple[str, ...]:
     """All hosts, in the order in which they are tried."""
-    if isinstance(fallbacks, str):
-        raise TypeError("fallback_base_urls must be a sequence of URLs, not one")
-    if base_url is None:
-        base_url = os.environ.get("NONTAX_BASE_URL") or BASE_URL
-    first = check_text("base_url", base_url)
+    if fallbacks is None:
+        fallbacks = ()
+    if isinstance(fallbacks, str | bytes) or not hasattr(fallbacks, "__iter__"):
+        raise TypeError("fallback_base_urls must be a sequence of URLs")
+    first = check_text("base_url", BASE_URL if base_url is None else base_url)
     return (first, *(check_text("fallback_base_urls", url) for url in fallbacks))
+
+
+def from_environment(name: str, taken: list[str]) -> str | None:
+    """A setting that was not given; its name goes into `taken` if there is one."""
+    variable = f"NONTAX_{name.upper()}"
+    if os.environ.get(variable):
+        taken.append(name)
+    return os.environ.get(variable) or None
+
+
+def name_variable(error: ValueError, taken: list[str]) -> None:
+    """Have the error name the variable, too, if what it is about was taken from one."""
+    name, _, problem = str(error).partition(" ")
+    if name in taken:
+        error.args = (f"{name} (from NONTAX_{name.upper()}) {problem}",)

@@ -1,15 +1,23 @@
 """Token sources on WeChat's own token interfaces."""
 
-import os
 from time import monotonic
 
 from nontax import _core
 from nontax.cached import Cached
 from nontax.errors import InDoubtError, NotSentError, SystemBusyError, make_error
-from nontax.settings import base_urls_of, check_path, check_seconds, check_text, system_ca_file
+from nontax.settings import (
+    base_urls_of,
+    check_path,
+    check_seconds,
+    check_text,
+    from_environment,
+    name_variable,
+    system_ca_file,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from typing import Any
 
@@ -65,17 +73,20 @@ class FetchedToken:
         secret: str,
         *,
         base_url: str | None = None,
-        fallback_base_urls: "Sequence[str]" = (),
+        fallback_base_urls: "Sequence[str] | None" = (),
         ca_file: "str | os.PathLike[str] | None" = None,
         proxy: str | None = None,
         timeout: float = 10.0,
     ) -> None:
+        taken: list[str] = []
         try:
             self._appid = _credential("appid", appid)
             self._secret = _credential("secret", secret)
             self._timeout = check_seconds("timeout", timeout)
             self._cached: Cached[str] = Cached()
-            ca_file = ca_file or os.environ.get("NONTAX_CA_FILE") or None
+            ca_file = ca_file or from_environment("ca_file", taken)
+            if base_url is None:
+                base_url = from_environment("base_url", taken)
             base_urls = base_urls_of(base_url, fallback_base_urls)
             self._core = _core.Client(
                 make_error=make_error,
@@ -91,6 +102,9 @@ class FetchedToken:
                 retries=2,
                 allow_extra=False,
             )
+        except ValueError as error:
+            name_variable(error, taken)
+            raise
         finally:
             # A traceback that shows local variables shows neither secret nor a proxy's password.
             del appid, secret, proxy

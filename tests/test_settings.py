@@ -1,5 +1,6 @@
 """What a client is made with: settings, the environment, and the client of the module itself."""
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from fractions import Fraction
@@ -115,6 +116,20 @@ def test_a_ca_file_by_path(tls_sandbox: Sandbox, certificates: Certificates) -> 
             client.insert_bill(bill())
 
 
+@pytest.mark.parametrize("token", [5, b"token", ["token"]], ids=repr)
+def test_a_token_of_another_type(token: Any) -> None:
+    with pytest.raises(TypeError, match="access_token must be a str"):
+        nontax.Client(access_token=token)
+
+
+def test_no_fallbacks() -> None:
+    nontax.Client(access_token="token", fallback_base_urls=None)
+    nontax.StableToken("wx1", "s", fallback_base_urls=None)
+    for fallbacks in ("https://a.example", b"https://a.example", 5):
+        with pytest.raises(TypeError, match="fallback_base_urls must be a sequence of URLs"):
+            nontax.Client(access_token="token", fallback_base_urls=fallbacks)  # type: ignore[arg-type]
+
+
 def test_credentials_are_given_once() -> None:
     with pytest.raises(TypeError, match="give appid and secret, or access_token, or token_source"):
         nontax.Client(access_token="token", token_source=lambda _: "token")
@@ -167,9 +182,10 @@ def test_arguments_come_before_the_environment(
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("NONTAX_ACCESS_TOKEN", "a b", "access_token"),
-        ("NONTAX_BASE_URL", "http://example.org", "base_url"),
-        ("NONTAX_CA_FILE", "/nowhere.pem", "ca_file"),
+        ("NONTAX_ACCESS_TOKEN", "a b", "access_token (from NONTAX_ACCESS_TOKEN) has characters "),
+        ("NONTAX_BASE_URL", "http://example.org", "base_url (from NONTAX_BASE_URL) must begin "),
+        ("NONTAX_BASE_URL", "https://a\tb", "base_url (from NONTAX_BASE_URL) has a character "),
+        ("NONTAX_CA_FILE", "/nowhere.pem", "ca_file (from NONTAX_CA_FILE) cannot be read: "),
     ],
 )
 def test_a_bad_environment(
@@ -177,8 +193,35 @@ def test_a_bad_environment(
 ) -> None:
     monkeypatch.setenv("NONTAX_ACCESS_TOKEN", "token")
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=re.escape(problem)):
         nontax.Client()
+    # What is given is not taken from there.
+    settings: dict[str, Any] = {problem.split()[0]: value}
+    with pytest.raises(ValueError, match=problem.split()[0]) as caught:
+        nontax.Client(**settings)
+    assert name not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("NONTAX_APPID", "w x", "appid (from NONTAX_APPID) is empty or "),
+        ("NONTAX_SECRET", "s\n", "secret (from NONTAX_SECRET) is empty or "),
+        ("NONTAX_BASE_URL", "http://example.org", "base_url (from NONTAX_BASE_URL) must begin "),
+        ("NONTAX_CA_FILE", "/nowhere.pem", "ca_file (from NONTAX_CA_FILE) cannot be read: "),
+    ],
+)
+def test_a_bad_environment_of_a_token_source(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, problem: str
+) -> None:
+    monkeypatch.setenv("NONTAX_APPID", "wx1")
+    monkeypatch.setenv("NONTAX_SECRET", "s")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        nontax.Client()
+    if name in ("NONTAX_BASE_URL", "NONTAX_CA_FILE"):
+        with pytest.raises(ValueError, match=re.escape(problem)):
+            nontax.StableToken("wx1", "s")
 
 
 def test_empty_variables_count_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,6 +257,26 @@ def test_the_shortest_way_with_the_environment(
         nontax.insert_bill(bill("2"), access_token="other-token")
     nontax.insert_bill(bill("3"))
     assert list(sandbox.bills) == ["1", "3"]
+
+
+@pytest.mark.usefixtures("fresh_default")
+@pytest.mark.parametrize("name", ["NONTAX_ACCESS_TOKEN", "NONTAX_SECRET"])
+def test_a_broken_token_of_the_environment_that_is_not_needed(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
+    monkeypatch.setenv("NONTAX_APPID", sandbox.bureau.appid)
+    monkeypatch.setenv(name, "broken\n")
+    nontax.insert_bill(bill("1"), access_token=sandbox.access_token)
+    with pytest.raises(ValueError, match=f"from {name}"):
+        nontax.insert_bill(bill("2"))
+    nontax.insert_bill(bill("2"), access_token=sandbox.access_token)
+    # Mended, it is read: nothing of it was kept.
+    monkeypatch.setenv("NONTAX_ACCESS_TOKEN", sandbox.access_token)
+    monkeypatch.delenv("NONTAX_SECRET", raising=False)
+    nontax.insert_bill(bill("3"))
+    nontax.insert_bill(bill("4"), access_token=sandbox.access_token)
+    assert list(sandbox.bills) == ["1", "2", "3", "4"]
 
 
 @pytest.mark.usefixtures("fresh_default")
