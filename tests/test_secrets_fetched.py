@@ -19,6 +19,7 @@ from canary import (
     assert_clean_record,
     core,
     echoing,
+    family,
     in_doubt,
     long_token,
     raised_by,
@@ -233,6 +234,21 @@ def test_a_variable_that_is_no_secret(kind: str, monkeypatch: pytest.MonkeyPatch
         assert isinstance(error, ValueError)
         assert "secret" in str(error)
         assert_clean(error)
+
+
+@each_fetcher
+def test_a_fetch_that_fails_leaves_the_callers_exception_alone(
+    loud: Sandbox, cls: Callable[..., Any]
+) -> None:
+    loud.misbehave(echoing(token(), 40164), times=3)
+    try:
+        raise LookupError("the caller's own")
+    except LookupError as own:
+        error = raised_for(by_fetching(cls, loud.base_url), bill())
+        is_context, is_whole = family(error)[-1] is own, own.__traceback__ is not None
+    assert is_context
+    assert is_whole
+    assert_clean(error)
 
 
 @each_fetcher

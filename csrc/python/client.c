@@ -224,14 +224,16 @@ static bool set_token(conversation *talk, nontax_call *call, PyObject *token)
 static void hide_frames(void)
 {
     PyObject *raised = take_exception();
+    PyObject *handled = PyErr_GetHandledException(); /* the caller's own, in an `except` block */
     PyObject *each = Py_XNewRef(raised);
-    for (int i = 0; each && i < MAX_CONTEXTS; i++) {
+    for (int i = 0; each && each != handled && i < MAX_CONTEXTS; i++) {
         (void)PyException_SetTraceback(each, Py_None); /* always accepted */
         PyObject *context = PyException_GetContext(each);
         Py_DECREF(each);
         each = context;
     }
     Py_XDECREF(each);
+    Py_XDECREF(handled);
     raise_object(raised);
 }
 
