@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from bills import Index, bill
+from marks import shown
 
 import nontax
 from nontax import _core
@@ -524,7 +525,7 @@ def test_bad_arguments(client: nontax.Client, arguments: dict[str, object], name
         client.insert_bills(bills(1), **arguments)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rate", [Index(200), Fraction(200), Decimal(200)], ids=repr)
+@pytest.mark.parametrize("rate", [Index(200), Fraction(200), Decimal(200)], ids=shown)
 def test_any_number_is_a_rate(client: nontax.Client, rate: Any) -> None:
     async def run() -> list[Outcome]:
         return [outcome async for outcome in client.ainsert_bills(bills(2, "a"), rate=rate)]

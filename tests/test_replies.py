@@ -381,6 +381,16 @@ def test_an_errcode_with_an_error_status(
     assert error.outcome == "rejected"
 
 
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_an_errcode_of_a_machine_in_between(
+    sandbox: Sandbox, client: nontax.Client, status: int
+) -> None:
+    """Which does not know what the server behind it has done."""
+    body = b'{"errcode":%d,"errmsg":"upstream timed out"}' % status
+    error = doubtful(answer(client, sandbox, body, status=status), "not WeChat's")
+    assert error.http_status == status
+
+
 # Errcodes as they are written
 
 

@@ -152,6 +152,11 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, l
                  http_status);
         return;
     }
+    if (http_status >= 500 && nontax_errcode_find(code)->code != code) {
+        in_doubt(result, "the reply came with HTTP status %ld and an errcode that is not WeChat's",
+                 http_status);
+        return;
+    }
     result->has_errcode = true;
     result->errcode = code;
     if (code == 0) {
