@@ -208,7 +208,7 @@ class Calls(_Attached):
             self._waiting.remove(call)
         elif call.has_begun and not call.has_ended:
             self._run.cancel(call)
-            self._turn_once_more()
+            self._run.rouse()  # no loop may be running
             if call.error is None or call.error.outcome != "not_sent":
                 _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
 

@@ -755,4 +755,5 @@ def test_a_program_that_ends_in_the_middle(sandbox: Sandbox) -> None:
     assert told == [{"ended": True}]
     # The warning about unseen outcomes may be there, and nothing else.
     assert "Task" not in stderr
-    assert stderr.count("Traceback") == stderr.count("nobody has seen")
+    assert stderr.count("Exception ignored in") == stderr.count("nobody has seen")
+    assert stderr.count("Traceback") <= stderr.count("nobody has seen")
