@@ -428,20 +428,14 @@ static void abandon(nontax_lane *lane, nontax_call *call, bool timed_out)
     detach_transfer(lane, call);
 }
 
-/* Ends the calls whose time is over. It is not libcurl that watches it: when the caller has been
- * away for a while between two steps (a person at a notebook, after Ctrl-C), the answers that have
- * arrived in the meantime must be read first, and not be taken for missing. */
-static void expire(nontax_lane *lane)
+/* Ends the calls whose time is over; those of which something went out only if `sent_too`. */
+static void end_late(nontax_lane *lane, int64_t now, bool sent_too)
 {
-    int64_t now = nx_now_ms();
-    if (now < lane->next_deadline || now < lane->grace_until) {
-        return;
-    }
     lane->next_deadline = NX_NEVER;
     nontax_call *call = lane->running.first;
     while (call) {
         nontax_call *next = call->next;
-        if (call->attempt_until <= now) {
+        if (call->attempt_until <= now && (sent_too || !nx_lane_has_sent(call))) {
             abandon(lane, call, true);
             settle(lane, call);
         } else if (call->attempt_until < lane->next_deadline) {
@@ -451,17 +445,14 @@ static void expire(nontax_lane *lane)
     }
 }
 
-/* Those of which nothing went out get no grace: nothing is sent any more when the time is over. */
-static void end_unsent(nontax_lane *lane, int64_t now)
+/* It is not libcurl that watches the time: when the caller has been away for a while between two
+ * steps (a person at a notebook, after Ctrl-C), the answers that have arrived in the meantime must
+ * be read first, and not be taken for missing. */
+static void expire(nontax_lane *lane)
 {
-    nontax_call *call = lane->running.first;
-    while (call) {
-        nontax_call *next = call->next;
-        if (call->attempt_until <= now && !nx_lane_has_sent(call)) {
-            abandon(lane, call, true);
-            settle(lane, call);
-        }
-        call = next;
+    int64_t now = nx_now_ms();
+    if (now >= lane->next_deadline && now >= lane->grace_until) {
+        end_late(lane, now, true);
     }
 }
 
@@ -533,7 +524,7 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     if (lane->last_step < lane->next_deadline && now - lane->next_deadline > LATE_MS) {
         lane->grace_until = now + GRACE_MS;
         nx_gate_enter();
-        end_unsent(lane, now);
+        end_late(lane, now, false); /* nothing is sent any more when the time is over */
         nx_gate_leave();
     }
     int64_t due = earliest_due(lane);

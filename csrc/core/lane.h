@@ -13,12 +13,13 @@ bool nx_lane_is_usable(const nontax_lane *lane);
 
 /* After errcode 45011: how long a bulk call waits (0: to the beginning of the next minute), and
  * until when the quota is used up. */
+void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
+int64_t nx_lane_quota_until(const nontax_lane *lane);
+
 /* Whether something went out of every call on it, or it was refused. */
 bool nx_lane_all_sent(const nontax_lane *lane);
 /* So long nobody has stepped, for whatever reason: calls of which nothing went out get it back. */
 void nx_lane_make_up_for(nontax_lane *lane, int64_t ms);
-void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
-int64_t nx_lane_quota_until(const nontax_lane *lane);
 
 /* Any call that is under way or pausing, or NULL. Those of which nothing is under way come first.
  */

@@ -181,8 +181,8 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
     }
     run->inside++;
     call->bulk = run->settings.bulk;
-    int64_t took = nx_now_ms() - run->wanted_at;
-    run->is_fed_slowly = run->settings.bulk && took > SLOW_MS;
+    int64_t took = run->settings.bulk ? nx_now_ms() - run->wanted_at : 0;
+    run->is_fed_slowly = took > SLOW_MS;
     if (run->is_fed_slowly) {
         nx_lane_make_up_for(run->lane, took);
     }

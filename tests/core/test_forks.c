@@ -90,21 +90,6 @@ static bool send_the_parents_call(void *context)
     return true;
 }
 
-static void test_child_does_not_send_the_parents_call(void **state)
-{
-    (void)state;
-    server *server = server_start(NULL, 0);
-    fork_state parent = {.server = server, .client = client_for(server_url(server), 0)};
-    parent.running = call_for(parent.client, "parent");
-    assert_true(true_in_child(send_the_parents_call, &parent));
-    nontax_client_run(parent.client, parent.running, NULL);
-    expect_inserted(parent.running, "parent");
-    assert_int_equal(server_bodies(server, "\"parent\""), 1);
-    nontax_call_free(parent.running);
-    nontax_client_free(parent.client);
-    server_stop(server);
-}
-
 /* The same with a lane of the child's own. */
 static bool add_the_parents_call(void *context)
 {
@@ -119,19 +104,30 @@ static bool add_the_parents_call(void *context)
     return true;
 }
 
-static void test_childs_lane_does_not_send_the_parents_call(void **state)
+static void expect_sent_by_the_parent(bool (*child)(void *context))
 {
-    (void)state;
     server *server = server_start(NULL, 0);
     fork_state parent = {.server = server, .client = client_for(server_url(server), 0)};
     parent.running = call_for(parent.client, "parent");
-    assert_true(true_in_child(add_the_parents_call, &parent));
+    assert_true(true_in_child(child, &parent));
     nontax_client_run(parent.client, parent.running, NULL);
     expect_inserted(parent.running, "parent");
     assert_int_equal(server_bodies(server, "\"parent\""), 1);
     nontax_call_free(parent.running);
     nontax_client_free(parent.client);
     server_stop(server);
+}
+
+static void test_child_does_not_send_the_parents_call(void **state)
+{
+    (void)state;
+    expect_sent_by_the_parent(send_the_parents_call);
+}
+
+static void test_childs_lane_does_not_send_the_parents_call(void **state)
+{
+    (void)state;
+    expect_sent_by_the_parent(add_the_parents_call);
 }
 
 /* A hook that forks, as a signal handler or a token source may. */
