@@ -44,10 +44,7 @@ from nontax.token import OrdinaryToken, StableToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nontax.bill import Bill as Bill
-    from nontax.bill import FlatBill as FlatBill
-    from nontax.bill import NestedBill as NestedBill
-    from nontax.bill import TableBill as TableBill
+    from nontax.shapes import Bill, FlatBill, NestedBill, TableBill
 
 __version__ = _core.version
 
@@ -55,15 +52,18 @@ __all__ = [
     "AccessTokenError",
     "AccountError",
     "AuthData",
+    "Bill",
     "BillAuthUrl",
     "BillCard",
     "BillStateError",
     "Client",
     "DuplicateBillError",
     "ErrorCode",
+    "FlatBill",
     "InDoubtError",
     "InsertedBill",
     "InvalidRequestError",
+    "NestedBill",
     "NontaxError",
     "NotAuthorizedError",
     "NotSentError",
@@ -78,9 +78,23 @@ __all__ = [
     "StableToken",
     "SystemBusyError",
     "TLSError",
+    "TableBill",
     "Ticket",
     "UploadedPdf",
     "WeChatError",
     "errcode",
     "insert_bill",
 ]
+
+if not TYPE_CHECKING:  # with a __getattr__, a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        # Only for annotations: who only inserts bills shall not wait for typing to be imported.
+        if name in ("Bill", "FlatBill", "NestedBill", "TableBill"):
+            from nontax import shapes
+
+            return getattr(shapes, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

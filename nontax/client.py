@@ -2,6 +2,7 @@
 
 import os
 
+import nontax
 from nontax import _core, interfaces
 from nontax.bill import InsertedBill, Outcome
 from nontax.cached import Cached
@@ -197,7 +198,7 @@ class Client:
 
     # The finance bureau
 
-    def insert_bill(self, bill: "Bill") -> InsertedBill:
+    def insert_bill(self, bill: "nontax.Bill") -> InsertedBill:
         """Insert one fiscal e-bill into the wallet of the citizen who authorised its order.
 
         bill: a mapping in one of three shapes, told apart by where the bill's six fields stand:
@@ -215,7 +216,7 @@ class Client:
         """
         return self._call(interfaces.insert_bill(bill))
 
-    async def ainsert_bill(self, bill: "Bill") -> InsertedBill:
+    async def ainsert_bill(self, bill: "nontax.Bill") -> InsertedBill:
         """`insert_bill` in an event loop.
 
         The transfer is driven by the loop itself, without a thread; a token source is asked in the
@@ -592,7 +593,7 @@ def _default_client(*, needs_token: bool) -> Client:
     return _default[name]
 
 
-def insert_bill(bill: "Bill", *, access_token: str | None = None) -> InsertedBill:
+def insert_bill(bill: "nontax.Bill", *, access_token: str | None = None) -> InsertedBill:
     """Insert one fiscal e-bill with the process's default client; see `Client.insert_bill`.
 
     access_token: str; None: as the environment says (see `Client`), which is read at the first
