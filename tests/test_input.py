@@ -1,10 +1,12 @@
 """What is handed in: everything that is wrong is told at once, and nothing of it is sent."""
 
 import collections
+import contextlib
 import datetime as dt
 import enum
 import itertools
 import json
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -238,7 +240,16 @@ def test_what_is_no_mapping(refused: Refused, given: object, kind: str) -> None:
 def test_what_json_does_not_have(refused: Refused, given: object) -> None:
     [(path, message)] = refused(given)
     assert path == ""
-    assert f"is a {type(given).__qualname__}, which JSON does not have" in message
+    name = type(given).__qualname__
+    assert message == f"is a {name}, which JSON does not have; give a dict"
+
+
+def test_a_row_of_a_database(refused: Refused) -> None:
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        connection.row_factory = sqlite3.Row
+        row = connection.execute("SELECT '1' AS order_id, 5 AS fee").fetchone()
+    assert refused(row) == [("", "is a Row, which JSON does not have; give a dict")]
+    assert refused(dict(row)) != refused({})
 
 
 # Amounts
@@ -371,10 +382,14 @@ def test_what_is_no_text(
     [
         ("fee\0", "has a NUL character in it"),
         ("\udc80", "has half of a surrogate pair in it, which is no text"),
-        (5, "has a name that is not a str"),
-        (None, "has a name that is not a str"),
-        (b"fee", "has a name that is not a str"),
-        ((1, 2), "has a name that is not a str"),
+        (5, "has a name that is not a str but the int 5"),
+        (-(2**63), f"has a name that is not a str but the int {-(2**63)}"),
+        (2**63, "has a name that is not a str but of type int"),
+        (None, "has a name that is not a str but None"),
+        (True, "has a name that is not a str but True"),
+        (b"fee", "has a name that is not a str but of type bytes"),
+        ((1, 2), "has a name that is not a str but of type tuple"),
+        (MyInt(5), "has a name that is not a str but of type MyInt"),
     ],
     ids=shown,
 )

@@ -8,7 +8,8 @@
 enum {
     MAX_DEPTH = 64,      /* like the core's own limit */
     MAX_VALUES = 100000, /* shared lists can unfold without end: a payload has a dozen values */
-    MAX_PATH = 256
+    MAX_PATH = 256,
+    MAX_NAME = 81
 };
 
 /* A place in the tree, linked to the places above it; they live on the C stack. */
@@ -82,6 +83,35 @@ static cJSON *refuse_raised(walk *walk, const place *here, const char *what)
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
+    return refuse(walk, here, message);
+}
+
+static void write_type(PyObject *object, char *written)
+{
+    PyObject *name = PyType_GetQualName(Py_TYPE(object));
+    const char *text = name ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
+    if (!text) {
+        PyErr_Clear();
+    }
+    snprintf(written, MAX_NAME, "%.80s", text ? text : "thing");
+    Py_XDECREF(name);
+}
+
+/* A name that is no str is shown only if it is sure to be neither long nor secret. */
+static cJSON *refuse_name(walk *walk, PyObject *key, const place *here)
+{
+    char type[MAX_NAME], message[160];
+    int overflow = 0;
+    long long value = PyLong_CheckExact(key) ? PyLong_AsLongLongAndOverflow(key, &overflow) : 0;
+    write_type(key, type);
+    if (key == Py_None || key == Py_True || key == Py_False) {
+        const char *text = key == Py_None ? "None" : key == Py_True ? "True" : "False";
+        snprintf(message, sizeof message, "has a name that is not a str but %s", text);
+    } else if (PyLong_CheckExact(key) && !overflow) {
+        snprintf(message, sizeof message, "has a name that is not a str but the int %lld", value);
+    } else {
+        snprintf(message, sizeof message, "has a name that is not a str but of type %s", type);
+    }
     return refuse(walk, here, message);
 }
 
@@ -227,7 +257,7 @@ static bool is_inside_itself(PyObject *container, const place *here)
 static int add_member(walk *walk, cJSON *target, PyObject *key, PyObject *value, const place *here)
 {
     place there = {here, "", 0, NULL, here->depth + 1};
-    const char *why = "has a name that is not a str", *name = NULL;
+    const char *why = NULL, *name = NULL;
     if (PyUnicode_Check(key)) {
         name = text_of(key, &why);
         if (!name && !why) {
@@ -235,7 +265,7 @@ static int add_member(walk *walk, cJSON *target, PyObject *key, PyObject *value,
         }
     }
     if (!name) {
-        cJSON *item = refuse(walk, &there, why);
+        cJSON *item = why ? refuse(walk, &there, why) : refuse_name(walk, key, &there);
         cJSON_Delete(item);
         return item ? 0 : -1;
     }
@@ -323,15 +353,10 @@ static cJSON *convert_container(walk *walk, PyObject *object, const place *here,
 
 static cJSON *refuse_type(walk *walk, PyObject *object, const place *here)
 {
-    char message[160];
-    PyObject *name = PyType_GetQualName(Py_TYPE(object));
-    const char *text = name ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
-    if (!text) {
-        PyErr_Clear();
-    }
-    snprintf(message, sizeof message, "is a %.80s, which JSON does not have; give a str or an int",
-             text ? text : "thing");
-    Py_XDECREF(name);
+    char name[MAX_NAME], message[160];
+    write_type(object, name);
+    snprintf(message, sizeof message, "is a %s, which JSON does not have; give %s", name,
+             here->above ? "a str or an int" : "a dict");
     return refuse(walk, here, message);
 }
 
