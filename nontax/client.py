@@ -152,7 +152,9 @@ class Client:
                     timeout=min(self._timeout, 10.0),
                 )
             source = (
-                token_source._within if isinstance(token_source, FetchedToken) else token_source
+                token_source._token_or_error
+                if isinstance(token_source, FetchedToken)
+                else token_source
             )
             self._ticket: Cached[Ticket] = Cached()
             self._loops: Loops | None = None
@@ -160,7 +162,7 @@ class Client:
                 make_error=make_error,
                 access_token=access_token,
                 token_source=source,
-                timed_source=isinstance(token_source, FetchedToken),
+                own_source=isinstance(token_source, FetchedToken),
                 base_urls=base_urls,
                 ca_file=None if ca_file is None else check_path("ca_file", ca_file),
                 system_ca_file=system_ca_file(ca_file, base_urls),

@@ -4,7 +4,7 @@ from time import monotonic
 
 from nontax import _core
 from nontax.cached import Cached
-from nontax.errors import InDoubtError, NotSentError, SystemBusyError, make_error
+from nontax.errors import InDoubtError, NontaxError, NotSentError, SystemBusyError, make_error
 from nontax.settings import (
     base_urls_of,
     check_path,
@@ -92,7 +92,7 @@ class FetchedToken:
                 make_error=make_error,
                 access_token=None,
                 token_source=None,
-                timed_source=False,
+                own_source=False,
                 base_urls=base_urls,
                 ca_file=None if ca_file is None else check_path("ca_file", ca_file),
                 system_ca_file=system_ca_file(ca_file, base_urls),
@@ -116,14 +116,19 @@ class FetchedToken:
         list), `NotSentError`, …
         """
         try:
-            return self._within(stale, self._timeout)
+            return self._cached.get(self._fetch, stale, self._timeout)
         finally:
             del stale
 
-    def _within(self, stale: str | None, seconds: float) -> str:
-        """Do it in so many seconds: what is left of a call's own time."""
+    def _token_or_error(self, stale: str | None, seconds: float) -> "str | NontaxError":
+        """Do it in so many seconds: what is left of a call's own time.
+
+        What became of the fetch is returned, and so told from what a signal handler has raised.
+        """
         try:
             return self._cached.get(self._fetch, stale, min(seconds, self._timeout))
+        except NontaxError as error:
+            return error
         finally:
             del stale
 

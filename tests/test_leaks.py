@@ -430,7 +430,7 @@ def make_modules(talk: Talk) -> None:
             make_error=make_error,
             access_token="a",
             token_source=None,
-            timed_source=False,
+            own_source=False,
             base_urls=("https://api.weixin.qq.com",),
             ca_file=None,
             system_ca_file=None,

@@ -434,6 +434,26 @@ def test_a_time_limit_while_the_result_is_made(sandbox: Sandbox) -> None:
         assert sandbox.bills[one["order_id"]].code in note
 
 
+def interrupt_the_payload(talk: Talk) -> None:
+    """Ctrl-C is pressed while the payload is read."""
+    import signal
+
+    class Row(dict[str, object]):
+        def items(self) -> object:  # type: ignore[override]
+            signal.raise_signal(signal.SIGINT)
+            return super().items()
+
+    talk.insert(talk.client(), Row(talk.setup["bill"]))
+
+
+def test_ctrl_c_while_the_payload_is_read(sandbox: Sandbox) -> None:
+    settings = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    (raised,) = run(interrupt_the_payload, client=settings, bill=bill())
+    assert raised["type"] == "KeyboardInterrupt"
+    assert (raised["context"]["type"], raised["context"]["outcome"]) == ("NotSentError", "not_sent")
+    assert not sandbox.requests
+
+
 def interrupt_the_error(talk: Talk) -> None:
     """Ctrl-C comes while the exception is being made of what became of the call."""
     import signal

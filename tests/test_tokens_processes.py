@@ -257,6 +257,46 @@ def test_ctrl_c_during_a_fetch(server: Server) -> None:
         inserting.close()
 
 
+def limit_a_fetch(talk: Talk) -> None:
+    """A time limit of Celery's kind, whose exception is an Exception, is over during a fetch."""
+    import signal
+
+    class LimitError(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise LimitError
+
+    signal.signal(signal.SIGTERM, handler)
+    client = talk.client()
+    run = client.insert_bills([talk.setup["bill"]])
+    for _ in range(2):
+        try:
+            if talk.setup["bulk"]:
+                talk.tell(code=next(run).inserted.code)
+            else:
+                talk.tell(code=client.insert_bill(talk.setup["bill"]).code)
+        except LimitError as error:
+            talk.tell_error(error)
+
+
+@pytest.mark.parametrize("bulk", [False, True])
+def test_a_time_limit_during_a_fetch(server: Server, *, bulk: bool) -> None:
+    settings = settings_of(server.base_url, timeout=300)
+    with Child(limit_a_fetch, client=settings, bill=bill(), bulk=bulk) as child:
+        with server.accept() as fetching:
+            fetching.read_request()
+            child.signal(signal.SIGTERM)
+            told = child.hear()
+            assert told["type"] == "LimitError"
+            assert told["context"]["outcome"] != "inserted"
+            fetching.wait_for_end()
+        fetching, inserting = serve_first(server)
+        assert child.finish() == ([{"code": CODE}], "")
+        fetching.close()
+        inserting.close()
+
+
 def wait_for_another_threads_fetch(talk: Talk) -> None:
     """Ctrl-C comes when the main thread waits for a token that another one fetches."""
     import os

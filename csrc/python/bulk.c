@@ -254,21 +254,8 @@ static void use_token(run_object *self, PyObject *token)
     }
 }
 
-/* Takes the exception that is set as the reason why there is no token; one that is no Exception
- * (KeyboardInterrupt) goes on its way, and the calls go on waiting. */
-static int refuse_token(run_object *self)
-{
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-        return -1;
-    }
-    Py_XDECREF(self->source_error);
-    self->source_error = take_exception();
-    nontax_run_no_token(self->run);
-    return 0;
-}
-
 /* Asks the token source, which is called from here so that no frame of Python's ever holds a token.
- * -1 with an exception: interrupted. */
+ * -1 with an exception: interrupted, and the calls go on waiting. */
 static int ask_for_token(run_object *self)
 {
     Py_CLEAR(self->source_error);
@@ -282,7 +269,8 @@ static int ask_for_token(run_object *self)
         }
         return 0;
     }
-    PyObject *answer = client_ask_source(self->client, stale, SOURCE_MS);
+    bool interrupted;
+    PyObject *answer = client_ask_source(self->client, stale, SOURCE_MS, &interrupted);
     if (!nontax_run_is_ours(self->run)) {
         /* The source has forked: what becomes of the bills, the parent will know. */
         if (answer) {
@@ -291,11 +279,16 @@ static int ask_for_token(run_object *self)
         }
         return -1;
     }
-    if (!answer) {
-        return refuse_token(self);
+    if (interrupted) {
+        return -1;
     }
-    use_token(self, answer);
-    Py_DECREF(answer);
+    if (answer) {
+        use_token(self, answer);
+        Py_DECREF(answer);
+    } else {
+        self->source_error = take_exception();
+        nontax_run_no_token(self->run);
+    }
     return 0;
 }
 
@@ -570,7 +563,9 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     PyObject *stale = self->stale;
     self->stale = NULL;
     const char *text = stale ? PyUnicode_AsUTF8AndSize(stale, NULL) : NULL;
-    PyObject *answer = stale && !text ? NULL : client_ask_source(self->client, text, SOURCE_MS);
+    bool interrupted; /* no signal handler runs in this thread */
+    PyObject *answer =
+        stale && !text ? NULL : client_ask_source(self->client, text, SOURCE_MS, &interrupted);
     Py_XDECREF(stale);
     tell_fetched(self, answer, answer ? NULL : take_exception());
     return Py_NewRef(Py_None);

@@ -174,7 +174,7 @@ typedef struct conversation {
     client_object *self;
     PyThreadState *thread;     /* while the GIL is released */
     PyObject *fixed_token;     /* of this call or of the client; NULL: ask the source */
-    PyObject *interrupt;       /* what a signal handler raised */
+    PyObject *interrupt;       /* what a signal handler raised, inside the token source, too */
     PyObject *source_error;    /* what the token source raised */
     const char *token_problem; /* what is wrong with the token that it returned */
     spare_error *spare;
@@ -237,17 +237,27 @@ static void hide_frames(void)
     raise_object(raised);
 }
 
-PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms)
+/* A source of ours returns why there is no token: so what it raises is a signal handler's, like an
+ * exception from anybody's source that is no Exception. */
+PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms,
+                            bool *interrupted)
 {
-    if (!self->timed_source) {
-        return PyObject_CallFunction(self->token_source, "z", stale);
+    if (!self->own_source) {
+        PyObject *answer = PyObject_CallFunction(self->token_source, "z", stale);
+        *interrupted = !answer && !PyErr_ExceptionMatches(PyExc_Exception);
+        return answer;
     }
-    PyObject *token =
+    PyObject *answer =
         PyObject_CallFunction(self->token_source, "zd", stale, (double)time_left_ms / 1000);
-    if (!token) {
+    *interrupted = !answer && !PyErr_ExceptionMatches(PyExc_MemoryError);
+    if (answer && PyExceptionInstance_Check(answer)) {
+        PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(answer)), answer, NULL);
+        answer = NULL;
+    }
+    if (!answer) {
         hide_frames();
     }
-    return token;
+    return answer;
 }
 
 static bool on_token(void *context, nontax_call *call)
@@ -259,12 +269,16 @@ static bool on_token(void *context, nontax_call *call)
         return false; /* there is no other token */
     }
     PyEval_RestoreThread(talk->thread);
-    PyObject *token = talk->fixed_token
-                          ? Py_NewRef(talk->fixed_token)
-                          : client_ask_source(talk->self, stale, nontax_call_time_left(call));
+    bool interrupted = false;
+    PyObject *token =
+        talk->fixed_token
+            ? Py_NewRef(talk->fixed_token)
+            : client_ask_source(talk->self, stale, nontax_call_time_left(call), &interrupted);
     if (token) {
         set = set_token(talk, call, token);
         Py_DECREF(token);
+    } else if (interrupted) {
+        talk->interrupt = take_exception();
     } else {
         talk->source_error = take_exception();
     }
@@ -364,11 +378,6 @@ static PyObject *conclude(conversation *talk, nontax_call *call, PyObject *make_
 {
     const nontax_result *result = nontax_call_result(call);
     bool sent = result->outcome != NONTAX_NOT_SENT, inserted = result->outcome == NONTAX_INSERTED;
-    if (talk->source_error && !talk->interrupt &&
-        !PyErr_GivenExceptionMatches(talk->source_error, PyExc_Exception)) {
-        talk->interrupt = talk->source_error; /* Ctrl-C inside the token source */
-        talk->source_error = NULL;
-    }
     if (!talk->interrupt) {
         if (!sent && result->cause == NONTAX_CAUSE_MEMORY) {
             return PyErr_NoMemory();
@@ -456,6 +465,11 @@ static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *paylo
 {
     const nontax_hooks hooks = {talk, on_interrupted, on_token};
     if (client_set_payload(call, payload) < 0) {
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            nontax_call_cancel(call);
+            talk->interrupt = take_exception();
+            raise_interrupt(talk, call);
+        }
         return NULL;
     }
     talk->thread = PyEval_SaveThread();
@@ -603,7 +617,7 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     static char *names[] = {"make_error",
                             "access_token",
                             "token_source",
-                            "timed_source",
+                            "own_source",
                             "base_urls",
                             "ca_file",
                             "system_ca_file",
@@ -616,10 +630,10 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     PyObject *make_error_function, *access_token, *token_source, *base_urls;
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     double connect_timeout, timeout;
-    int timed_source, allow_extra;
+    int own_source, allow_extra;
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOpO!zzzddip", names,
                                      &make_error_function, &access_token, &token_source,
-                                     &timed_source, &PyTuple_Type, &base_urls, &settings.ca_file,
+                                     &own_source, &PyTuple_Type, &base_urls, &settings.ca_file,
                                      &settings.system_ca_file, &settings.proxy, &connect_timeout,
                                      &timeout, &settings.retries, &allow_extra)) {
         return NULL;
@@ -633,7 +647,7 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         return NULL;
     }
     self->make_error = Py_NewRef(make_error_function);
-    self->timed_source = timed_source != 0;
+    self->own_source = own_source != 0;
     if (set_credentials(self, access_token, token_source) < 0 ||
         make_client(self, &settings, base_urls) < 0) {
         Py_DECREF(self);

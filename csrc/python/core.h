@@ -34,8 +34,8 @@ typedef struct client_object {
     nontax_client *client;
     PyObject *access_token; /* a fixed one, checked; or NULL */
     PyObject *token_source; /* a callable, or NULL */
-    bool timed_source;      /* it wants to know how many seconds it may take */
-    PyObject *make_error;   /* the Python layer's: **what_happened -> exception */
+    bool own_source; /* (stale, seconds) -> a token, or an exception that says why there is none */
+    PyObject *make_error; /* the Python layer's: **what_happened -> exception */
     _Atomic(spare_error *) spares[SPARE_ERRORS];
 } client_object;
 
@@ -52,8 +52,9 @@ PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *fu
                                  PyObject *args);
 
 /* Asks the token source for a token, or for a newer one than `stale`, within so much time. NULL
- * with an exception set. */
-PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms);
+ * with an exception set: the source's own, or else the asking was interrupted. */
+PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms,
+                            bool *interrupted);
 
 /* The exception that tells what became of a call. The last two, which may be NULL, say why there
  * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */
