@@ -363,6 +363,28 @@ def test_a_source_that_blocks_does_not_block_the_loop(sandbox: Sandbox, run: Str
     run(main())
 
 
+def test_a_source_that_takes_longer_than_the_call_may(sandbox: Sandbox, run: Strict) -> None:
+    let_go = threading.Event()
+
+    def source(stale: str | None) -> str:
+        assert let_go.wait(20)
+        return sandbox.access_token
+
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=0.1)
+
+    async def main() -> None:
+        try:
+            with pytest.raises(nontax.NotSentError, match="access token") as told:
+                await client.ainsert_bill(bill())
+            assert told.value.timed_out
+        finally:
+            let_go.set()
+        await client.ainsert_bill(bill())
+
+    run(main())
+    assert len(sandbox.requests) == 1
+
+
 # --- nothing runs that need not -------------------------------------------------------------------
 
 

@@ -98,8 +98,9 @@ def test_the_books_balance(made: Callable[[str, str], books.Report], mode: str, 
     assert report.violations == []
     assert set(report.outcomes) == set(books.OUTCOMES)
     assert report.outcomes.total() + report.unsaid == BILLS
-    # Many bills came through. Where they share connections, each fault is met by many of them.
-    assert report.outcomes["inserted"] > BILLS * 0.25
+    # Many bills came through: how many, with which timing, is chance. Where they share connections,
+    # each fault is met by many of them.
+    assert report.outcomes["inserted"] > BILLS * 0.1
     assert {f"server {name}" for name in SERVER} <= set(report.faults)
     assert report.events["KeyboardInterrupt"] or report.events["CancelledError"]
     assert ASAN or report.events["forks"]

@@ -273,7 +273,7 @@ def limit_a_fetch(talk: Talk) -> None:
     for _ in range(2):
         try:
             if talk.setup["bulk"]:
-                talk.tell(code=next(run).inserted.code)
+                talk.tell(code=getattr(next(run).inserted, "code", None))
             else:
                 talk.tell(code=client.insert_bill(talk.setup["bill"]).code)
         except LimitError as error:

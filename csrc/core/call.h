@@ -29,6 +29,7 @@ struct nontax_call {
     int quota_pauses;
     bool bulk; /* part of a bulk run: errcode 45011 is waited out */
     int64_t deadline;
+    int64_t waits_since; /* for a token, in a run */
     void *owner;
     nontax_result result;
     cJSON *fields; /* owns what result.fields shows */
@@ -41,6 +42,7 @@ struct nontax_call {
     bool turned_away;          /* by the connection of its last attempt */
     bool fresh;                /* the next attempt wants a new connection */
     int64_t due;               /* of the next attempt */
+    bool wants_turn;           /* the next attempt is to keep to the lane's rate */
     bool waits_for_connection; /* until it is known how many calls that carries */
     nontax_call *next;
     nontax_call *previous;

@@ -51,6 +51,7 @@ struct nontax_client {
 unsigned nx_process_generation(void);
 
 int64_t nx_now_ms(void);
+#define NX_NEVER INT64_MAX /* as a time */
 
 /* Which base_url a new call tries first; and what was learned by a call. */
 int nx_client_first_url(const nontax_client *client);

@@ -14,9 +14,6 @@
 #define NX_ENGINE_EPOLL 0
 #endif
 
-/* "Never", as a time. */
-#define NX_NEVER INT64_MAX
-
 typedef struct nx_engine nx_engine;
 
 /* Takes over the multi handle's socket and timer functions. */

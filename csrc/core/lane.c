@@ -24,6 +24,7 @@ struct nontax_lane {
     CURLM *multi;
     nx_engine *engine;
     atomic_bool roused; /* there is more to do than what the lane itself knows of */
+    int64_t alarm;      /* and so there will be then */
     nx_list running;
     nx_list pausing;
     nx_list done; /* finished, or in need of a token */
@@ -36,6 +37,8 @@ struct nontax_lane {
     int64_t grace_until; /* see expire() */
     int64_t quota_pause_ms;
     int64_t quota_until; /* the minute's quota is used up until then */
+    double interval_ms;
+    double next_turn;
     nontax_lane *next_idle;
 };
 
@@ -59,6 +62,29 @@ void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms)
 int64_t nx_lane_quota_until(const nontax_lane *lane)
 {
     return lane->quota_until;
+}
+
+void nx_lane_set_interval(nontax_lane *lane, double interval_ms)
+{
+    static const double longest = 1e12; /* some decades */
+    lane->interval_ms = interval_ms < longest ? interval_ms : longest;
+}
+
+double nx_lane_next_turn(const nontax_lane *lane)
+{
+    return lane->next_turn;
+}
+
+int64_t nx_lane_take_turn(nontax_lane *lane)
+{
+    int64_t now = nx_now_ms();
+    if (lane->interval_ms <= 0) {
+        return now;
+    }
+    /* Time that was not used is gone: no burst makes up for it. */
+    double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
+    lane->next_turn = turn + lane->interval_ms;
+    return (int64_t)turn;
 }
 
 nontax_lane **nx_lane_link(nontax_lane *lane)
@@ -88,7 +114,7 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     }
     lane->client = client;
     lane->generation = nx_process_generation();
-    lane->next_deadline = NX_NEVER;
+    lane->next_deadline = lane->alarm = NX_NEVER;
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
     lane->parallel = parallel;
     nontax_status status = nx_connections_new(&lane->connections, parallel);
@@ -214,6 +240,7 @@ static void settle(nontax_lane *lane, nontax_call *call)
     }
     call->urls_tried = 0;
     call->url = nx_client_first_url(call->client);
+    call->wants_turn = true;
     const nx_history history = {
         .retries = lane->client->retries,
         .repeats = call->repeats,
@@ -456,6 +483,21 @@ static void expire(nontax_lane *lane)
     }
 }
 
+/* Begins an attempt, or has it wait for its turn, which takes nothing of the call's own time. */
+static void begin_in_turn(nontax_lane *lane, nontax_call *call)
+{
+    if (call->wants_turn && lane->interval_ms > 0) {
+        int64_t now = nx_now_ms(), turn = nx_lane_take_turn(lane);
+        call->wants_turn = false;
+        if (turn > now) {
+            call->deadline += turn - now;
+            pause_call(lane, call, turn);
+            return;
+        }
+    }
+    begin(lane, call);
+}
+
 static void begin_due(nontax_lane *lane)
 {
     int64_t now = lane->pausing.first ? nx_now_ms() : 0;
@@ -465,7 +507,7 @@ static void begin_due(nontax_lane *lane)
         if (call->due <= now) {
             nx_list_remove(&lane->pausing, call);
             call->waits_for_connection = false;
-            begin(lane, call);
+            begin_in_turn(lane, call);
         }
         call = next;
     }
@@ -476,6 +518,7 @@ static int64_t earliest_due(const nontax_lane *lane)
 {
     int64_t due = lane->next_deadline > lane->grace_until ? lane->next_deadline : lane->grace_until;
     due = lane->roused ? 0 : lane->running.first ? due : NX_NEVER;
+    due = lane->alarm < due ? lane->alarm : due;
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
         due = call->due < due ? call->due : due;
     }
@@ -505,7 +548,7 @@ nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call)
     }
     if (call->state == NX_CALL_READY) {
         nx_gate_enter();
-        begin(lane, call);
+        begin_in_turn(lane, call);
         nx_gate_leave();
     } else {
         nx_list_append(&lane->done, call);
@@ -581,6 +624,9 @@ void nx_lane_make_up_for(nontax_lane *lane, int64_t ms)
             call->attempt_until += ms;
         }
     }
+    for (nontax_call *call = lane->pausing.first; call; call = call->next) {
+        call->deadline += ms;
+    }
 }
 
 void nx_lane_drain(nontax_lane *lane, const nontax_call *call)
@@ -628,6 +674,14 @@ void nx_lane_rouse(nontax_lane *lane)
     if (nx_lane_is_ours(lane)) {
         lane->roused = true; /* first: or else the thread that steps could set the timer anew */
         nx_engine_rouse(lane->engine);
+    }
+}
+
+void nx_lane_set_alarm(nontax_lane *lane, int64_t when)
+{
+    if (lane->alarm != when) {
+        lane->alarm = when;
+        nx_engine_arm(lane->engine, earliest_due(lane));
     }
 }
 

@@ -16,9 +16,16 @@ bool nx_lane_is_usable(const nontax_lane *lane);
 void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
 int64_t nx_lane_quota_until(const nontax_lane *lane);
 
+/* How far one attempt is to be from the next; 0: not at all. When the next turn is; and to take it.
+ * Repeated calls take their turns by themselves. */
+void nx_lane_set_interval(nontax_lane *lane, double interval_ms);
+double nx_lane_next_turn(const nontax_lane *lane);
+int64_t nx_lane_take_turn(nontax_lane *lane);
+
 /* Whether something went out of every call on it, or it was refused. */
 bool nx_lane_all_sent(const nontax_lane *lane);
-/* So long nobody has stepped, for whatever reason: calls of which nothing went out get it back. */
+/* So long nobody has stepped, for whatever reason: calls of which nothing is under way get it back.
+ */
 void nx_lane_make_up_for(nontax_lane *lane, int64_t ms);
 
 /* Any call that is under way or pausing, or NULL. Those of which nothing is under way come first.
@@ -34,6 +41,9 @@ void nx_lane_drain(nontax_lane *lane, const nontax_call *call);
 /* Makes the lane's descriptor readable, for any thread; until it is calmed and then steps. */
 void nx_lane_rouse(nontax_lane *lane);
 void nx_lane_calm(nontax_lane *lane);
+
+/* Makes it readable from then on, until it is set anew; NX_NEVER: not at all. */
+void nx_lane_set_alarm(nontax_lane *lane, int64_t when);
 
 /* The link of the pool's list of idle lanes. */
 nontax_lane **nx_lane_link(nontax_lane *lane);

@@ -339,7 +339,7 @@ typedef struct nontax_run nontax_run;
 
 typedef struct nontax_run_settings {
     int concurrency;        /* calls under way at once */
-    double rate;            /* new calls a second, evenly spread; 0: as fast as they come */
+    double rate;            /* calls a second, repeated ones too; 0: as fast as they come */
     bool bulk;              /* after errcode 45011, pause and send again */
     int64_t quota_pause_ms; /* how long; 0: to the beginning of the next minute */
 } nontax_run_settings;

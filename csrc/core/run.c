@@ -21,10 +21,9 @@ struct nontax_run {
     bool token_refused; /* by WeChat */
     nx_list waiting;    /* calls that wait for a token */
     nx_list finished;
-    int inside;          /* calls in these two lists and on the lane */
-    double next_send_ms; /* when the rate allows another call */
-    int64_t wanted_at;   /* when it was last said that another call is wanted */
-    bool is_fed_slowly;  /* the last one came long after that */
+    int inside;         /* calls in these two lists and on the lane */
+    int64_t wanted_at;  /* when it was last said that another call is wanted */
+    bool is_fed_slowly; /* the last one came long after that */
 };
 
 nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
@@ -45,6 +44,7 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
         return NONTAX_NO_MEMORY;
     }
     nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms);
+    nx_lane_set_interval(run->lane, settings->rate > 0 ? 1000.0 / settings->rate : 0);
     run->settings = *settings;
     *result = run;
     return NONTAX_OK;
@@ -95,8 +95,34 @@ static void give_token(nontax_run *run, nontax_call *call)
     if (run->token.size > 0 && !run->token_refused && fresh) {
         send_with(run, call, run->token.data, run->token.size);
     } else {
+        call->waits_since = nx_now_ms();
         nx_list_append(&run->waiting, call);
     }
+}
+
+/* A call ends in time although no token comes. A bulk run's bills wait as long as that takes: the
+ * source is asked for all of them, and none of their time goes by. */
+static void mind_waiting(nontax_run *run)
+{
+    int64_t now = nx_now_ms(), alarm = NX_NEVER;
+    nontax_call *call = run->settings.bulk ? NULL : run->waiting.first;
+    while (call) {
+        nontax_call *next = call->next;
+        if (call->deadline > now) {
+            alarm = call->deadline < alarm ? call->deadline : alarm;
+        } else {
+            nx_list_remove(&run->waiting, call);
+            if (!call->token_refused) {
+                nx_call_finish_unsent(call, NONTAX_CAUSE_CONNECTION,
+                                      "the time was over before there was an access token");
+                call->result.timed_out = true;
+            }
+            call->state = NX_CALL_FINISHED; /* or else with the refusal */
+            nx_list_append(&run->finished, call);
+        }
+        call = next;
+    }
+    nx_lane_set_alarm(run->lane, alarm);
 }
 
 bool nontax_run_needs_token(const nontax_run *run)
@@ -127,6 +153,7 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
     while (waiting.first) {
         nontax_call *call = waiting.first;
         nx_list_remove(&waiting, call);
+        call->deadline += run->settings.bulk ? nx_now_ms() - call->waits_since : 0;
         send_with(run, call, token, size);
     }
     return NONTAX_OK;
@@ -151,7 +178,7 @@ int64_t nontax_run_wants_in(nontax_run *run)
         return -1;
     }
     int64_t quota = nx_lane_quota_until(run->lane) - now;
-    double left = run->settings.rate > 0 ? run->next_send_ms - (double)now + 0.999 : 0;
+    double left = nx_lane_next_turn(run->lane) - (double)now + 0.999;
     int64_t rate = left < LONGEST_WAIT_MS ? (int64_t)left : LONGEST_WAIT_MS;
     int64_t wait = quota > rate ? quota : rate;
     if (wait <= 0 && run->is_fed_slowly && (run->waiting.first || !nx_lane_all_sent(run->lane))) {
@@ -191,12 +218,7 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
         rouse_if_due(run);
         return NONTAX_OK;
     }
-    if (run->settings.rate > 0) {
-        double now = (double)nx_now_ms();
-        /* Time that was not used is gone: no burst makes up for it. */
-        run->next_send_ms =
-            (run->next_send_ms > now ? run->next_send_ms : now) + 1000.0 / run->settings.rate;
-    }
+    (void)nx_lane_take_turn(run->lane); /* now: nontax_run_wants_in() has said so */
     give_token(run, call);
     rouse_if_due(run);
     return NONTAX_OK;
@@ -221,6 +243,7 @@ nontax_step nontax_run_step(nontax_run *run, int wait_ms)
     bool busy = run->finished.first || run->waiting.first;
     nontax_step step = nontax_lane_step(run->lane, busy ? 0 : wait_ms);
     collect(run);
+    mind_waiting(run);
     return step;
 }
 

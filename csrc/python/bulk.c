@@ -300,16 +300,17 @@ static int turn(run_object *self, int64_t wait_ms)
 {
     double until = seconds_now() + (double)wait_ms / 1000;
     for (;;) {
-        double left_ms = (until - seconds_now()) * 1000;
-        int slice = left_ms <= 0 ? 0 : left_ms > SLICE_MS ? SLICE_MS : (int)(left_ms + 0.999);
-        double slice_end = seconds_now() + SLICE_MS / 1e3;
+        double now = seconds_now();
+        double slice_end = until < now + SLICE_MS / 1e3 ? until : now + SLICE_MS / 1e3;
         nontax_step step;
         bool ready;
         PyThreadState *thread = PyEval_SaveThread();
         do {
-            step = nontax_run_step(self->run, slice);
+            double left_ms = (slice_end - now) * 1000;
+            step = nontax_run_step(self->run, left_ms <= 0 ? 0 : (int)(left_ms + 0.999));
             ready = nontax_run_finished(self->run) || nontax_run_needs_token(self->run);
-        } while (!ready && step == NONTAX_STEP_BUSY && seconds_now() < slice_end && slice > 0);
+            now = seconds_now();
+        } while (!ready && step == NONTAX_STEP_BUSY && now < slice_end);
         PyEval_RestoreThread(thread);
         if (ready || wait_ms == 0) {
             return 0;
@@ -317,7 +318,7 @@ static int turn(run_object *self, int64_t wait_ms)
         if (PyErr_CheckSignals() < 0 || !is_ours(self)) {
             return -1; /* interrupted; or a handler has forked, and the parent goes on with it */
         }
-        if (seconds_now() >= until) {
+        if (now >= until) {
             return 0;
         }
     }

@@ -130,6 +130,41 @@ static void test_a_rate(void **state)
     server_stop(server);
 }
 
+/* A refused token, a busy WeChat, the minute's quota: what is sent once more takes its turn, too.
+ */
+static void test_a_rate_holds_for_what_is_sent_again(void **state)
+{
+    (void)state;
+    const server_step refusals[] = {
+        bad_token, busy, {.body = "{\"errcode\":45011,\"errmsg\":\"minute quota\"}"}};
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        server *server = server_start(&refusals[i], 1);
+        nontax_client *client = client_for(server_url(server), 1);
+        nontax_run *run = new_run(
+            client, (nontax_run_settings){
+                        .concurrency = 1, .rate = 0.01, .bulk = true, .quota_pause_ms = 1000});
+        assert_int_equal(nontax_run_wants_in(run), 0);
+        set_token(run, TOKEN);
+        nontax_call *call = add(run, client, "one");
+        while (call->state != NX_CALL_PAUSING && !nontax_run_needs_token(run)) {
+            (void)nontax_run_step(run, 10);
+        }
+        if (nontax_run_needs_token(run)) {
+            set_token(run, NEWER_TOKEN);
+        }
+        clock_forward(10000); /* no other pause is as long */
+        (void)nontax_run_step(run, 0);
+        assert_int_equal(call->state, NX_CALL_PAUSING);
+        assert_int_equal(server_requests(server), 1);
+        clock_forward(100000);
+        take_inserted(run);
+        assert_int_equal(server_requests(server), 2);
+        nontax_run_free(run);
+        nontax_client_free(client);
+        server_stop(server);
+    }
+}
+
 /* ---- tokens ------------------------------------------------------------------------------ */
 
 static void test_one_token_for_all(void **state)
@@ -217,6 +252,66 @@ static void test_the_same_token_again(void **state)
     nontax_run_free(run);
     nontax_client_free(client);
     assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+static void test_waiting_for_a_token_takes_a_calls_time(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2});
+    nontax_call *refused = add(run, client, "refused");
+    set_token(run, TOKEN);
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+    clock_forward(60000);
+    nontax_call *never = add(run, client, "never");
+    clock_forward(100000);
+    (void)nontax_run_step(run, 0);
+    assert_ptr_equal(nontax_run_take(run), refused);
+    expect(refused, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    assert_null(nontax_run_take(run));
+    assert_true(nontax_run_needs_token(run));
+    clock_forward(121000 + 60000);
+    (void)nontax_run_step(run, 0);
+    assert_ptr_equal(nontax_run_take(run), never);
+    expect(never, NONTAX_NOT_SENT, NONTAX_CAUSE_CONNECTION);
+    assert_true(nontax_call_result(never)->timed_out);
+    assert_false(nontax_run_needs_token(run));
+    nontax_call_free(refused);
+    nontax_call_free(never);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+static void test_waiting_for_a_token_takes_none_of_a_bulk_runs_bills(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2, .bulk = true});
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(nontax_run_wants_in(run), 0);
+        add(run, client, "any");
+    }
+    clock_forward(500000);
+    (void)nontax_run_step(run, 0);
+    assert_null(nontax_run_take(run));
+    set_token(run, TOKEN);
+    take_inserted(run);
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+    clock_forward(1000000);
+    set_token(run, NEWER_TOKEN);
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 3);
     server_stop(server);
 }
 
@@ -648,9 +743,12 @@ int main(void)
         TEST(test_settings_that_cannot_be_used),
         TEST(test_it_takes_as_many_as_it_was_made_for),
         TEST(test_a_rate),
+        TEST(test_a_rate_holds_for_what_is_sent_again),
         TEST(test_one_token_for_all),
         TEST(test_one_renewal_for_all),
         TEST(test_the_same_token_again),
+        TEST(test_waiting_for_a_token_takes_a_calls_time),
+        TEST(test_waiting_for_a_token_takes_none_of_a_bulk_runs_bills),
         TEST(test_cancel_while_it_waits_for_a_token),
         TEST(test_cancel_while_it_waits_for_a_newer_token),
         TEST(test_cancel_sends_nothing),
