@@ -465,6 +465,47 @@ def test_a_childs_end_does_not_disturb_the_parents_call(certificates: Certificat
             assert child.finish() == ([], "")
 
 
+def start_a_program(talk: Talk) -> None:
+    """Tell where connections lead that a program would inherit which is started now."""
+    import os
+    import socket
+    import subprocess
+    import sys
+
+    client = talk.client()
+    talk.insert(client, talk.setup["bill"])
+
+    def ports(descriptors: list[int]) -> list[int]:
+        found = []
+        for descriptor in descriptors:
+            try:
+                with socket.socket(fileno=os.dup(descriptor)) as copy:
+                    found.append(copy.getpeername()[1])
+            except (OSError, IndexError):
+                pass  # no connection
+        return found
+
+    mine = [int(name) for name in os.listdir("/proc/self/fd")]
+    told = subprocess.run(
+        [sys.executable, "-c", "import os; print(*os.listdir('/proc/self/fd'))"],
+        close_fds=False,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    theirs = [int(name) for name in told.stdout.split()]
+    talk.tell(mine=ports(mine), theirs=ports([one for one in mine if one in theirs]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="descriptors are listed in /proc")
+def test_a_program_that_is_started_inherits_no_connection(sandbox: Sandbox) -> None:
+    settings = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    inserted, told = run(start_a_program, client=settings, bill=bill())
+    port = int(sandbox.base_url.rpartition(":")[2])
+    assert inserted["code"]
+    assert told["mine"].count(port) == 1
+    assert port not in told["theirs"]
+
+
 def count_descriptors(talk: Talk) -> None:
     """Fork again and again from one process."""
     import os

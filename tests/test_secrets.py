@@ -400,6 +400,17 @@ def test_the_password_of_a_proxy(kind: str, proxy: str, more: dict[str, Any]) ->
     assert_clean(error)
 
 
+@pytest.mark.parametrize("proxy", ["ftp://u:{}@h:1", "http://a u:{}@h:1", "u:{}@h:99999"])
+def test_the_password_of_the_environments_proxy(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy.format(core()))
+    error = raised_for(nontax.Client(access_token="t" * 20, retries=0).insert_bill, bill())
+    assert isinstance(error, nontax.NotSentError)
+    assert "proxy" in error.reason
+    assert_clean(error)
+
+
 @pytest.mark.parametrize("name", ["NONTAX_BASE_URL", "NONTAX_CA_FILE"])
 def test_a_variable_that_cannot_be_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nontax.client, "_default", {})

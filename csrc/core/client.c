@@ -20,10 +20,12 @@
 #endif
 
 enum {
-    OLDEST_LIBCURL = 0x075500, /* 7.85.0: CURLOPT_PROTOCOLS_STR, thread-safe global init */
-    SLICE_MS = 100,            /* between two questions whether the caller wants to stop */
-    PREFER_MS = 30 * 1000,     /* how long a base_url that did not answer is passed over */
-    MAX_IDLE = 128             /* lanes that wait in the pool, each with a connection */
+    OLDEST_LIBCURL = 0x075500,        /* 7.85.0: CURLOPT_PROTOCOLS_STR, thread-safe global init */
+    SLICE_MS = 100,                   /* between two questions whether the caller wants to stop */
+    PREFER_MS = 30 * 1000,            /* how long a base_url that did not answer is passed over */
+    MAX_IDLE = 128,                   /* lanes that wait in the pool, each with a connection */
+    IDLE_MS = NX_IDLE_SECONDS * 1000, /* after so long its connection would not be used again */
+    LOOK_MS = IDLE_MS / 3             /* how often it is looked for such lanes */
 };
 
 int64_t nx_now_ms(void)
@@ -477,18 +479,23 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     return NONTAX_OK;
 }
 
-void nontax_client_close_idle(nontax_client *client)
+static void free_lanes(nontax_lane *lane)
 {
-    pthread_mutex_lock(&client->lock);
-    nontax_lane *lane = client->idle;
-    client->idle = NULL;
-    client->idle_count = 0;
-    pthread_mutex_unlock(&client->lock);
     while (lane) {
         nontax_lane *next = *nx_lane_link(lane);
         nontax_lane_free(lane);
         lane = next;
     }
+}
+
+void nontax_client_close_idle(nontax_client *client)
+{
+    pthread_mutex_lock(&client->lock);
+    nontax_lane *lanes = client->idle;
+    client->idle = NULL;
+    client->idle_count = 0;
+    pthread_mutex_unlock(&client->lock);
+    free_lanes(lanes);
 }
 
 void nontax_client_free(nontax_client *client)
@@ -543,9 +550,28 @@ static nontax_status borrow_lane(nontax_client *client, nontax_lane **lane)
     return *lane ? NONTAX_OK : nontax_lane_new(client, 1, lane);
 }
 
+/* Takes those out of the pool that a burst of threads has left there, for the caller to free. */
+static nontax_lane *take_old(nontax_client *client, int64_t now)
+{
+    nontax_lane **link = &client->idle;
+    if (now - client->looked_at < LOOK_MS) {
+        return NULL;
+    }
+    client->looked_at = now;
+    client->idle_count = 0;
+    while (*link && now - nx_lane_last_used(*link) < IDLE_MS) {
+        client->idle_count++;
+        link = nx_lane_link(*link);
+    }
+    nontax_lane *old = *link; /* and all behind it, which were given back before it */
+    *link = NULL;
+    return old;
+}
+
 static void return_lane(nontax_client *client, nontax_lane *lane)
 {
     pthread_mutex_lock(&client->lock);
+    nontax_lane *old = take_old(client, nx_lane_last_used(lane));
     bool keep = nx_lane_is_usable(lane) && client->idle_count < MAX_IDLE;
     if (keep) {
         *nx_lane_link(lane) = client->idle;
@@ -553,6 +579,7 @@ static void return_lane(nontax_client *client, nontax_lane *lane)
         client->idle_count++;
     }
     pthread_mutex_unlock(&client->lock);
+    free_lanes(old);
     if (!keep) {
         nontax_lane_free(lane);
     }

@@ -41,6 +41,7 @@ struct nontax_client {
     pthread_mutex_t lock;
     nontax_lane *idle;
     int idle_count;
+    int64_t looked_at; /* when it was last looked whether there are too old ones */
 
     /* All clients of the process, so that a fork finds them. */
     nontax_client *next;

@@ -1,9 +1,11 @@
 /* http.c: one transfer: libcurl options, what was sent, what came back. */
 #include "http.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "reply.h"
@@ -12,9 +14,7 @@
 
 enum {
     MAX_REPLY = 1024 * 1024, /* WeChat's replies have a few hundred bytes */
-    KEEP_BUFFER = 16 * 1024, /* of a reply, for the next one */
-    IDLE_SECONDS = 30        /* a connection idle for longer may be dead without our knowing, and
-                                a bill sent on it would end in doubt: a new one costs less */
+    KEEP_BUFFER = 16 * 1024  /* of a reply, for the next one */
 };
 
 /* ---- callbacks --------------------------------------------------------------------------- */
@@ -127,6 +127,22 @@ static int before_request(void *context, char *remote, char *local, int remote_p
     return CURL_PREREQFUNC_OK;
 }
 
+/* Programs that this process starts are not to inherit its connections. */
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)context, (void)purpose;
+#ifdef SOCK_CLOEXEC
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
+    int descriptor = socket(address->family, address->socktype, address->protocol);
+    if (descriptor >= 0 && fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0) {
+        (void)close(descriptor);
+        return CURL_SOCKET_BAD;
+    }
+    return descriptor;
+#endif
+}
+
 /* libcurl closes a connection. */
 static int close_socket(void *context, curl_socket_t socket)
 {
@@ -212,7 +228,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_SEEKFUNCTION, multiplex ? rewind_body : NULL);
     SET(CURLOPT_SEEKDATA, transfer);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
-    SET(CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
+    SET(CURLOPT_MAXAGE_CONN, (long)NX_IDLE_SECONDS);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
 
     SET(CURLOPT_POST, 1L);
@@ -224,6 +240,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_READDATA, transfer);
     SET(CURLOPT_PREREQFUNCTION, before_request);
     SET(CURLOPT_PREREQDATA, transfer);
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, transfer->connections);
     SET(CURLOPT_WRITEFUNCTION, receive_reply);
@@ -416,6 +433,7 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
                          nontax_result *result)
 {
     nx_text_mask(transfer->error, secrets);
+    nx_text_mask_user(transfer->error); /* of a proxy that the environment names */
     const char *detail = *transfer->error ? transfer->error : curl_easy_strerror(code);
     bool sent = nx_transfer_was_sent(transfer);
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;

@@ -9,6 +9,10 @@
 #include "connections.h"
 #include "text.h"
 
+/* A connection idle for longer may be dead without our knowing, and a bill sent on it would end in
+ * doubt: a new one costs less. */
+enum { NX_IDLE_SECONDS = 30 };
+
 /* What is to be sent, and where to. */
 typedef struct nx_request {
     const nontax_interface *interface;

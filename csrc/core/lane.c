@@ -92,6 +92,11 @@ nontax_lane **nx_lane_link(nontax_lane *lane)
     return &lane->next_idle;
 }
 
+int64_t nx_lane_last_used(const nontax_lane *lane)
+{
+    return lane->last_step;
+}
+
 /* A name look-up that hangs must not hold up whoever frees the lane: since 8.20 the threads are the
  * multi handle's, and CURLOPT_QUICK_EXIT says nothing about them. */
 static CURLMcode leave_look_ups(CURLM *multi)

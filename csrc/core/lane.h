@@ -45,7 +45,8 @@ void nx_lane_calm(nontax_lane *lane);
 /* Makes it readable from then on, until it is set anew; NX_NEVER: not at all. */
 void nx_lane_set_alarm(nontax_lane *lane, int64_t when);
 
-/* The link of the pool's list of idle lanes. */
+/* The link of the pool's list of idle lanes; and when it was last in use. */
 nontax_lane **nx_lane_link(nontax_lane *lane);
+int64_t nx_lane_last_used(const nontax_lane *lane);
 
 #endif

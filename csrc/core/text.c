@@ -155,6 +155,32 @@ void nx_text_mask(char *text, const nx_secrets *secrets)
     *out = '\0';
 }
 
+void nx_text_mask_user(char *text)
+{
+    static const char scheme[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-.";
+    char *quote = strstr(text, " '"); /* no apostrophe */
+    if (!quote) {
+        return;
+    }
+    char *begin = quote + 2, *end = strrchr(begin, '@');
+    size_t size = strspn(begin, scheme);
+    if (strncmp(begin + size, "://", 3) == 0) {
+        begin += size + 3;
+    }
+    if (!end && !strchr(begin, '\'')) {
+        end = begin + strlen(begin);
+    }
+    if (end && end - begin >= 3) {
+        size_t rest = strlen(end) + 1;
+        memcpy(begin, "***", 3);
+        memmove(begin + 3, end, rest);
+        nx_wipe(begin + 3 + rest, (size_t)(end - begin) - 3);
+    } else if (end && end > begin) {
+        memset(begin, '*', (size_t)(end - begin));
+    }
+}
+
 size_t nx_rid_size(const char *text)
 {
     static const char hexadecimal[] = "0123456789abcdefABCDEF";

@@ -34,4 +34,8 @@ typedef struct nx_secrets {
  * characters are left: they would hit innocent text, and WeChat has none. */
 void nx_text_mask(char *text, const nx_secrets *secrets);
 
+/* Replaces, in place, user and password of the URL that stands in single quotes by "***"; all of
+ * the URL where the text is cut inside it. */
+void nx_text_mask_user(char *text);
+
 #endif

@@ -90,7 +90,8 @@ static bool reserve(run_object *self)
         return false;
     }
     if (atomic_exchange(&self->busy, true)) {
-        PyErr_SetString(PyExc_ValueError, "this run is in use by another thread");
+        PyErr_SetString(PyExc_ValueError,
+                        "this run is in use, by another thread or around its own iterable");
         return false;
     }
     return true;

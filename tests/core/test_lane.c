@@ -109,6 +109,48 @@ static void test_idle_connection_is_not_trusted(void **state)
     server_stop(server);
 }
 
+typedef struct burst {
+    server *server;
+    nontax_client *client;
+    bool done;
+} burst;
+
+/* Runs another call while one is under way, as another thread would. */
+static bool run_another(void *context)
+{
+    burst *burst = context;
+    if (!burst->done) {
+        burst->done = true;
+        run_calls(burst->client, 1);
+        server_release(burst->server);
+    }
+    return false;
+}
+
+static void test_lanes_of_a_burst_do_not_stay(void **state)
+{
+    (void)state;
+    server *server = server_start(&hold, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    burst burst = {.server = server, .client = client};
+    const nontax_hooks hooks = {.context = &burst, .interrupted = run_another};
+    nontax_call *call = call_for(client, "order-1");
+    nontax_client_run(client, call, &hooks);
+    nontax_call_free(call);
+    assert_int_equal(client->idle_count, 2);
+    clock_forward(20000);
+    run_calls(client, 1); /* on the one that came back last */
+    assert_int_equal(client->idle_count, 2);
+    clock_forward(20000);
+    run_calls(client, 1);
+    assert_int_equal(client->idle_count, 1);
+    assert_int_equal(server_connections(server), 2);
+    nontax_client_free(client);
+    server_settle(server);
+    assert_int_equal(server_requests(server), 4);
+    server_stop(server);
+}
+
 /* ---- many calls -------------------------------------------------------------------------- */
 
 static void test_many_calls_on_one_lane(void **state)
@@ -558,6 +600,7 @@ int main(void)
         TEST(test_proxies_of_the_environment_are_not_for_the_loopback),
         TEST(test_connection_is_kept),
         TEST(test_idle_connection_is_not_trusted),
+        TEST(test_lanes_of_a_burst_do_not_stay),
         TEST(test_many_calls_on_one_lane),
         TEST(test_waves_on_one_lane),
         TEST(test_threads_share_a_client),

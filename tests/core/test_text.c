@@ -1,6 +1,7 @@
 /* test_text.c: UTF-8 validity, copying, formatting and masking of text. */
 #include "support.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "text.h"
@@ -258,6 +259,31 @@ static void test_mask_of_encoded_secrets(void **state)
     expect_mask("1234567%zz", "12345678", "1234567%zz");
 }
 
+/* As libcurl quotes a proxy's URL. */
+static void test_mask_of_users(void **state)
+{
+    (void)state;
+    static const char *const texts[][2] = {
+        {"scheme for 'ftp://user:secret@h:1'", "scheme for 'ftp://***@h:1'"},
+        {"syntax in 'user:se/c'r@t@h'", "syntax in '***@h'"},
+        {"syntax in 'http://us er:secret@[::1'", "syntax in 'http://***@[::1'"},
+        {"scheme for 'ftp://user:secr", "scheme for 'ftp://***"},
+        {"scheme for 'ftp://", "scheme for 'ftp://"},
+        {"scheme for 'u", "scheme for '*"},
+        {"scheme for 'u@h'", "scheme for '*@h'"},
+        {"scheme for 'ftp://@h'", "scheme for 'ftp://@h'"},
+        {"name 'a.example' does not match 'b'", "name 'a.example' does not match 'b'"},
+        {"Couldn't connect to a@b", "Couldn't connect to a@b"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", texts[i][0]);
+        nx_text_mask_user(text);
+        assert_string_equal(text, texts[i][1]);
+    }
+}
+
 /* ---- ids, queries and quoted names -------------------------------------------------------- */
 
 static void test_rid_size(void **state)
@@ -334,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_mask_of_several_secrets),
         cmocka_unit_test(test_mask_of_secrets_that_begin_alike),
         cmocka_unit_test(test_mask_of_encoded_secrets),
+        cmocka_unit_test(test_mask_of_users),
         cmocka_unit_test(test_rid_size),
         cmocka_unit_test(test_encoded),
         cmocka_unit_test(test_quoted),
