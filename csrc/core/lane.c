@@ -77,10 +77,10 @@ double nx_lane_next_turn(const nontax_lane *lane)
 
 int64_t nx_lane_take_turn(nontax_lane *lane)
 {
-    int64_t now = nx_now_ms();
     if (lane->interval_ms <= 0) {
-        return now;
+        return 0;
     }
+    int64_t now = nx_now_ms();
     /* Time that was not used is gone: no burst makes up for it. */
     double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
     lane->next_turn = turn + lane->interval_ms;
