@@ -5,6 +5,7 @@ from nontax.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from nontax.errors import NontaxError
     from nontax.errors import Outcome as OutcomeName
@@ -61,7 +62,7 @@ class Outcome(Record):
     )
 
     index: int
-    bill: object
+    bill: "Any"
     outcome: "OutcomeName"
     inserted: InsertedBill | None
     error: "NontaxError | None"

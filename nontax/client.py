@@ -11,6 +11,7 @@ from nontax.pdf import Pdf
 from nontax.results import Ticket
 from nontax.settings import (
     base_urls_of,
+    check_bills,
     check_count,
     check_path,
     check_rate,
@@ -236,8 +237,9 @@ class Client:
     ) -> "Run[Outcome]":
         """Insert many bills, many at once, and give one honest outcome for each.
 
-        bills: any iterable of bills as `insert_bill` takes them. It is read as outcomes are asked
-            for, and never more than `concurrency` bills ahead; memory does not grow with it.
+        bills: any iterable of bills as `insert_bill` takes them (of a DataFrame, take
+            `df.to_dict("records")`; one bill is a TypeError). It is read as outcomes are asked for,
+            and never more than `concurrency` bills ahead; memory does not grow with it.
         concurrency: how many bills are under way at once, 1 to 1000.
         rate: bills per second, evenly spread; None: as fast as WeChat answers.
 
@@ -254,6 +256,7 @@ class Client:
         more. `close()` ends it and returns the outcomes of all bills that had none yet. Between two
         outcomes it may be left alone for any time; answers that arrive meanwhile are kept.
         """
+        check_bills(bills)
         return _core.Run(
             client=self._core,
             make_outcome=Outcome._from_core,
@@ -281,6 +284,7 @@ class Client:
         """
         from nontax.aio import Outcomes
 
+        check_bills(bills)
         return Outcomes(
             self._core, bills, check_count("concurrency", concurrency, 1, 1000), check_rate(rate)
         )
@@ -331,8 +335,8 @@ class Client:
     def get_s_pappid(self) -> "PlatformId":
         """Get the finance bureau's `s_pappid`, which its collecting units need.
 
-        The token must be the finance bureau's. Raises as `Client` says, and ValueError if there is
-        none in WeChat's answer.
+        The token must be the finance bureau's. Raises as `Client` says; InDoubtError also if there
+        is none in WeChat's answer.
 
         WeChat's page:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_setinvoiceurl.html

@@ -60,7 +60,7 @@ class InvalidRequestError(NontaxError, ValueError):
         self.problems = list(problems)
 
     def __str__(self) -> str:
-        lines = [f"{path} {message}".strip() for path, message in self.problems]
+        lines = [f"{path or 'what was given'} {message}" for path, message in self.problems]
         if len(lines) == 1:
             return f"nothing was sent: {lines[0]}"
         return "\n  ".join([f"nothing was sent, {len(lines)} problems:", *lines])

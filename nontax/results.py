@@ -1,5 +1,6 @@
 """What comes back from the interfaces other than insertbill."""
 
+from nontax.errors import InDoubtError
 from nontax.record import Record
 
 TYPE_CHECKING = False
@@ -223,14 +224,20 @@ def quota(reply: "dict[str, object]") -> Quota:
 def platform_id(reply: "dict[str, object]") -> PlatformId:
     """The id in the link of a seturl reply.
 
-    Raises ValueError if there is none.
+    Raises InDoubtError if there is none.
     """
     from urllib.parse import unquote, urlsplit  # see _masked()
 
     url = str(reply.pop("invoice_url"))
+    try:
+        query = urlsplit(url).query
+    except ValueError:
+        query = ""
     # Not parse_qs(): a "+" in the id is a "+".
-    pairs = (pair.partition("=") for pair in urlsplit(url).query.split("&"))
+    pairs = (pair.partition("=") for pair in query.split("&"))
     found = [unquote(value) for name, _, value in pairs if name == "s_pappid" and value]
     if len(found) != 1:
-        raise ValueError(f"WeChat's invoice_url has no s_pappid: {url}")
+        error = InDoubtError(reason=f"WeChat's invoice_url has no s_pappid: {url}")
+        error.interface = "seturl"
+        raise error
     return PlatformId(s_pappid=found[0], invoice_url=url, extra=reply)

@@ -48,6 +48,15 @@ def check_seconds(name: str, value: object) -> float:
     return seconds
 
 
+def check_bills(bills: object) -> None:
+    """Refuse what iterates over names in place of bills."""
+    if isinstance(bills, dict) or hasattr(bills, "columns"):
+        raise TypeError(
+            "bills must be an iterable of bills; one bill is for insert_bill, and of a DataFrame "
+            'take df.to_dict("records")'
+        )
+
+
 def check_rate(rate: object) -> float:
     """How many bills a second; 0: as fast as WeChat answers."""
     if rate is None:

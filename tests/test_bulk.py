@@ -525,6 +525,25 @@ def test_bad_arguments(client: nontax.Client, arguments: dict[str, object], name
         client.insert_bills(bills(1), **arguments)  # type: ignore[arg-type]
 
 
+class Table:
+    """As a DataFrame, it iterates over its columns' names."""
+
+    columns = ("order_id", "fee")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+
+@pytest.mark.parametrize("given", [bill(), Table()], ids=["bill", "table"])
+def test_what_is_no_iterable_of_bills(client: nontax.Client, given: Any) -> None:
+    async def arun() -> None:
+        client.ainsert_bills(given)
+
+    for begin in (lambda: client.insert_bills(given), lambda: asyncio.run(arun())):
+        with pytest.raises(TypeError, match="to_dict"):
+            begin()
+
+
 @pytest.mark.parametrize("rate", [Index(200), Fraction(200), Decimal(200)], ids=shown)
 def test_any_number_is_a_rate(client: nontax.Client, rate: Any) -> None:
     async def run() -> list[Outcome]:

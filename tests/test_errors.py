@@ -181,7 +181,9 @@ def test_problems_are_a_list_of_their_own() -> None:
 
 def test_what_an_invalid_request_says() -> None:
     assert str(ERRORS[0]) == "nothing was sent: fee is missing"
-    assert str(ERRORS[1]) == ("nothing was sent, 2 problems:\n  is no bill\n  票.标题 is empty")
+    assert str(ERRORS[1]) == (
+        "nothing was sent, 2 problems:\n  what was given is no bill\n  票.标题 is empty"
+    )
 
 
 def test_what_unsent_bills_say() -> None:

@@ -355,8 +355,9 @@ def test_a_reply_without_the_time_of_authorisation(sandbox: Sandbox, once: nonta
 )
 def test_a_link_without_an_s_pappid(sandbox: Sandbox, once: nontax.Client, url: str) -> None:
     sandbox.misbehave(reply(ROWS["seturl"], invoice_url=url))
-    with pytest.raises(ValueError, match=r"s_pappid|IPv6|URL"):
+    with pytest.raises(nontax.InDoubtError, match="no s_pappid") as told:
         once.get_s_pappid()
+    assert told.value.interface == "seturl"
 
 
 def test_an_s_pappid_with_percent_escapes(sandbox: Sandbox, once: nontax.Client) -> None:

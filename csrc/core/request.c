@@ -340,9 +340,11 @@ static bool check_text(check *check, const cJSON *item, const place *here)
 {
     char message[128];
     if (!cJSON_IsString(item)) {
-        bool number = cJSON_IsNumber(item) || is_raw(item, RAW_NUMBER);
-        snprintf(message, sizeof message, "must be a string, not %s%s", kind_of(item),
-                 number ? " (as a number it would lose leading zeros)" : "");
+        bool raw = is_raw(item, RAW_NUMBER), number = cJSON_IsNumber(item) || raw;
+        const char *why = raw && strcmp(item->valuestring, "nan") == 0 ? " (an empty cell?)"
+                          : number ? " (as a number it would lose leading zeros)"
+                                   : "";
+        snprintf(message, sizeof message, "must be a string, not %s%s", kind_of(item), why);
         add_problem(check, here, message);
     } else if (is_blank(item->valuestring)) {
         add_problem(check, here, *item->valuestring ? "is blank" : "is empty");

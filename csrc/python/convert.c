@@ -355,8 +355,12 @@ static cJSON *refuse_type(walk *walk, PyObject *object, const place *here)
 {
     char name[MAX_NAME], message[160];
     write_type(object, name);
-    snprintf(message, sizeof message, "is a %s, which JSON does not have; give %s", name,
-             here->above ? "a str or an int" : "a dict");
+    if (here->above) {
+        snprintf(message, sizeof message, "is a %s, which JSON does not have; give a str or an int",
+                 name);
+    } else {
+        snprintf(message, sizeof message, "must be a dict, not %s", name);
+    }
     return refuse(walk, here, message);
 }
 
@@ -429,7 +433,13 @@ cJSON *json_from_python(PyObject *object, nontax_problems *problems)
 {
     walk walk = {problems, 0};
     const place top = {NULL, NULL, 0, NULL, 0};
-    return convert(&walk, object, &top);
+    size_t before = problems->count;
+    cJSON *tree = convert(&walk, object, &top);
+    if (tree && !cJSON_IsObject(tree) && problems->count == before) {
+        cJSON_Delete(tree);
+        tree = refuse_type(&walk, object, &top);
+    }
+    return tree;
 }
 
 /* ---- back -------------------------------------------------------------------------------- */
