@@ -206,9 +206,10 @@ class Calls(_Attached):
         """Nobody will hear of the call: it ends before what it sends is closed or sent."""
         if call in self._waiting:
             self._waiting.remove(call)
-        elif call.has_begun and not call.has_ended:
-            self._run.cancel(call)
-            self._run.rouse()  # no loop may be running
+        elif call.has_begun:
+            if not call.has_ended:
+                self._run.cancel(call)
+                self._run.rouse()  # no loop may be running
             if call.error is None or call.error.outcome != "not_sent":
                 _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
 

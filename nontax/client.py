@@ -152,18 +152,19 @@ class Client:
                     proxy=proxy,
                     timeout=min(self._timeout, 10.0),
                 )
-            source = (
-                token_source._token_or_error
-                if isinstance(token_source, FetchedToken)
-                else token_source
-            )
+            source: Callable[..., str | BaseException] | None
+            source, own_source = token_source, False
+            if isinstance(token_source, FetchedToken):
+                # A subclass may hand out its tokens in a way of its own.
+                own_source = type(token_source).__call__ is FetchedToken.__call__
+                source = token_source._token_or_error if own_source else token_source
             self._ticket: Cached[Ticket] = Cached()
             self._loops: Loops | None = None
             self._core = _core.Client(
                 make_error=make_error,
                 access_token=access_token,
                 token_source=source,
-                own_source=isinstance(token_source, FetchedToken),
+                own_source=own_source,
                 base_urls=base_urls,
                 ca_file=None if ca_file is None else check_path("ca_file", ca_file),
                 system_ca_file=system_ca_file(ca_file, base_urls),

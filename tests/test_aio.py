@@ -673,6 +673,20 @@ def test_a_coroutine_that_is_closed_when_its_bill_was_sent(run: Strict) -> None:
     run(main())
 
 
+def test_a_coroutine_that_is_closed_when_its_answer_is_there(
+    sandbox: Sandbox, client: nontax.Client, run: Strict
+) -> None:
+    async def main() -> None:
+        begun = client.ainsert_bill(bill())
+        answer = begun.send(None)
+        await until(answer.done)  # type: ignore[attr-defined]
+        with pytest.warns(ResourceWarning, match="1 bills under way"):
+            begun.close()
+
+    run(main())
+    assert len(sandbox.bills) == 1
+
+
 @linux
 def test_a_coroutine_that_is_closed_during_its_upload(run: Strict, tmp_path: Path) -> None:
     """The file's descriptor is another one's then, of which nothing goes out."""

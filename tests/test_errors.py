@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from bills import bill
+from processes import Talk, run
 
 import nontax
 from nontax.sandbox import Sandbox, faults
@@ -338,3 +339,46 @@ def test_an_inserted_bill_keeps_its_own_extra_fields() -> None:
     inserted = nontax.InsertedBill(code="1", openid="2", extra=extra)
     extra.clear()
     assert inserted.extra == {"unionid": "u"}
+
+
+# --- where Python has no room for them ------------------------------------------------------------
+
+
+def insert_near_the_limit(talk: Talk) -> None:
+    """Insert each bill with one Python frame less to spare; tell what stands in the exceptions."""
+    import sys
+
+    import nontax
+
+    client = talk.client()
+
+    def insert(one: object, deeper: int) -> None:
+        if deeper:
+            insert(one, deeper - 1)
+        else:
+            client.insert_bill(one)  # type: ignore[arg-type]
+
+    sys.setrecursionlimit(200)
+    for deeper, one in enumerate(talk.setup["bills"], start=200 - len(talk.setup["bills"])):
+        told, error = [], None
+        try:
+            insert(one, deeper)
+        except (nontax.NontaxError, RecursionError) as raised:
+            error = raised
+        while error is not None:
+            told.append(getattr(error, "outcome", ""))
+            error = error.__context__
+        talk.tell(order=one["order_id"], told=told)
+
+
+def test_no_outcome_is_lost_near_the_recursion_limit(sandbox: Sandbox) -> None:
+    bills = [bill() for _ in range(70)]
+    sandbox.misbehave(faults.Errcode(72042), times=len(bills))
+    settings = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    told = {
+        one["order"]: one["told"]
+        for one in run(insert_near_the_limit, client=settings, bills=bills)
+    }
+    sent = {request.order_id for request in sandbox.requests}
+    assert 0 < len(sent) < len(told) == len(bills)
+    assert all({"rejected", "in_doubt"} & set(told[order]) for order in sent)

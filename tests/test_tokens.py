@@ -882,3 +882,13 @@ def test_a_source_that_raises_an_error_of_its_own(sandbox: Sandbox) -> None:
         outcomes = client.insert_bills([bill()])
         assert next(outcomes).outcome == "not_sent"
     assert sandbox.requests == ()
+
+
+def test_a_subclass_with_a_way_of_its_own(sandbox: Sandbox) -> None:
+    class Shared(nontax.StableToken):
+        def __call__(self, stale: str | None = None) -> str:
+            return sandbox.access_token
+
+    source = Shared("wx1", "secret", base_url=sandbox.base_url)
+    nontax.Client(token_source=source, base_url=sandbox.base_url).insert_bill(bill())
+    assert [request.path for request in sandbox.requests] == ["/nontax/insertbill"]

@@ -21,6 +21,7 @@ nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *inte
         call->interface = interface;
         call->generation = nx_process_generation();
         call->deadline = nx_now_ms() + client->timeout_ms;
+        call->wants_turn = true;
         call->url = nx_client_first_url(client);
         nx_call_finish_unsent(call, NONTAX_CAUSE_PAYLOAD, "it has no payload yet");
     }

@@ -72,19 +72,11 @@ void nx_lane_set_interval(nontax_lane *lane, double interval_ms)
 
 double nx_lane_next_turn(const nontax_lane *lane)
 {
-    return lane->next_turn;
-}
-
-int64_t nx_lane_take_turn(nontax_lane *lane)
-{
-    if (lane->interval_ms <= 0) {
-        return 0;
+    double turn = lane->next_turn;
+    for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
+        turn += call->wants_turn ? lane->interval_ms : 0;
     }
-    int64_t now = nx_now_ms();
-    /* Time that was not used is gone: no burst makes up for it. */
-    double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
-    lane->next_turn = turn + lane->interval_ms;
-    return (int64_t)turn;
+    return turn;
 }
 
 nontax_lane **nx_lane_link(nontax_lane *lane)
@@ -404,7 +396,7 @@ static bool begin_elsewhere(nontax_lane *lane, nontax_call *call, nx_admission a
     if (admission == NX_NOT_YET) {
         /* If nothing is learned for a while, it gets a connection of its own. */
         int64_t until = nx_now_ms() + LEARN_MS;
-        call->fresh = call->waits_for_connection = true;
+        call->fresh = call->waits_for_connection = call->wants_turn = true;
         pause_call(lane, call, until < call->deadline ? until : call->deadline);
     } else if (first && admission == NX_TAKEN) {
         /* The request that was on it may have ended in this very step, and come to our notice only
@@ -491,14 +483,18 @@ static void expire(nontax_lane *lane)
 /* Begins an attempt, or has it wait for its turn, which takes nothing of the call's own time. */
 static void begin_in_turn(nontax_lane *lane, nontax_call *call)
 {
-    if (call->wants_turn && lane->interval_ms > 0) {
-        int64_t now = nx_now_ms(), turn = nx_lane_take_turn(lane);
-        call->wants_turn = false;
-        if (turn > now) {
-            call->deadline += turn - now;
-            pause_call(lane, call, turn);
+    if (call->wants_turn) {
+        int64_t now = nx_now_ms(), due = (int64_t)lane->next_turn;
+        due = lane->quota_until > due ? lane->quota_until : due;
+        if (due > now) {
+            call->deadline += due - now;
+            pause_call(lane, call, due);
             return;
         }
+        /* Time that was not used is gone: no burst makes up for it. */
+        double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
+        lane->next_turn = turn + lane->interval_ms;
+        call->wants_turn = false;
     }
     begin(lane, call);
 }

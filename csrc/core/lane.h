@@ -16,11 +16,10 @@ bool nx_lane_is_usable(const nontax_lane *lane);
 void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
 int64_t nx_lane_quota_until(const nontax_lane *lane);
 
-/* How far one attempt is to be from the next; 0: not at all. When the next turn is; and to take it.
- * Repeated calls take their turns by themselves. */
+/* How far one attempt is to be from the next; 0: not at all. And when it will be the turn of a call
+ * that is added now. */
 void nx_lane_set_interval(nontax_lane *lane, double interval_ms);
 double nx_lane_next_turn(const nontax_lane *lane);
-int64_t nx_lane_take_turn(nontax_lane *lane);
 
 /* Whether something went out of every call on it, or it was refused. */
 bool nx_lane_all_sent(const nontax_lane *lane);

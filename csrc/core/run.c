@@ -174,7 +174,9 @@ void nontax_run_no_token(nontax_run *run)
 int64_t nontax_run_wants_in(nontax_run *run)
 {
     int64_t now = nx_now_ms();
-    if (run->inside >= run->settings.concurrency) {
+    /* Those that wait for a token have not had their turns. */
+    if (run->inside >= run->settings.concurrency ||
+        (run->settings.rate > 0 && run->waiting.first)) {
         return -1;
     }
     int64_t quota = nx_lane_quota_until(run->lane) - now;
@@ -218,7 +220,6 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
         rouse_if_due(run);
         return NONTAX_OK;
     }
-    (void)nx_lane_take_turn(run->lane); /* now: nontax_run_wants_in() has said so */
     give_token(run, call);
     rouse_if_due(run);
     return NONTAX_OK;

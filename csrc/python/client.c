@@ -341,6 +341,9 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
             error = error_of(talk, call);
             PyErr_Clear();
         }
+        if (!error && result->outcome != NONTAX_NOT_SENT) {
+            error = spare_of(talk); /* it is a RecursionError: there is no room for another */
+        }
     }
     if (error) {
         PyObject *earlier = PyException_GetContext(interrupt);

@@ -115,7 +115,10 @@ static void test_a_rate(void **state)
     nontax_client *client = client_for(server_url(server), 0);
     nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 9, .rate = 0.01});
     assert_int_equal(nontax_run_wants_in(run), 0);
-    add(run, client, "one"); /* the next one in a hundred seconds */
+    add(run, client, "one");
+    assert_int_equal(nontax_run_wants_in(run), -1); /* it has not had its turn */
+    clock_forward(500000);
+    set_token(run, TOKEN); /* the next one in a hundred seconds */
     int64_t wait = nontax_run_wants_in(run);
     assert_between(wait, 90000, 100000);
     clock_forward(60000);
@@ -124,6 +127,7 @@ static void test_a_rate(void **state)
     assert_int_equal(nontax_run_wants_in(run), 0);
     /* Time that was not used does not make up for a burst. */
     add(run, client, "two");
+    set_token(run, TOKEN);
     assert_between(nontax_run_wants_in(run), 90000, 100000);
     nontax_run_free(run);
     nontax_client_free(client);
