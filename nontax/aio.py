@@ -4,6 +4,7 @@ Loaded by the first asynchronous call, since importing asyncio costs more than a
 """
 
 import asyncio
+import os
 import weakref
 from collections import deque
 from contextvars import copy_context
@@ -39,6 +40,7 @@ class _Attached:
 
     def __init__(self, run: "Run[Any]", loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
+        self._pid = os.getpid()
         self._descriptor = run.fileno()
         # Weak: the loop must be able to end while a client remembers its run.
         self._loop = weakref.ref(loop)
@@ -50,6 +52,9 @@ class _Attached:
 
     def _began(self) -> None:
         """One more call is under way."""
+        if self._pid != os.getpid():
+            # Before anything is added: such a loop has its selector in common with the parent's.
+            raise RuntimeError("this event loop was begun before a fork: make a new one")
         loop = self._loop()
         assert loop is not None
         if self._descriptor >= 0:
@@ -169,6 +174,7 @@ class Calls(_Attached):
         )
         super().__init__(run, loop)
         self._waiting: deque[_Call] = deque()
+        self._dropped: list[_Call] = []
         self._beginning = False
 
     async def call(self, request: "Request[T]") -> "T":
@@ -208,7 +214,10 @@ class Calls(_Attached):
             self._waiting.remove(call)
         elif call.has_begun:
             if not call.has_ended:
-                self._run.cancel(call)
+                try:
+                    self._run.cancel(call)
+                except ValueError:  # code of a payload has closed it, around which the run is busy
+                    self._dropped.append(call)
                 self._run.rouse()  # no loop may be running
             if call.error is None or call.error.outcome != "not_sent":
                 _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
@@ -233,6 +242,12 @@ class Calls(_Attached):
             self._run.add(call.interface, call.payload, call)
         finally:
             self._beginning = False
+        self._end_dropped()
+
+    def _end_dropped(self) -> None:
+        while self._dropped:
+            self._run.cancel(self._dropped[-1])
+            del self._dropped[-1]
 
     def _take_back(self, call: _Call) -> None:
         """End a call that may have begun: it has an outcome now, or else never was in the run."""
@@ -258,6 +273,7 @@ class Calls(_Attached):
             del self._waiting[0]
 
     def _deliver(self) -> None:
+        self._end_dropped()
         while self._told:
             self._hand_over(self._told[0])
             del self._told[0]

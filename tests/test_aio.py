@@ -679,12 +679,38 @@ def test_a_coroutine_that_is_closed_when_its_answer_is_there(
     async def main() -> None:
         begun = client.ainsert_bill(bill())
         answer = begun.send(None)
-        await until(answer.done)  # type: ignore[attr-defined]
+        await until(answer.done)
         with pytest.warns(ResourceWarning, match="1 bills under way"):
             begun.close()
 
     run(main())
     assert len(sandbox.bills) == 1
+
+
+def test_a_coroutine_that_is_closed_by_another_ones_payload(run: Strict) -> None:
+    async def main() -> None:
+        with Gate() as gate:
+            client = nontax.Client(access_token="token", base_url=gate.base_url)
+            begun = client.ainsert_bill(bill("closed"))
+            begun.send(None)
+
+            class Closing(dict[str, object]):
+                def items(self) -> Any:
+                    begun.close()
+                    return super().items()
+
+            other = client.ainsert_bill(Closing(bill("other")))
+            with pytest.warns(ResourceWarning, match="1 bills under way"):
+                answer = other.send(None)
+            await until(lambda: len(gate.bodies) > 0)
+            gate.answer(0)
+            await until(answer.done)
+            with pytest.raises(StopIteration):
+                other.send(None)
+            assert len(gate.bodies) == 1
+            assert b"other" in gate.bodies[0]
+
+    run(main())
 
 
 @linux

@@ -360,7 +360,8 @@ def insert_near_the_limit(talk: Talk) -> None:
 
     sys.setrecursionlimit(200)
     for deeper, one in enumerate(talk.setup["bills"], start=200 - len(talk.setup["bills"])):
-        told, error = [], None
+        told = []
+        error: BaseException | None = None
         try:
             insert(one, deeper)
         except (nontax.NontaxError, RecursionError) as raised:
