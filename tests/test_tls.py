@@ -11,6 +11,7 @@ import pytest
 from bills import bill
 from processes import Talk, run
 from servers import INSERTED, RawServer, Wire, json_reply, server_context
+from tokens import INSERT, STABLE
 
 import nontax
 from nontax.sandbox import Sandbox, faults
@@ -324,6 +325,26 @@ def test_through_a_proxy(hidden: Sandbox, named: Certificates) -> None:
         assert b"token" not in head
         assert b"nontax/insertbill" not in head
         assert b"insertbill" not in proxy.wires[0].received
+
+
+def test_a_token_is_fetched_through_the_proxy(hidden: Sandbox, named: Certificates) -> None:
+    tunnels = Tunnels(hidden)
+    account = hidden.bureau
+    with RawServer(tunnels) as proxy:
+        with nontax.Client(
+            appid=account.appid,
+            secret=account.secret,
+            base_url=f"https://{HOST}",
+            ca_file=named.ca_file,
+            proxy=proxy.base_url,
+        ) as client:
+            client.insert_bill(bill())
+        proxy.stop()
+    assert [request.path for request in hidden.requests] == [STABLE, INSERT]
+    # The token's fetch has a connection of its own.
+    assert [head.split(b"\r\n")[0] for head in tunnels.heads] == [
+        b"CONNECT wechat.invalid:443 HTTP/1.1"
+    ] * 2
 
 
 def test_a_proxy_with_a_password(hidden: Sandbox, named: Certificates) -> None:
