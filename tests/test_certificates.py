@@ -194,6 +194,38 @@ def test_a_private_authority_is_for_wechat_alone(
     assert len(hidden.bills) == 1
 
 
+def test_a_proxy_with_a_certificate_for_another_name(
+    own_tls: None, places: list[Path], tmp_path: Path
+) -> None:
+    made = make_certificates(tmp_path, names=["wechat.invalid", "localhost"], addresses=[])
+    places[0].write_bytes(made.ca_file.read_bytes())
+
+    def tunnel(wire: Wire) -> None:
+        wire.read_head()
+        wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        wire.tunnel(("127.0.0.1", int(hidden.base_url.rsplit(":", 1)[1])))
+
+    def insert(proxy: str) -> nontax.InsertedBill:
+        with nontax.Client(
+            access_token=hidden.access_token, base_url="https://wechat.invalid", proxy=proxy
+        ) as client:
+            return client.insert_bill(bill())
+
+    with (
+        Sandbox(certfile=made.cert_file, keyfile=made.key_file) as hidden,
+        RawServer(tunnel, tls=server_context(made)) as proxy,
+    ):
+        with pytest.raises(nontax.TLSError):
+            insert(proxy.base_url)
+        # Nothing but its name was wrong.
+        assert insert(proxy.base_url.replace("127.0.0.1", "localhost")).code
+        proxy.stop()
+        refused, taken = proxy.wires
+        assert refused.received == b""
+        assert taken.received.startswith(b"CONNECT wechat.invalid:443 ")
+        assert hidden.connections == 1
+
+
 @pytest.mark.skipif(_core.own_tls, reason="is about libcurl of the system")
 def test_the_systems_libcurl_is_left_alone() -> None:
     program = (
