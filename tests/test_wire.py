@@ -6,12 +6,14 @@ import socket
 import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bills import SHAPES, bill, reshape
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import Talk, run
 from servers import INSERTED, RawServer, Wire, json_reply, server_context
 
 import nontax
@@ -129,6 +131,26 @@ def test_the_token_arrives_as_it_is(sandbox: Sandbox) -> None:
             client.insert_bill(bill())
         assert sandbox.requests[0].access_token == VISIBLE_ASCII
         assert sandbox.requests[0].query == "access_token=***"
+
+
+def insert_one(talk: Talk) -> None:
+    from bills import bill
+
+    with talk.client() as client:
+        talk.insert(client, bill())
+
+
+def test_a_login_of_the_users_is_not_sent(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A login for the host would be for whatever else the user does there.
+    monkeypatch.delenv("NETRC", raising=False)
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login user password word\n")
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    [told] = run(insert_one, {"HOME": str(tmp_path)}, client=client)
+    assert "code" in told
+    [request] = sandbox.requests
+    assert "authorization" not in request.headers
 
 
 @pytest.mark.parametrize("end", ["", "/", "//"])
