@@ -1,11 +1,14 @@
-/* test_memory.c: every allocation fails once, and whatever the library says then is true. */
+/* test_memory.c: every allocation fails once, and whatever the library says then is true; and what
+ * is given back is wiped. */
 #include "support.h"
 #include "sweep.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "call.h"
+#include "memory.h"
 #include "reply.h"
 #include "request.h"
 
@@ -520,6 +523,46 @@ static void test_replies(void **state)
     assert_true(clean_in_child(replies, NULL));
 }
 
+/* ---- what is given back ------------------------------------------------------------------- */
+
+static int freed, freed_with_a_token;
+
+/* Only for a process that frees nothing but buffers: each has room for a token. */
+static void look_and_free(void *memory)
+{
+    if (memory) {
+        freed++;
+        freed_with_a_token += memcmp(memory, TOKEN, strlen(TOKEN)) == 0;
+        free(memory);
+    }
+}
+
+static bool buffers_are_wiped(void *context)
+{
+    (void)context;
+    static const nontax_allocator looking = {malloc, calloc, realloc, strdup, look_and_free};
+    static const char more[1000] = "";
+    nx_buffer buffer = {0};
+    nontax_set_allocator(&looking);
+    REQUIRE(nx_buffer_append(&buffer, TOKEN, strlen(TOKEN)) == NONTAX_OK);
+    REQUIRE(nx_buffer_append(&buffer, more, sizeof more) == NONTAX_OK);
+    REQUIRE(freed == 1); /* it has grown */
+    REQUIRE(memcmp(buffer.data, TOKEN, strlen(TOKEN)) == 0);
+    nx_buffer_clear(&buffer, 1); /* it is larger than that */
+    REQUIRE(freed == 2);
+    REQUIRE(nx_buffer_append(&buffer, TOKEN, strlen(TOKEN)) == NONTAX_OK);
+    nx_buffer_free(&buffer);
+    REQUIRE(freed == 3);
+    REQUIRE(freed_with_a_token == 0);
+    return true;
+}
+
+static void test_buffers_are_wiped(void **state)
+{
+    (void)state;
+    assert_true(clean_in_child(buffers_are_wiped, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -528,7 +571,7 @@ int main(void)
         cmocka_unit_test(test_upload),       cmocka_unit_test(test_query),
         cmocka_unit_test(test_token_fetch),  cmocka_unit_test(test_lane),
         cmocka_unit_test(test_run),          cmocka_unit_test(test_requests),
-        cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_replies),      cmocka_unit_test(test_buffers_are_wiped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
