@@ -488,6 +488,24 @@ def test_an_odd_answer_to_a_fetch(sandbox: Sandbox, kind: str, time: Time) -> No
     assert len(sandbox.bills) == 1
 
 
+@pytest.mark.parametrize(
+    ("fault", "seconds"), [(faults.Errcode(45009), 5), (faults.Reply(body=b"<html>"), 1)]
+)
+def test_how_long_a_fetch_that_failed_is_not_tried_again(
+    sandbox: Sandbox, fault: faults.Fault, seconds: int, time: Time
+) -> None:
+    time.stop()
+    source = source_of(nontax.OrdinaryToken, sandbox)
+    sandbox.misbehave(fault)
+    first = raised(source)
+    time.ahead = seconds - 0.1
+    assert str(raised(source)) == str(first)
+    assert len(sandbox.requests) == 1
+    time.ahead = seconds + 0.1
+    assert source() == sandbox.access_token
+    assert len(sandbox.requests) == 2
+
+
 @pytest.mark.parametrize("fault", [faults.Reply(body=b"<html>"), faults.Errcode(-1)])
 def test_a_stable_token_is_asked_for_again(
     sandbox: Sandbox, keyed: nontax.Client, fault: faults.Fault
