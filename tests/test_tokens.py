@@ -871,6 +871,9 @@ def test_a_renewal_that_fails_is_reported_and_the_bill_was_rejected(
     assert type(error) is nontax.AccountError
     assert (error.errcode, error.interface) == (40164, "stable_token")
     assert error.outcome == "rejected"  # with its first token
+    refusal = error.__context__
+    assert type(refusal) is nontax.AccessTokenError
+    assert (refusal.errcode, refusal.outcome) == (42001, "rejected")
     assert len(sandbox.bills) == 1
 
 
