@@ -219,7 +219,8 @@ class Calls(_Attached):
                 except ValueError:  # code of a payload has closed it, around which the run is busy
                     self._dropped.append(call)
                 self._run.rouse()  # no loop may be running
-            if call.error is None or call.error.outcome != "not_sent":
+            unsent = call.error is not None and call.error.outcome == "not_sent"
+            if not unsent and not _core.reads(call.interface):  # what was only read can be again
                 _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
 
     def _has_room(self) -> bool:
