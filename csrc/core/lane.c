@@ -59,11 +59,6 @@ void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms)
     lane->quota_pause_ms = pause_ms;
 }
 
-int64_t nx_lane_quota_until(const nontax_lane *lane)
-{
-    return lane->quota_until;
-}
-
 void nx_lane_set_interval(nontax_lane *lane, double interval_ms)
 {
     static const double longest = 1e12; /* some decades */
@@ -76,7 +71,7 @@ double nx_lane_next_turn(const nontax_lane *lane)
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
         turn += call->wants_turn ? lane->interval_ms : 0;
     }
-    return turn;
+    return turn > (double)lane->quota_until ? turn : (double)lane->quota_until;
 }
 
 nontax_lane **nx_lane_link(nontax_lane *lane)
@@ -194,6 +189,27 @@ static void pause_call(nontax_lane *lane, nontax_call *call, int64_t due)
     nx_list_append(&lane->pausing, call);
 }
 
+static void begin(nontax_lane *lane, nontax_call *call);
+
+/* Begins an attempt, or has it wait for its turn, which takes nothing of the call's own time. */
+static void begin_in_turn(nontax_lane *lane, nontax_call *call)
+{
+    if (call->wants_turn) {
+        int64_t now = nx_now_ms(), due = (int64_t)lane->next_turn;
+        due = lane->quota_until > due ? lane->quota_until : due;
+        if (due > now) {
+            call->deadline += due - now;
+            pause_call(lane, call, due);
+            return;
+        }
+        /* Time that was not used is gone: no burst makes up for it. */
+        double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
+        lane->next_turn = turn + lane->interval_ms;
+        call->wants_turn = false;
+    }
+    begin(lane, call);
+}
+
 /* The minute's quota is used up: for this call, and for those that would follow it. */
 static void wait_for_quota(nontax_lane *lane, nontax_call *call)
 {
@@ -204,11 +220,8 @@ static void wait_for_quota(nontax_lane *lane, nontax_call *call)
         lane->quota_until = now + pause + next_random(lane) % 1000;
     }
     call->quota_pauses++;
-    call->deadline += lane->quota_until - now;
-    pause_call(lane, call, lane->quota_until);
+    begin_in_turn(lane, call);
 }
-
-static void begin(nontax_lane *lane, nontax_call *call);
 
 /* Nothing could be sent to this host: is there one that was not tried yet? */
 static bool take_next_url(nontax_call *call)
@@ -478,25 +491,6 @@ static void expire(nontax_lane *lane)
     if (now >= lane->next_deadline && now >= lane->grace_until) {
         end_late(lane, now, true);
     }
-}
-
-/* Begins an attempt, or has it wait for its turn, which takes nothing of the call's own time. */
-static void begin_in_turn(nontax_lane *lane, nontax_call *call)
-{
-    if (call->wants_turn) {
-        int64_t now = nx_now_ms(), due = (int64_t)lane->next_turn;
-        due = lane->quota_until > due ? lane->quota_until : due;
-        if (due > now) {
-            call->deadline += due - now;
-            pause_call(lane, call, due);
-            return;
-        }
-        /* Time that was not used is gone: no burst makes up for it. */
-        double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
-        lane->next_turn = turn + lane->interval_ms;
-        call->wants_turn = false;
-    }
-    begin(lane, call);
 }
 
 static void begin_due(nontax_lane *lane)

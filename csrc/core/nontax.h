@@ -349,8 +349,9 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
 /* Calls that are still in it are cancelled and freed. NULL is allowed. */
 void nontax_run_free(nontax_run *run);
 
-/* In how many milliseconds it can take another call; 0: now; -1: not before one was taken out. In a
- * bulk run whose calls come slowly, not before those that it has have gone out. */
+/* In how many milliseconds it can take another call; 0: now; -1: not before one was taken out, or,
+ * with a rate, while one waits for a token. In a bulk run whose calls come slowly, not before those
+ * that it has have gone out. */
 int64_t nontax_run_wants_in(nontax_run *run);
 
 /* Takes over a call that has its payload, valid or not. NONTAX_WRONG_PROCESS: it does not. */

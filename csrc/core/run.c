@@ -179,10 +179,8 @@ int64_t nontax_run_wants_in(nontax_run *run)
         (run->settings.rate > 0 && run->waiting.first)) {
         return -1;
     }
-    int64_t quota = nx_lane_quota_until(run->lane) - now;
     double left = nx_lane_next_turn(run->lane) - (double)now + 0.999;
-    int64_t rate = left < LONGEST_WAIT_MS ? (int64_t)left : LONGEST_WAIT_MS;
-    int64_t wait = quota > rate ? quota : rate;
+    int64_t wait = left < LONGEST_WAIT_MS ? (int64_t)left : LONGEST_WAIT_MS;
     if (wait <= 0 && run->is_fed_slowly && (run->waiting.first || !nx_lane_all_sent(run->lane))) {
         return UNSENT_WAIT_MS;
     }

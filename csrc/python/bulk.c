@@ -702,7 +702,7 @@ static PyObject *run_end_held(PyObject *object, PyObject *Py_UNUSED(ignored))
 
 PyDoc_STRVAR(run_wants_in_doc,
              "wants_in($self, /)\n--\n\n"
-             "In how many seconds it can take another call; -1: not before one has ended.");
+             "In how many seconds it can take another call; -1: not before another step.");
 
 static PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
