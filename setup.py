@@ -12,6 +12,7 @@ NONTAX_OWN_TLS=1          libcurl and TLS are linked in: find the system's certi
 NONTAX_POLL=1             the portable driver (curl_multi_poll) on every system
 """
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -76,6 +77,18 @@ def find_libraries() -> tuple[list[str], list[str], list[str]]:
     return shlex.split(cflags), shlex.split(libs), []
 
 
+def is_current(obj: Path, command: str) -> bool:
+    """Whether an object was compiled by this command from the sources as they are now."""
+    with contextlib.suppress(OSError):
+        made = obj.stat().st_mtime
+        rule = obj.with_suffix(".d").read_text().replace("\\\n", " ")
+        sources = shlex.split(rule.partition(":")[2])
+        return obj.with_suffix(".cmd").read_text() == command and all(
+            Path(source).stat().st_mtime <= made for source in sources
+        )
+    return False
+
+
 class BuildExt(build_ext):
     """Looks for the libraries only when something is compiled: metadata and sdist need none."""
 
@@ -90,8 +103,21 @@ class BuildExt(build_ext):
             raise SystemExit(MISSING.format(missing="; ".join(missing)))
         version = self.distribution.get_version()
         ext.define_macros.append(("NONTAX_VERSION", f'"{version}"'))
-        ext.extra_compile_args += cflags
+        ext.extra_compile_args += [*cflags, "-MMD"]  # for is_current()
         ext.extra_link_args += libs
+        if self.editable_mode:
+            self.build_temp = "build/editable"  # pip's own folder would be gone after each build
+        compile_one = self.compiler._compile
+
+        def compile_if_changed(
+            obj: str, src: str, suffix: str, cc_args: list[str], extra: list[str], macros: list[str]
+        ) -> None:
+            command = shlex.join([*cc_args, *extra])
+            if not is_current(Path(obj), command):
+                compile_one(obj, src, suffix, cc_args, extra, macros)
+                Path(obj).with_suffix(".cmd").write_text(command)
+
+        self.compiler._compile = compile_if_changed
         super().build_extension(ext)
 
 

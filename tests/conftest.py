@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 
 import hypothesis
@@ -19,6 +20,17 @@ from nontax.sandbox.certificates import Certificates, make_certificates
 # A run must be the same today and tomorrow, and learn nothing from the one before.
 hypothesis.settings.register_profile("nontax", derandomize=True, database=None, deadline=None)
 hypothesis.settings.load_profile("nontax")
+
+
+def pytest_sessionstart() -> None:
+    """Say once what would otherwise fail hundreds of tests."""
+    try:
+        socket.getaddrinfo("localhost", None)
+    except OSError:
+        pytest.exit(
+            'the tests need the name "localhost": add the line "127.0.0.1 localhost" to /etc/hosts',
+            returncode=1,
+        )
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,13 +1,16 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need; does nothing where all are present.
-# usage: deps.sh [demo|debug]   (demo: only those for building, and for the sandbox; debug: and Debian's debug Python)
+# usage: deps.sh demo|test|all|debug   (each has what the ones before it have, and what its make target needs)
 set -eu
 
+what=${1:?usage: deps.sh demo|test|all|debug}
 packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
-[ "${1:-}" = demo ] ||
-    packages="$packages binutils clang libc6-dbg libclang-rt-dev libcmocka-dev redis-server valgrind"
+[ "$what" = demo ] || packages="$packages binutils clang libcmocka-dev redis-server"
+case "$what" in
+all | debug) packages="$packages libc6-dbg libclang-rt-dev valgrind" ;;
+esac
 # Whatever Python is in use. Most of its headers are links to those of Debian's other one.
-[ "${1:-}" != debug ] || packages="$packages python3-dbg python3-dev python3-venv"
+[ "$what" != debug ] || packages="$packages python3-dbg python3-dev python3-venv"
 
 # The headers and venv must be those of the python3 in use: a system one takes them from packages,
 # one that was built elsewhere (pyenv, a tarball) brings its own.
@@ -16,7 +19,7 @@ case "$("${PYTHON:-python3}" -c 'import sys; print(sys.base_prefix)')" in
 esac
 
 if ! command -v dpkg-query >/dev/null; then
-    [ $# = 0 ] || exit 0 # the build tells what is missing, if anything is
+    [ "$what" = all ] || exit 0 # the build tells what is missing, if anything is
     echo "make deps knows Debian and Ubuntu only. Elsewhere install: a C compiler, clang," \
         "pkg-config, libcurl >= 7.85, cJSON, cmocka, valgrind, openssl, redis-server," \
         "the headers of Python." >&2

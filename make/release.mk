@@ -1,0 +1,39 @@
+# What a release needs: packages, other systems, long runs, benchmarks.
+SUITES ?= bookworm trixie sid
+
+.PHONY: sdist
+sdist: $(VENV)/installed ## the source distribution, into dist/
+	@$(BIN)/python -m build --sdist --no-isolation --outdir dist .
+
+.PHONY: wheel
+wheel: ## the wheel that needs nothing and the sdist, into dist/, both tried (needs root)
+	@PYTHON="$(PYTHON)" sh tools/wheel.sh dist
+	@sh tools/check_wheel.sh dist $(SUITES)
+
+.PHONY: matrix
+matrix: ## the tests of the last commit in several Debians (needs root); writes docs/matrix.md
+	@sh tools/matrix.sh $(SUITES)
+
+.PHONY: free-threaded
+free-threaded: core ## the Python tests on a CPython without the GIL, built from Debian's source
+	@sh tools/free_threaded.sh $(ARGS)
+
+.PHONY: wheel-check
+wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install
+	@$(BIN)/pytest -q -m build
+
+.PHONY: chaos
+chaos: build ## 100,000 bills against a server that fails at random (ARGS="--seed N --bills N")
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+.PHONY: bench
+bench: build $(VENV)/bench-installed ## the benchmarks (ARGS=--quick for rough numbers)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+.PHONY: bench-slow
+bench-slow: build $(VENV)/bench-installed ## what a slow link makes of it
+	@$(BIN)/python benchmarks/slow_link.py
+
+$(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
