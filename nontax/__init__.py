@@ -41,6 +41,7 @@ from nontax.results import (
     UploadedPdf,
 )
 from nontax.token import OrdinaryToken, StableToken
+from nontax.values import billing_time, fen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ __all__ = [
     "Ticket",
     "UploadedPdf",
     "WeChatError",
+    "billing_time",
     "errcode",
+    "fen",
     "insert_bill",
 ]
 
