@@ -5,6 +5,7 @@ import copy
 import hashlib
 import json
 import pickle
+import re
 import subprocess
 import sys
 import traceback
@@ -247,9 +248,10 @@ def test_the_old_name_of_the_appid(fields: dict[str, str], appid: str, extra: An
     assert (event.authorize_appid, event.extra) == (appid, extra)
 
 
-def test_unknown_fields_are_kept_as_they_are() -> None:
-    event = read_fields(AUTHORIZATION | {"New": " 张三 ", "More": [1, {"a": None}]})
-    assert event.extra == {"New": " 张三 ", "More": [1, {"a": None}]}
+@pytest.mark.parametrize("fields", [AUTHORIZATION, STATUS, {"MsgType": "text"}])
+def test_unknown_fields_are_kept_without_the_blanks_around_them(fields: dict[str, Any]) -> None:
+    event = read_fields(fields | {"New": " 张三 ", "More": [1, {"a": None, "b": ["\nx\n"]}]})
+    assert event.extra == {"New": "张三", "More": [1, {"a": None, "b": ["x"]}]}
 
 
 @pytest.mark.parametrize("body", [make_xml(STATUS), make_json(STATUS)])
@@ -286,7 +288,8 @@ def test_anything_else_is_another_event(fields: dict[str, Any], name: str) -> No
 
 def test_elements_in_an_element() -> None:
     event = read(
-        b"<xml><MsgType>event</MsgType><Event>pic_sysphoto</Event><CreateTime>7</CreateTime>"
+        b"<xml><MsgType>event</MsgType><Event>pic_sysphoto</Event>"
+        b"<CreateTime>1700000007</CreateTime>"
         b"<Info><Count>2</Count>\n<List><item><Sum>a</Sum></item><item><Sum>b</Sum></item>"
         b"<item>c</item></List></Info><Empty/></xml>"
     )
@@ -295,7 +298,7 @@ def test_elements_in_an_element() -> None:
         msg_type="event",
         from_user="",
         to_user="",
-        create_time=7,
+        create_time=1700000007,
         extra={
             "Info": {"Count": "2", "List": {"item": [{"Sum": "a"}, {"Sum": "b"}, "c"]}},
             "Empty": "",
@@ -393,9 +396,7 @@ LAUGHS = b"".join(
         (b"", "neither XML nor JSON"),
         (b"hello", "neither XML nor JSON"),
         (b"[1]", "neither XML nor JSON"),
-        (b"\xff\xfe<\x00x\x00", "not UTF-8"),
-        ("<xml><A>张三</A></xml>".encode("gbk"), "not UTF-8"),
-        ('{"A": "张三"}'.encode("gbk"), "not UTF-8"),
+        (b"\xff\xfe<\x00x\x00", "neither XML nor JSON"),
         (b"<!DOCTYPE xml><xml><A>1</A></xml>", "document type"),
         (b'<!DOCTYPE x [<!ENTITY l0 "ha">%s]><xml><A>&l9;</A></xml>' % LAUGHS, "document type"),
         (
@@ -410,7 +411,6 @@ LAUGHS = b"".join(
         (b"<xml><A>1</B></xml>", "not XML"),
         (b"<xml><A>1</A></xml><xml><A>1</A></xml>", "not XML"),
         (b"<xml><A>&#0;</A></xml>", "not XML"),
-        (b"<xml><A>\x00</A></xml>", "not XML"),
         (b"<xml>text</xml>", "no elements"),
         (b"<xml/>", "no elements"),
         (b"<html><A>1</A></html>", "root element"),
@@ -430,9 +430,6 @@ LAUGHS = b"".join(
         (b'{"A": 1e999}', "number"),
         (b'{"A": [-1.5E+400]}', "number"),
         (b'{"A": ' + b"9" * 5000 + b"}", "not JSON"),
-        (b'{"A": "\\ud800"}', "broken text"),
-        (b'{"\\udfff": 1}', "broken text"),
-        (b'{"A": ["a\\u0000"]}', "control characters"),
         (b'{"A":' + b"[" * 500_000, "not JSON"),
         (b'{"A":' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}", "deeper than"),
         (b'{"A": [' + b"0," * MAX_VALUES + b"0]}", "more than"),
@@ -440,12 +437,113 @@ LAUGHS = b"".join(
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else value,
 )
 def test_hostile_and_broken_bodies(body: bytes, words: str) -> None:
-    with pytest.raises(InvalidEventError, match=words):
-        read(body)
-    with pytest.raises(InvalidEventError, match=words):
-        read_encrypted(encrypt(body))
+    for event in (read(body), read_encrypted(encrypt(body))):
+        assert isinstance(event, OtherEvent)
+        assert re.search(words, event.problem)
+        assert (event.name, event.extra, event.raw) == ("", {}, body)
+        assert "raw" not in repr(event)
     with pytest.raises(UntrustedEventError, match=words):
         make_safe_reader().read(make_query("x"), body)
+
+
+def test_what_cannot_be_read_has_a_key_of_its_own() -> None:
+    assert read(b"<xml>").key == read(b"<xml>").key != read(b"<xml><a>").key
+
+
+@pytest.mark.parametrize("fields", [AUTHORIZATION, STATUS])
+@pytest.mark.parametrize("make_body", [make_xml, make_json])
+def test_a_broken_one_of_ours_is_for_a_person(
+    fields: dict[str, str], make_body: Callable[[dict[str, str]], bytes]
+) -> None:
+    broken = make_body(fields)[:-1]
+    with pytest.raises(InvalidEventError, match=r"not (XML|JSON)"):
+        read(broken)
+    with pytest.raises(InvalidEventError, match=r"not (XML|JSON)"):
+        read_encrypted(encrypt(broken))
+    text = make_body({"MsgType": "text", "Content": fields["Event"]})[:-1]
+    assert isinstance(read(text), OtherEvent)
+
+
+# --- what citizens write --------------------------------------------------------------------------
+
+CHAT = {
+    "ToUserName": "gh_0123456789ab",
+    "FromUserName": "oZI8Fj040-be6rlDohc6gkoPOQTQ",
+    "CreateTime": str(NOW),
+    "MsgType": "text",
+    "MsgId": "6054768590064713728",
+}
+WRITTEN = {
+    **{f"control {code:#x}": chr(code) for code in (*range(9), 11, 12, *range(14, 32), 127, 0x85)},
+    "no characters": "\ufffe\uffff",
+    "emoji": "😀",
+    "markup": "</Content><Event>user_authorize_invoice</Event>",
+}
+ALL_MODES: dict[str, Callable[[bytes], Event]] = {
+    "plain": read,
+    "safe": lambda message: read_encrypted(encrypt(message)),
+    "compatible": lambda message: make_safe_reader().read(
+        make_query(encrypt(message)),
+        message.replace(b"</xml>", b"<Encrypt>%b</Encrypt></xml>" % encrypt(message).encode())
+        if message.startswith(b"<")
+        else message[:-1] + b', "Encrypt": "%b"}' % encrypt(message).encode(),
+    ),
+}
+
+
+def write_raw_json(fields: dict[str, str]) -> bytes:
+    """JSON as a careless writer makes it: nothing in the texts is escaped."""
+    return ("{" + ", ".join(f'"{name}": "{text}"' for name, text in fields.items()) + "}").encode()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("make_body", [make_xml, make_json, write_raw_json])
+@pytest.mark.parametrize("written", WRITTEN.values(), ids=WRITTEN)
+def test_what_a_citizen_writes_never_raises(
+    mode: str, make_body: Callable[[dict[str, str]], bytes], written: str
+) -> None:
+    event = ALL_MODES[mode](make_body(CHAT | {"Content": f"你{written}好"}))
+    assert isinstance(event, OtherEvent)
+    assert (event.msg_type, event.from_user, event.create_time) == (
+        "text",
+        CHAT["FromUserName"],
+        NOW,
+    )
+    assert not event.problem
+    content = event.extra["Content"]
+    assert isinstance(content, str)
+    assert content in (f"你{written}好", "你" + "\ufffd" * len(written) + "好")
+    content.encode()
+
+
+@pytest.mark.parametrize("mode", ["plain", "safe"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        make_xml(CHAT | {"Content": "X"}).replace(b"X", b"\xed\xa0\xbd"),
+        make_xml(CHAT | {"Content": "X"}).replace(b"X", "张三".encode("gbk")),
+        make_json(CHAT | {"Content": "X"}).replace(b"X", rb"\ud83d"),
+        make_json(CHAT | {"Content": ["X"]}).replace(b"X", rb"\u0000"),
+        make_json(CHAT | {"Content": {"X": 1}}).replace(b"X", rb"\udfff"),
+    ],
+)
+def test_broken_text_never_raises(mode: str, body: bytes) -> None:
+    event = ALL_MODES[mode](body)
+    assert isinstance(event, OtherEvent)
+    assert not event.problem
+    assert "\ufffd" in str(event.extra["Content"])
+    event.key.encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [(AUTHORIZATION, "SuccOrderId"), (AUTHORIZATION, "FromUserName"), (STATUS, "Code")],
+)
+def test_no_replaced_character_gets_into_a_field_of_ours(fields: dict[str, str], name: str) -> None:
+    with pytest.raises(InvalidEventError, match=name):
+        read(make_xml(fields | {name: "1\x082"}))
+    event = read(make_xml(fields | {"More": "1\x082"}))
+    assert event.extra == {"More": "1\ufffd2"}
 
 
 def test_what_just_fits() -> None:
@@ -516,7 +614,33 @@ def test_a_time_beyond_max_age(drift: int, words: str) -> None:
 def test_without_max_age_every_time_is_right() -> None:
     reader = make_plain_reader(max_age=None)
     query = make_query(timestamp="1")
-    assert isinstance(reader.read(query, make_json(AUTHORIZATION)), AuthorizationEvent)
+    body = make_json(AUTHORIZATION | {"CreateTime": "1"})
+    assert isinstance(reader.read(query, body), AuthorizationEvent)
+
+
+@pytest.mark.parametrize("lag", [-600, 600])
+def test_a_plain_push_of_about_the_signed_time(lag: int) -> None:
+    body = make_json(AUTHORIZATION | {"CreateTime": NOW + lag})
+    assert isinstance(read(body), AuthorizationEvent)
+
+
+@pytest.mark.parametrize("fields", [AUTHORIZATION, STATUS, {"MsgType": "text"}])
+@pytest.mark.parametrize("lag", [-601, 601])
+def test_a_plain_push_of_another_time(fields: dict[str, str], lag: int) -> None:
+    body = make_json(fields | {"CreateTime": NOW + lag})
+    with pytest.raises(UntrustedEventError, match="10 minutes apart"):
+        read(body)
+    # In safe mode the signature covers the message.
+    assert read_encrypted(encrypt(body)).create_time == NOW + lag
+
+
+def test_an_old_body_is_not_taken_when_time_and_nonce_change_places() -> None:
+    """The signature does not say which of its parts is the time."""
+    later = str(NOW + 90 * 24 * 3600)
+    swapped = make_query(nonce=later) | {"timestamp": later, "nonce": str(NOW)}
+    reader = make_plain_reader(clock=lambda: int(later))
+    with pytest.raises(UntrustedEventError, match="10 minutes apart"):
+        reader.read(swapped, make_json(AUTHORIZATION))
 
 
 def test_a_stranger_does_not_learn_about_the_time() -> None:
@@ -759,7 +883,8 @@ def make_failures() -> dict[str, Callable[[], object]]:
         "not encrypted": lambda: safe.read(make_query(), b"{}"),
         "not decrypted": lambda: read_encrypted("AAAA"),
         "another appid": lambda: read_encrypted(encrypt(b"{}", appid="wx1")),
-        "broken message": lambda: read_encrypted(encrypt(b"<xml>")),
+        "broken message": lambda: read_encrypted(encrypt(make_xml(AUTHORIZATION)[:-1])),
+        "another time": lambda: read(make_json(AUTHORIZATION | {"CreateTime": 1})),
         "no order": lambda: read_encrypted(encrypt(make_json(AUTHORIZATION | {"SuccOrderId": ""}))),
     }
 
@@ -825,9 +950,9 @@ def test_ctrl_c_anywhere_shows_no_secret(kind: str) -> None:
 
 
 def test_an_error_keeps_nothing_of_the_body() -> None:
-    for body in (b'{"A": "SECRET', b"<xml>SECRET", b"SECRET\xff", b'{"A": "SECRET\\u0000"}'):
+    for body in (b'{"A": "SECRET', b"<xml>SECRET", b"SECRET\xff", make_xml({"A": "SECRET\b"})[:-1]):
         with pytest.raises(InvalidEventError) as caught:
-            read(body)
+            read(body + b"update_invoice_status")
         error: BaseException = caught.value
         assert error.__context__ is None
         assert b"SECRET" not in pickle.dumps(error)

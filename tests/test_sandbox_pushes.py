@@ -132,6 +132,18 @@ def test_an_authorisation_is_pushed(
     assert bill["openid"] == fields["FromUserName"]
 
 
+def test_a_citizen_s_message_is_pushed_as_it_is(
+    sandbox: Sandbox, unit: Account, receiver: Receiver
+) -> None:
+    sandbox.chat("你\x08好", openid="o1")
+    sandbox.chat("to nobody", account=sandbox.bureau)
+    [push] = sandbox.wait_for_pushes(1)
+    assert (push.event, push.appid, push.delivered) == ("text", unit.appid, True)
+    assert "<Content><![CDATA[你\x08好]]></Content>".encode() in receiver.received[0][2]
+    assert b"<FromUserName><![CDATA[o1]]></FromUserName>" in receiver.received[0][2]
+    assert receiver.query()["openid"] == "o1"
+
+
 def test_an_authorisation_is_pushed_once(
     sandbox: Sandbox, wechat: WeChat, unit: Account, receiver: Receiver
 ) -> None:

@@ -17,9 +17,16 @@ De-duplicate by `event.key`, in the store that all your processes share, togethe
 done for the event. The reader itself remembers nothing: refusing what looks like a repetition would
 lose an event whose first handling failed.
 
-Use the safe mode (安全模式) if you can. In the plain mode (明文模式) the signature covers the time
-and a nonce but not the body: whoever sees one push can send another body with it until `max_age`
-is over. In the compatible mode (兼容模式) a reader with `aes_key` believes only the encrypted part.
+A citizen's chat message comes to the same URL, and is an OtherEvent, whatever is in it: an error
+page in answer to it would tell the citizen that the service is out of order.
+
+Use the safe mode (安全模式) if you can. The plain mode (明文模式) cannot promise that a push is
+WeChat's: the signature covers a time and a nonce, but not the body, and not which of the two is
+which. Whoever has seen one push can send another body with it, and if its nonce looks like a later
+time, also when that time has come, even months later. A plain push is refused if its CreateTime
+is more than 10 minutes from the signed time, which stops old bodies only. In plain mode take an
+event as a hint, and ask `get_auth_data` before you act on it. In the compatible mode (兼容模式) a
+reader with `aes_key` believes only the encrypted part.
 
 The rules of signature and encryption are those of
 https://developers.weixin.qq.com/miniprogram/dev/framework/server-ability/message-push.html

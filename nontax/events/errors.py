@@ -14,7 +14,7 @@ class UntrustedEventError(EventError):
 
 
 class InvalidEventError(EventError):
-    """It carries WeChat's signature but cannot be understood.
+    """It carries WeChat's signature, and is one of the two events, but cannot be understood.
 
-    Tell a person: an event may be lost.
+    Tell a person: an event may be lost. Answer `success` all the same: WeChat would only repeat it.
     """

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from nontax.events.errors import InvalidEventError
-from nontax.events.parse import SECONDS, take_text
+from nontax.events.parse import REPLACEMENT, SECONDS, parse, take_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class AuthorizationEvent:
     authorize_appid: the AppID that obtained the authorisation page's link; "" if left out.
     source: where the citizen came from, such as "web" or "app"; "" if left out.
     s_pappid: as `seturl` gave it; "" if left out.
-    extra: further fields, as pushed (dict).
+    extra: further fields (dict), their texts without blanks around them.
     """
 
     order_id: str
@@ -52,7 +53,8 @@ class StatusEvent:
     status: the new one, such as "INVOICE_REIMBURSE_LOCK"; other values may come (str).
     card_id: the template's id (str). code: the bill's card code, as `InsertedBill.code` (str).
     from_user: the citizen's openid (str). to_user: the account's id, `gh_…` (str).
-    create_time: when it happened, in Unix seconds (int). extra: further fields, as pushed (dict).
+    create_time: when it happened, in Unix seconds (int). extra: further fields (dict), their
+        texts without blanks around them.
     """
 
     status: str
@@ -74,12 +76,16 @@ class StatusEvent:
 class OtherEvent:
     """Anything else that an account receives. No error: answer `success`, or pass it on.
 
+    A citizen's chat message is one. A character in it that XML cannot hold is replaced by U+FFFD.
+
     name: WeChat's `Event`, such as "subscribe"; "" for what is no event (str).
     msg_type: WeChat's `MsgType`, "event" or, for what a user wrote, "text" and so on (str).
     from_user, to_user: as for the other events; "" where the push has none (str).
     create_time: Unix seconds (int), or None where the push has none.
-    extra: all other fields, as pushed (dict). Elements inside an element are a dict, repeated ones
-        a list.
+    extra: all other fields (dict), their texts without blanks around them. Elements inside an
+        element are a dict, repeated ones a list.
+    problem: why its fields could not be read; "" if they could (str).
+    raw: then the message as it was pushed, else b"" (bytes; not in the repr).
     """
 
     name: str
@@ -88,11 +94,13 @@ class OtherEvent:
     to_user: str
     create_time: int | None
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
+    problem: str = ""
+    raw: bytes = field(default=b"", repr=False)
 
     @property
     def key(self) -> str:
         """The same for each repetition of this push; another content gives another key."""
-        content = json.dumps(self.extra, sort_keys=True).encode()
+        content = json.dumps(self.extra, sort_keys=True).encode() + self.raw
         digest = hashlib.sha256(content).hexdigest()[:32]
         return f"{self.from_user}:{self.create_time}:{self.msg_type}:{self.name}:{digest}"
 
@@ -100,14 +108,50 @@ class OtherEvent:
 Event = AuthorizationEvent | StatusEvent | OtherEvent
 
 
+_AUTHORIZATION = "user_authorize_invoice"
+_STATUS = "update_invoice_status"
+
+# The first one is the message's own: WeChat writes it before anything that a citizen has written.
+_MSG_TYPE = re.compile(rb"MsgType\W+(?:CDATA\W+)?(\w+)")
+
+
+def read_event(message: bytes) -> Event:
+    """Read a message that WeChat has signed; raises InvalidEventError for a broken one of ours."""
+    try:
+        fields = parse(message)
+    except InvalidEventError as error:
+        if _seems_ours(message):
+            raise
+        problem = str(error)
+    else:
+        return make_event(fields)
+    return OtherEvent(
+        name="",
+        msg_type="",
+        from_user="",
+        to_user="",
+        create_time=None,
+        problem=problem,
+        raw=message,
+    )
+
+
+def _seems_ours(message: bytes) -> bool:
+    """Whether a message that cannot be read may be one of the two events: a person must know."""
+    if _AUTHORIZATION.encode() not in message and _STATUS.encode() not in message:
+        return False
+    kind = _MSG_TYPE.search(message)
+    return kind is None or kind[1] == b"event"
+
+
 def make_event(fields: dict[str, object]) -> Event:
     """Make the event of a push's fields; raises InvalidEventError."""
-    rest = dict(fields)
+    rest = {name: _trimmed(value) for name, value in fields.items()}
     msg_type = take_text(rest, "MsgType") or ""
     name = take_text(rest, "Event") or ""
-    if msg_type == "event" and name == "user_authorize_invoice":
+    if msg_type == "event" and name == _AUTHORIZATION:
         return _make_authorization(rest)
-    if msg_type == "event" and name == "update_invoice_status":
+    if msg_type == "event" and name == _STATUS:
         return StatusEvent(
             status=_take_required(rest, "Status"),
             card_id=_take_required(rest, "CardId"),
@@ -125,6 +169,16 @@ def make_event(fields: dict[str, object]) -> Event:
         create_time=_take_seconds(rest),
         extra=rest,
     )
+
+
+def _trimmed(value: object) -> object:
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, dict):
+        return {name: _trimmed(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_trimmed(part) for part in value]
+    return value
 
 
 def _make_authorization(fields: dict[str, object]) -> AuthorizationEvent:
@@ -153,6 +207,8 @@ def _take_optional(fields: dict[str, object], name: str) -> str:
     value = take_text(fields, name)
     if value is None:
         raise InvalidEventError(f"{name} of the event is not text")
+    if REPLACEMENT in value:
+        raise InvalidEventError(f"{name} of the event has a control character, or is not UTF-8")
     return value
 
 

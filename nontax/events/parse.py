@@ -1,8 +1,11 @@
-"""From the bytes of a push, XML or JSON, to its fields; hostile input is refused."""
+"""From the bytes of a push, XML or JSON, to its fields; hostile input is refused.
+
+Citizens' chat messages come to the same URL. What they may contain and XML may not (control
+characters, halves of surrogate pairs, bytes that are not UTF-8) is replaced by U+FFFD.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import re
@@ -21,19 +24,18 @@ MAX_VALUES = 10_000
 # Unix seconds, in a query or a field.
 SECONDS = re.compile(r"[0-9]{1,12}")
 
-# What XML forbids as well, and databases dislike.
-_BAD_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+# In place of a character that cannot be kept; also what Python puts in place of broken UTF-8.
+REPLACEMENT = "\ufffd"
+
+# What XML forbids, and databases dislike.
+_BAD_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def parse(body: bytes) -> dict[str, object]:
     """Read XML or JSON; raises InvalidEventError, which keeps nothing of the body."""
-    text = None
-    with contextlib.suppress(UnicodeDecodeError):
-        text = body.decode("utf-8-sig").strip()
-    if text is None:
-        raise InvalidEventError("the push is not UTF-8")
+    text = body.decode("utf-8-sig", "replace").strip()
     if text.startswith("<"):
-        return _parse_xml(text)
+        return _parse_xml(_BAD_CHARACTER.sub(REPLACEMENT, text))
     if text.startswith("{"):
         return _parse_json(text)
     raise InvalidEventError("the push is neither XML nor JSON")
@@ -108,6 +110,7 @@ def _parse_json(text: str) -> dict[str, object]:
     try:
         fields = json.loads(
             text,
+            strict=False,
             object_pairs_hook=_make_object,
             parse_constant=_refuse_constant,
             parse_float=_parse_float,
@@ -118,19 +121,39 @@ def _parse_json(text: str) -> dict[str, object]:
         pass
     if not isinstance(fields, dict):
         raise InvalidEventError("the push is not JSON")
-    count = 0
-    unchecked: list[tuple[int, object]] = [(1, fields)]
-    while unchecked:
-        depth, value = unchecked.pop()
-        count += 1
-        _check_size(count, depth)
+    return _Mender().mend(fields, depth=1)
+
+
+class _Mender:
+    """Copies what JSON has brought, counts it, and replaces the characters that cannot be kept."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def mend(self, fields: dict[str, object], depth: int) -> dict[str, object]:
+        self._see(depth)
+        return {
+            self._mend_text(name, depth + 1): self._mend_value(value, depth + 1)
+            for name, value in fields.items()
+        }
+
+    def _mend_value(self, value: object, depth: int) -> object:
         if isinstance(value, dict):
-            unchecked += ((depth + 1, part) for pair in value.items() for part in pair)
-        elif isinstance(value, list):
-            unchecked += ((depth + 1, part) for part in value)
-        elif isinstance(value, str) and _BAD_CHARACTER.search(value):
-            raise InvalidEventError("the push has control characters or broken text")
-    return fields
+            return self.mend(value, depth)
+        if isinstance(value, str):
+            return self._mend_text(value, depth)
+        self._see(depth)
+        if isinstance(value, list):
+            return [self._mend_value(part, depth + 1) for part in value]
+        return value
+
+    def _mend_text(self, text: str, depth: int) -> str:
+        self._see(depth)
+        return _BAD_CHARACTER.sub(REPLACEMENT, text)
+
+    def _see(self, depth: int) -> None:
+        self._count += 1
+        _check_size(self._count, depth)
 
 
 def _make_object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from binascii import a2b_base64
 from typing import TYPE_CHECKING, NoReturn
 
 from nontax.events.errors import InvalidEventError, UntrustedEventError
-from nontax.events.model import Event, make_event
+from nontax.events.model import Event, read_event
 from nontax.events.parse import SECONDS, parse, take_text
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.modes import CBC
 
 MAX_BODY = 1024 * 1024
+# How far apart, in seconds, a plain push's CreateTime and its signed time may be.
+MAX_LAG = 600
 
 _SIGNATURE = re.compile(r"[0-9a-f]{40}")
 # The signed values are joined without separators, so a part of one could pass for a part of its
@@ -103,20 +105,29 @@ class EventReader:
         body: the request's body as it came, XML or JSON (bytes).
 
         Raises UntrustedEventError (signature wrong or missing, too old, plain where it must be
-        encrypted, cannot be decrypted, over 1 MiB) or InvalidEventError (signed, but unreadable);
-        both are EventError. TypeError if an argument is of another type.
+        encrypted, cannot be decrypted, over 1 MiB; in plain mode a CreateTime more than 10 minutes
+        from the signed time) or InvalidEventError (signed, and one of the two events as far as can
+        be seen, but broken; or encrypted for a reader without a key); both are EventError. All else
+        that is signed is an OtherEvent, whatever a citizen has written. TypeError if an argument is
+        of another type.
         """
         if not isinstance(body, bytes):
             raise TypeError(f"body must be bytes, not {type(body).__name__}")
         if len(body) > MAX_BODY:
             raise UntrustedEventError(f"the push is larger than {MAX_BODY} bytes")
         if self._cipher is not None:
-            return make_event(parse(self._open(query, body, self._cipher)))
+            return read_event(self._open(query, body, self._cipher))
         self._verify(query, "signature")
-        fields = parse(body)
-        if "Encrypt" in fields:
+        event = read_event(body)
+        if "Encrypt" in event.extra:
             raise InvalidEventError("the push is encrypted: give the reader aes_key and appid")
-        return make_event(fields)
+        signed = int(_get_parameter(query, "timestamp"))
+        if event.create_time is not None and abs(event.create_time - signed) > MAX_LAG:
+            raise UntrustedEventError(
+                f"CreateTime and the signed time are more than {MAX_LAG // 60} minutes apart: "
+                "another push may have been sent under this signature"
+            )
+        return event
 
     def echo(self, query: Mapping[str, str]) -> str:
         """Answer the GET request with which WeChat checks the URL; the same in every mode.

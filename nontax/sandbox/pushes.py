@@ -18,11 +18,11 @@ _MAX_REPLY = 65536
 
 
 class Push:
-    """One event on its way to an account. Read only.
+    """One event, or a citizen's message, on its way to an account. Read only.
 
     Attributes:
         number: int, counts from 1.
-        appid: str, the account it is for. event: str, such as "user_authorize_invoice".
+        appid: str, the account it is for. event: str, such as "user_authorize_invoice", or "text".
         fields: dict, what the event says.
         url: str, with the signature. body: bytes, as sent; "" and b"" before the first try.
         attempts: tuple of str, how each try ended: "success", or what was wrong.
@@ -44,7 +44,7 @@ class Push:
     def __init__(self, number: int, appid: str, fields: Fields) -> None:
         self.number = number
         self.appid = appid
-        self.event = str(fields["Event"])
+        self.event = str(fields.get("Event", fields["MsgType"]))
         self.fields = dict(fields)
         self.url = ""
         self.body = b""

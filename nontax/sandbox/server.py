@@ -310,6 +310,16 @@ class Sandbox:
         """
         self._world.reimburse(code, status)
 
+    def chat(self, text: str, *, account: Account | None = None, openid: str = "o-citizen") -> None:
+        """A citizen writes to an account, which is pushed the message at its `push_url`.
+
+        Args:
+            text: any text, with control characters, too: WeChat passes them on as they are.
+            account: None for the collecting unit.
+            openid: the citizen's.
+        """
+        self._world.chat(self.unit if account is None else account, text, openid)
+
     # Watching it
 
     @property

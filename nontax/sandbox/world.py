@@ -174,6 +174,18 @@ class World:
         }
         self._pusher.push(account, {**common, **fields})
 
+    def chat(self, account: Account, text: str, openid: str) -> None:
+        """A citizen writes to an account."""
+        message: dict[str, str | int] = {
+            "ToUserName": account.gh_id,
+            "FromUserName": openid,
+            "CreateTime": int(self.clock.time()),
+            "MsgType": "text",
+            "Content": text,
+            "MsgId": secrets.randbits(62),
+        }
+        self._pusher.push(account, message)
+
     # Cards and PDFs
 
     def cards(self) -> dict[str, Card]:
