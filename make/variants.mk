@@ -88,7 +88,6 @@ VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 # what passes through it in one way only, or what leaks.
 NOT_AGAIN = --ignore-glob="*/test_sandbox*" --ignore-glob="*/test_events*" \
 	--ignore-glob="*/test_memory_over_tls.py" \
-	--deselect=tests/test_chaos.py::test_the_server_s_http2 \
 	--deselect=tests/test_chaos.py::test_the_same_seed_makes_the_same_choices
 pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens tokens_processes token_sources \
 	upload readme advice import leaks layers memory,--ignore-glob="*/test_$(name).py") \

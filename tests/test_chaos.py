@@ -29,7 +29,7 @@ CONNECTION = {
     *("handshake-close", "handshake-drop", "handshake-reset", "handshake-half-close"),
 }
 SERVER = {"refuse", "restart", "kill"}
-BOTH = {
+REQUEST = {
     # The connection ends, or the client waits in vain, at every point of a request.
     *("head-close", "head-drop", "head-reset", "head-half-close", "head-stall"),
     *("body-close", "body-drop", "body-reset", "body-half-close", "body-stall"),
@@ -43,30 +43,17 @@ BOTH = {
     *("length-too-long", "length-too-short", "twice", "garbage", "informational"),
     *("json-odd", "redirect", "status"),
     *("minus-one", "busy", "token-refused-for-nothing", "token-refused"),
-    *("errcode", "errcode-of-account"),
-}
-HTTP1 = BOTH | {
+    *("errcode", "errcode-of-account", "quota"),
     *("chunked", "chunked-wrong", "until-close", "until-drop", "status-line-wrong", "farewell"),
-    "quota",
-}
-HTTP2 = BOTH | {
-    *("head-rst-stream", "head-refused-stream", "head-http11-required", "head-goaway"),
-    *("body-rst-stream", "body-goaway", "idle-goaway"),
-    *("rst-stream", "refused-stream", "http11-required", "goaway", "goaway-refused"),
-    *("cut-rst-stream", "frames", "frame-wrong", "endless-close", "endless-drop", "status-wrong"),
 }
 
 UNDRAWN = {"token-refused"}  # follows from when a token ends
 
-OVER_HTTP1 = [(mode, "1") for mode in driver.MODES]
-OVER_HTTP2 = [("bulk", "mix"), ("aio", "mix"), ("abulk", "2")]
 
-
-def balance(folder: Path, mode: str, http: str, **changes: Any) -> books.Report:
+def balance(folder: Path, mode: str, **changes: Any) -> books.Report:
     """Make a run, and show its report where a test fails."""
     plan: dict[str, Any] = {
         "mode": mode,
-        "http": http,
         "bills": BILLS,
         "seed": "20171120",
         "forks": FORKS,
@@ -81,59 +68,43 @@ def balance(folder: Path, mode: str, http: str, **changes: Any) -> books.Report:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], books.Report]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], books.Report]:
     """The report of one run, which is made once for all tests."""
 
     @functools.cache
-    def report(mode: str, http: str) -> books.Report:
-        seed = "20171120" if http == "1" else "20180601"
-        return balance(tmp_path_factory.mktemp(f"{mode}-{http}"), mode, http, seed=seed)
+    def report(mode: str) -> books.Report:
+        return balance(tmp_path_factory.mktemp(mode), mode)
 
     return report
 
 
-@pytest.mark.parametrize(("mode", "http"), OVER_HTTP1 + OVER_HTTP2)
-def test_the_books_balance(made: Callable[[str, str], books.Report], mode: str, http: str) -> None:
-    report = made(mode, http)
+@pytest.mark.parametrize("mode", driver.MODES)
+def test_the_books_balance(made: Callable[[str], books.Report], mode: str) -> None:
+    report = made(mode)
     assert report.violations == []
     assert set(report.outcomes) == set(books.OUTCOMES)
     assert report.outcomes.total() + report.unsaid == BILLS
-    # Many bills came through: how many, with which timing, is chance. Where they share connections,
-    # each fault is met by many of them.
+    # Many bills came through: how many, with which timing, is chance.
     assert report.outcomes["inserted"] > BILLS * 0.1
     assert {f"server {name}" for name in SERVER} <= set(report.faults)
     assert report.events["KeyboardInterrupt"] or report.events["CancelledError"]
     assert ASAN or report.events["forks"]
-    spoken = {"1": {"HTTP/1.1"}, "mix": {"HTTP/1.1", "HTTP/2"}, "2": {"HTTP/2"}}[http]
-    assert spoken <= set(report.protocols)
-    # A server of HTTP/2 can ask for HTTP/1.1, but not the other way round.
-    assert http != "1" or spoken == set(report.protocols)
 
 
-@pytest.mark.parametrize(
-    ("runs", "protocol", "names"),
-    [(OVER_HTTP1, "HTTP/1.1", HTTP1), (OVER_HTTP2, "HTTP/2", HTTP2)],
-    ids=["HTTP/1.1", "HTTP/2"],
-)
 def test_the_runs_together_meet_every_fault(
-    made: Callable[[str, str], books.Report],
-    tmp_path: Path,
-    runs: list[tuple[str, str]],
-    protocol: str,
-    names: set[str],
+    made: Callable[[str], books.Report], tmp_path: Path
 ) -> None:
-    wanted = {f"{protocol} {name}": name for name in names}
+    wanted = {f"request {name}": name for name in REQUEST}
     wanted |= {f"connection {name}": name for name in CONNECTION}
     total = books.Report()
-    for mode, http in runs:
-        total.add(made(mode, http))
+    for mode in driver.MODES:
+        total.add(made(mode))
     # Other faults of its connection, or Ctrl-C, may have come before one. It gets a run of its own.
     only = frozenset(wanted[name] for name in wanted.keys() - total.faults.keys())
     assert len(only) < len(wanted) / 4
     if only:
-        mode, http = runs[-1]
         calm = {"interrupts": 0.0, "kills": 0.0, "lulls": 0.1}
-        report = balance(tmp_path, mode, http, bills=200, only=only, **calm)
+        report = balance(tmp_path, "abulk", bills=200, only=only, **calm)
         assert report.violations == []
         total.add(report)
     assert wanted.keys() - total.faults.keys() == set()
@@ -143,15 +114,9 @@ def test_the_runs_together_meet_every_fault(
 
 
 def test_the_tables_hold_every_fault() -> None:
-    replies = plays.REPLY_FAULTS.keys()
-    one = plays.HEAD_FAULTS.keys() | plays.IDLE_FAULTS.keys()
-    two = one | plays.HTTP2_HEAD_FAULTS.keys() | plays.HTTP2_IDLE_FAULTS.keys()
+    tables = (plays.HEAD_FAULTS, plays.IDLE_FAULTS, plays.REPLY_FAULTS)
     assert plays.CONNECTION_FAULTS.keys() == CONNECTION
-    assert one | {plays.HTTP1_TWINS.get(name, name) for name in replies} == HTTP1 - UNDRAWN
-    # That the minute's quota is used up is left out where it would make a run wait.
-    assert two | {plays.HTTP2_TWINS.get(name, name) for name in replies} == (
-        HTTP2 - UNDRAWN | {"quota"}
-    )
+    assert {name for table in tables for name in table} == REQUEST - UNDRAWN
 
 
 def test_a_deck_deals_everything_before_chance_decides() -> None:
@@ -166,42 +131,33 @@ def test_a_deck_deals_everything_before_chance_decides() -> None:
     assert first("a") != first("b")
 
 
-def test_the_server_s_http2(tmp_path: Path) -> None:
-    """An honest client that is not nontax has books that balance, too."""
-    report = balance(tmp_path, "plain", "2", bills=600, interrupts=0.0, kills=0.0)
-    assert report.violations == []
-    assert set(report.protocols) == {"HTTP/2"}
-    assert report.outcomes["inserted"] > 300
-    assert {f"HTTP/2 {name}" for name in HTTP2} - set(report.faults) == set()
-
-
 def test_a_client_that_repeats_what_is_in_doubt_is_found(tmp_path: Path) -> None:
-    report = balance(tmp_path, "threads", "1", bills=300, bug="resend", kills=0.0)
+    report = balance(tmp_path, "threads", bills=300, bug="resend", kills=0.0)
     assert any("taken 2 times" in violation for violation in report.violations)
     assert any("sent again while attempt 1" in violation for violation in report.violations)
     assert all("[seed 20171120, threads]" in violation for violation in report.violations)
 
 
 def test_the_server_shares_nothing_with_the_package() -> None:
-    shared = {"driver.py", "plain.py", "run.py", "__main__.py"}
+    shared = {"driver.py", "run.py", "__main__.py"}
     for path in HERE.glob("*.py"):
         if path.name not in shared:
             assert "import nontax" not in path.read_text("utf-8"), path
             assert "from nontax" not in path.read_text("utf-8"), path
 
 
-@pytest.mark.parametrize(("mode", "http"), [("threads", "1"), ("aio", "mix")])
-def test_the_same_seed_makes_the_same_choices(tmp_path: Path, mode: str, http: str) -> None:
-    met: list[dict[tuple[str, int], tuple[str, str]]] = []
+@pytest.mark.parametrize("mode", ["threads", "aio"])
+def test_the_same_seed_makes_the_same_choices(tmp_path: Path, mode: str) -> None:
+    met: list[dict[tuple[str, int], str]] = []
     for name in ("one", "two"):
         folder = tmp_path / name
         folder.mkdir()
-        balance(folder, mode, http, bills=300, faults=0.15, interrupts=0.0, kills=0.0, forks=0.0)
+        balance(folder, mode, bills=300, faults=0.15, interrupts=0.0, kills=0.0, forks=0.0)
         requests = [line for line in ledger.read(folder / "server.jsonl") if line["e"] == "request"]
         # When a token ends depends on how many requests came before.
         met.append(
             {
-                (line["order"], line["attempt"]): (line["fault"], line["http"])
+                (line["order"], line["attempt"]): line["fault"]
                 for line in requests
                 if line["fault"] != "token-refused"
             }
@@ -209,10 +165,8 @@ def test_the_same_seed_makes_the_same_choices(tmp_path: Path, mode: str, http: s
     one, two = met
     both = one.keys() & two.keys()
     assert len(both) > 40
-    assert len({one[attempt][0] for attempt in both}) > 15
-    assert all(one[attempt][0] == two[attempt][0] for attempt in both)
-    # Also where the connection was of the other protocol.
-    assert (http == "1") == all(one[attempt] == two[attempt] for attempt in both)
+    assert len({one[attempt] for attempt in both}) > 15
+    assert all(one[attempt] == two[attempt] for attempt in both)
 
 
 ORDER = "planted-00000005"
@@ -228,13 +182,11 @@ def request(**changes: Any) -> Line:
         "order": ORDER,
         "attempt": 1,
         "line": 1,
-        "http": "1.1",
         "fault": "",
         "takes": True,
         "errcode": 0,
         "out": True,
         "whole": True,
-        "unprocessed": False,
         "code": "61",
         "openid": "o",
         "content": ledger.digest(ledger.bill(ORDER)),
@@ -254,7 +206,6 @@ INSERTED = told("inserted", code="61", openid="o")
 LIFE = {"e": "life"}
 KILLED = "killed"
 PART = request(e="part", fault="", takes=False, errcode=None, out=KILLED)
-UNPROCESSED = refused(None, unprocessed=True)
 
 
 def compare(
@@ -276,7 +227,6 @@ def compare(
         ([refused(), refused(), request()], [INSERTED]),
         ([refused(40001), request()], [INSERTED]),
         ([refused(QUOTA), request()], [INSERTED]),
-        ([UNPROCESSED, request()], [INSERTED]),
         ([request(out=False)], [told("in_doubt")]),
         ([refused(out=None), request()], [INSERTED]),
         # Killed before it could write that the refusal had gone out.
@@ -320,8 +270,6 @@ def test_books_that_balance(server: list[Line], clients: list[Line]) -> None:
         # What the server meant to say did not go out.
         ([refused(out=False), request()], [INSERTED], "while attempt 1 was in doubt"),
         ([LIFE, refused(out=KILLED), request()], [INSERTED], "while attempt 1 was in doubt"),
-        ([UNPROCESSED | {"out": False}, request()], [INSERTED], "while attempt 1 was in doubt"),
-        ([UNPROCESSED | {"out": False}], [told("not_sent")], "some of it has come"),
         # Whatever became of the answers of a killed server, what it took it has taken.
         ([LIFE, request(out=KILLED), LIFE, request()], [INSERTED], "taken 2 times"),
         ([LIFE, request(out=KILLED), LIFE], [told("not_sent")], "not_sent, but taken"),
@@ -345,7 +293,7 @@ def test_books_that_do_not_balance(server: list[Line], clients: list[Line], what
 
 
 def test_a_violation_tells_what_the_bill_has_met() -> None:
-    idle = {"e": "fault", "fault": "idle-bytes", "line": 1, "where": "HTTP/1.1"}
+    idle = {"e": "fault", "fault": "idle-bytes", "line": 1, "where": "request"}
     server = [idle, refused(out=False, fault="half-close"), request(fault="late", out=None)]
     violations = compare(server, [told("in_doubt", reason="why"), INSERTED]).violations
     assert violations[-1] == (
@@ -376,12 +324,10 @@ def test_interrupts_that_say_nothing_are_few(seen: bool) -> None:
     [
         ([], 1),
         ([request()], 1),
-        ([UNPROCESSED], 1),
         ([request(whole=False)], 0),
         ([request(out=False)], 0),
         ([request(out=None)], 0),
         ([LIFE, request(out=KILLED), LIFE], 0),
-        ([UNPROCESSED | {"out": False}], 0),
         ([refused(-1)], 0),
         ([PART], 0),
     ],
@@ -399,13 +345,13 @@ def test_what_the_driver_itself_has_ended_is_counted_apart(how: str) -> None:
 
 def test_a_fault_that_was_not_played_is_not_counted() -> None:
     played = compare([request(fault="cut")], [INSERTED])
-    assert played.faults == {"HTTP/1.1 cut": 1}
+    assert played.faults == {"request cut": 1}
     assert compare([request(fault="cut", out=KILLED)], [INSERTED]).faults == {}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="lists processes in /proc")
 def test_a_run_leaves_no_process_behind(tmp_path: Path) -> None:
-    balance(tmp_path, "threads", "1", bills=50)
+    balance(tmp_path, "threads", bills=50)
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             assert str(tmp_path).encode() not in process.read_bytes()

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the libraries that a wheel brings along: OpenSSL, nghttp2, libcurl and cJSON, all static.
+# Builds the libraries that a wheel brings along: OpenSSL, libcurl and cJSON, all static.
 # They are compiled against the C library of Debian 11, so that the wheel runs on older systems too.
 # usage: bundled.sh DIRECTORY   (afterwards: DIRECTORY/static/usr/{include,lib}, DIRECTORY/bin, DIRECTORY/licenses)
 set -eu
@@ -63,20 +63,12 @@ quietly make -j"$jobs" build_libs
 quietly make DESTDIR="$top/static" install_dev
 cp LICENSE.txt "$top/licenses/openssl.txt"
 
-echo "build   nghttp2"
-unpack nghttp2
-cd "$top/source/nghttp2"
-quietly ./configure --prefix=/usr --enable-lib-only --disable-shared --with-pic CFLAGS="$flags"
-quietly make -j"$jobs"
-quietly make DESTDIR="$top/static" install
-cp COPYING "$top/licenses/nghttp2.txt"
-
 echo "build   libcurl"
 unpack curl
 cd "$top/source/curl"
 # No certificates by default: nontax looks for the machine's at run time.
 quietly ./configure --prefix=/usr --disable-shared --enable-static --with-pic --disable-dependency-tracking \
-    --with-openssl --with-nghttp2 --without-ca-bundle --without-ca-path --without-ca-fallback \
+    --with-openssl --without-nghttp2 --without-ca-bundle --without-ca-path --without-ca-fallback \
     --enable-threaded-resolver --disable-openssl-auto-load-config --disable-docs --disable-manual \
     --without-zlib --without-brotli --without-zstd --without-libpsl --without-libidn2 \
     --without-libssh2 --without-librtmp --without-libgsasl --without-nghttp3 --without-ngtcp2 \

@@ -50,9 +50,9 @@ lib=$top/static/usr/lib
     cd "$top/tree"
     export PATH="$top/bin:$PATH" CC=bundling-cc LDSHARED="bundling-cc -shared"
     export NONTAX_WERROR=1 NONTAX_OWN_TLS=1
-    export NONTAX_CFLAGS="-I$top/static/usr/include -DCURL_STATICLIB -DNGHTTP2_STATICLIB -g0
+    export NONTAX_CFLAGS="-I$top/static/usr/include -DCURL_STATICLIB -g0
         -fstack-protector-strong -D_FORTIFY_SOURCE=2 -idirafter $top/headers"
-    export NONTAX_LIBS="$lib/libcurl.a $lib/libnghttp2.a $lib/libssl.a $lib/libcrypto.a $lib/libcjson.a
+    export NONTAX_LIBS="$lib/libcurl.a $lib/libssl.a $lib/libcrypto.a $lib/libcjson.a
         -lpthread -ldl -Wl,--gc-sections,-z,relro,-z,now,--strip-all"
     "$python" -m pip wheel -q --no-index --no-deps --no-build-isolation --wheel-dir "$top/made" .
 ) >"$top/log" 2>&1 || {

@@ -36,14 +36,11 @@ struct nontax_call {
 
     /* While it is on a lane. */
     nx_transfer *transfer;
-    int url;                   /* of the client's base_urls */
-    int urls_tried;            /* in this round, before that one */
-    int64_t attempt_until;     /* the deadline of this attempt */
-    bool turned_away;          /* by the connection of its last attempt */
-    bool fresh;                /* the next attempt wants a new connection */
-    int64_t due;               /* of the next attempt */
-    bool wants_turn;           /* the next attempt is to keep to the lane's rate */
-    bool waits_for_connection; /* until it is known how many calls that carries */
+    int url;               /* of the client's base_urls */
+    int urls_tried;        /* in this round, before that one */
+    int64_t attempt_until; /* the deadline of this attempt */
+    int64_t due;           /* of the next attempt */
+    bool wants_turn;       /* the next attempt is to keep to the lane's rate */
     nontax_call *next;
     nontax_call *previous;
 };

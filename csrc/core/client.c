@@ -249,7 +249,6 @@ static nontax_status add_base_url(nontax_client *client, const char *url, nontax
         return NONTAX_BAD_SETTING;
     }
     client->loopback = loopback;
-    client->plain = client->plain || strncasecmp(url, "https:", strlen("https:")) != 0;
     char *copy = nx_strdup(url);
     if (!copy) {
         return NONTAX_NO_MEMORY;
@@ -322,11 +321,6 @@ int nx_client_first_url(const nontax_client *client)
 {
     return atomic_load(&client->preferred_until) > nx_now_ms() ? atomic_load(&client->preferred)
                                                                : 0;
-}
-
-bool nx_client_multiplexes(const nontax_client *client)
-{
-    return !client->plain;
 }
 
 void nx_client_prefer_url(nontax_client *client, int url)
@@ -429,7 +423,7 @@ nontax_status nx_client_prepare_lanes(nontax_client *client)
 static nontax_status try_options(nontax_client *client, nontax_text *why)
 {
     nx_transfer *transfer = NULL;
-    nontax_status status = nx_transfer_new(client, NULL, true, &transfer, why);
+    nontax_status status = nx_transfer_new(client, NULL, &transfer, why);
     nx_transfer_free(transfer);
     return status;
 }

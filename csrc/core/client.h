@@ -20,7 +20,6 @@ struct nontax_client {
     char *system_ca_file;
     char *proxy;
     bool loopback; /* the base_urls are this machine itself */
-    bool plain;    /* one of them has no TLS */
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int retries;
@@ -57,10 +56,6 @@ int64_t nx_now_ms(void);
 /* Which base_url a new call tries first; and what was learned by a call. */
 int nx_client_first_url(const nontax_client *client);
 void nx_client_prefer_url(nontax_client *client, int url);
-
-/* Whether calls may share a connection where the server offers HTTP/2. Without TLS libcurl learns
- * only from the first answer that it does not, and until then lets all other calls wait. */
-bool nx_client_multiplexes(const nontax_client *client);
 
 /* To be called before a lane is made: what lanes share does not outlive a fork. */
 nontax_status nx_client_prepare_lanes(nontax_client *client);

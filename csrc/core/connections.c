@@ -1,27 +1,13 @@
-/* connections.c: what a lane knows of its connections; see connections.h. */
+/* connections.c: the sockets of a lane; see connections.h. */
 #include "connections.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "memory.h"
-
-enum { SPARE = 4 }; /* idle ones beside those in use */
-
-static const nx_connection none = {0, CURL_SOCKET_BAD, NX_UNKNOWN_YET, 0, NULL};
-
-nontax_status nx_connections_new(nx_connections *connections, int parallel)
-{
-    connections->count = parallel + SPARE;
-    connections->list = nx_calloc((size_t)connections->count, sizeof *connections->list);
-    if (!connections->list) {
-        return NONTAX_NO_MEMORY;
-    }
-    for (int i = 0; i < connections->count; i++) {
-        connections->list[i] = none;
-    }
-    return NONTAX_OK;
-}
 
 void nx_connections_free(nx_connections *connections)
 {
@@ -29,94 +15,104 @@ void nx_connections_free(nx_connections *connections)
     *connections = (nx_connections){0};
 }
 
-static nx_connection *find(nx_connections *connections, long name)
+static nontax_status make_place(nx_connections *connections)
 {
-    for (int i = 0; i < connections->count; i++) {
-        if (connections->list[i].name == name) {
-            return &connections->list[i];
-        }
+    if (connections->count < connections->places) {
+        return NONTAX_OK;
     }
-    return NULL;
+    int places = connections->places ? 2 * connections->places : 4;
+    nx_connection *list = nx_realloc(connections->list, (size_t)places * sizeof *connections->list);
+    if (!list) {
+        return NONTAX_NO_MEMORY;
+    }
+    connections->list = list;
+    connections->places = places;
+    return NONTAX_OK;
 }
 
-/* A place for a new connection: an empty one, or that of an idle connection that is likely to be
- * closed soon; NULL: all are in use. */
-static nx_connection *place(nx_connections *connections)
+nontax_status nx_connection_opened(nx_connections *connections, curl_socket_t socket,
+                                   const void *opener)
 {
-    nx_connection *found = find(connections, 0);
-    for (int i = 0; i < connections->count && !found; i++) {
-        nx_connection *connection = &connections->list[connections->next];
-        connections->next = (connections->next + 1) % connections->count;
-        found = connection->users == 0 ? connection : NULL;
+    nontax_status status = make_place(connections);
+    if (status == NONTAX_OK) {
+        connections->list[connections->count++] =
+            (nx_connection){.socket = socket, .opener = opener};
     }
-    return found;
-}
-
-/* Whether the idle connection has ended, or bytes are waiting that nobody asked for: with HTTP/2
- * that is no sign of anything, since every frame there names the request that it is for. */
-static bool is_spoilt(const nx_connection *connection)
-{
-    char byte;
-    if (connection->socket == CURL_SOCKET_BAD) {
-        return false;
-    }
-    ssize_t got = recv(connection->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (got < 0) {
-        return errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
-    }
-    return got == 0 || connection->protocol != NX_MULTIPLEXED;
-}
-
-nx_admission nx_connection_enter(nx_connections *connections, long name, void *user)
-{
-    nx_connection *connection = find(connections, name);
-    if (!connection) {
-        /* A new one. Bytes may be waiting there: session tickets of TLS. */
-        connection = place(connections);
-        if (!connection) {
-            return NX_TAKEN;
-        }
-        *connection = none;
-        connection->name = name;
-    } else if (connection->users > 0 && connection->protocol != NX_MULTIPLEXED) {
-        return connection->protocol == NX_ONE_AT_A_TIME ? NX_TAKEN : NX_NOT_YET;
-    } else if (connection->users == 0 && is_spoilt(connection)) {
-        return NX_SPOILT;
-    }
-    connection->users++;
-    connection->user = user;
-    return NX_MAY_BEGIN;
-}
-
-void *nx_connection_only_user(nx_connections *connections, long name)
-{
-    const nx_connection *connection = find(connections, name);
-    bool alone = connection && connection->users == 1 && connection->protocol != NX_MULTIPLEXED;
-    return alone ? connection->user : NULL;
-}
-
-void nx_connection_leave(nx_connections *connections, long name, curl_socket_t socket,
-                         nx_protocol protocol)
-{
-    nx_connection *connection = find(connections, name);
-    connections->left = true;
-    if (!connection) {
-        return; /* it was closed meanwhile */
-    }
-    connection->users--;
-    if (protocol != NX_UNKNOWN_YET && socket != CURL_SOCKET_BAD) {
-        connection->protocol = protocol;
-        connection->socket = socket;
-    } else if (connection->users == 0 && connection->socket == CURL_SOCKET_BAD) {
-        *connection = none;
-    }
+    return status;
 }
 
 void nx_connection_closed(nx_connections *connections, curl_socket_t socket)
 {
     for (int i = 0; i < connections->count; i++) {
         if (connections->list[i].socket == socket) {
-            connections->list[i] = none;
+            connections->list[i] = connections->list[--connections->count];
+            return;
         }
     }
+}
+
+static nx_connection *find_used(nx_connections *connections, const char *remote, int remote_port,
+                                int local_port)
+{
+    for (int i = 0; i < connections->count; i++) {
+        nx_connection *connection = &connections->list[i];
+        /* Connections to two hosts can have one local port. */
+        if (connection->used && connection->local_port == local_port &&
+            connection->remote_port == remote_port && strcmp(connection->remote, remote) == 0) {
+            return connection;
+        }
+    }
+    return NULL;
+}
+
+static int local_port_of(curl_socket_t socket)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (getsockname(socket, (struct sockaddr *)&address, &size) != 0) {
+        return -1;
+    }
+    return address.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port)
+                                         : ntohs(((struct sockaddr_in *)&address)->sin_port);
+}
+
+/* The one that was opened for this transfer: where it has tried several addresses, the port tells
+ * which of them answered. */
+static nx_connection *find_new(nx_connections *connections, const void *opener, int local_port)
+{
+    for (int i = 0; i < connections->count; i++) {
+        nx_connection *connection = &connections->list[i];
+        if (!connection->used && connection->opener == opener &&
+            local_port_of(connection->socket) == local_port) {
+            return connection;
+        }
+    }
+    return NULL;
+}
+
+/* Whether the idle connection has ended, or bytes are waiting. */
+static bool is_spoiled(curl_socket_t socket)
+{
+    char byte;
+    ssize_t got = recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+nx_admission nx_connection_enter(nx_connections *connections, const void *opener,
+                                 const char *remote, int remote_port, int local_port)
+{
+    nx_connection *connection = find_used(connections, remote, remote_port, local_port);
+    if (connection) {
+        return is_spoiled(connection->socket) ? NX_SPOILED : NX_NEXT;
+    }
+    connection = find_new(connections, opener, local_port);
+    if (!connection) {
+        return NX_UNKNOWN;
+    }
+    /* Bytes may be waiting there: session tickets of TLS. */
+    connection->used = true;
+    connection->local_port = local_port;
+    connection->remote_port = remote_port;
+    snprintf(connection->remote, sizeof connection->remote, "%s", remote);
+    return NX_FIRST;
 }

@@ -2,7 +2,6 @@
 #include "http.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -25,9 +24,6 @@ enum {
 static size_t send_body(char *target, size_t size, size_t count, void *context)
 {
     nx_transfer *transfer = context;
-    if (transfer->rewound) {
-        return CURL_READFUNC_ABORT;
-    }
     ptrdiff_t now = nx_body_read(transfer->body, transfer->body_sent, target, size * count);
     if (now < 0) {
         transfer->file_failed = true;
@@ -37,37 +33,9 @@ static size_t send_body(char *target, size_t size, size_t count, void *context)
     return (size_t)now;
 }
 
-/* Where a connection carries many requests there is a seek callback after all. Without one libcurl
- * (seen with 8.14.1) closes the connection on which it would have begun again, under the requests
- * that are on it. It is told that it may, and stopped before it does: by before_request(), and by
- * send_body(). */
-static int rewind_body(void *context, curl_off_t offset, int origin)
-{
-    nx_transfer *transfer = context;
-    (void)offset, (void)origin;
-    transfer->rewound = true;
-    return CURL_SEEKFUNC_OK;
-}
-
 bool nx_transfer_was_sent(const nx_transfer *transfer)
 {
     return transfer->body_sent > 0 || transfer->begun;
-}
-
-void nx_transfer_leave_connection(nx_transfer *transfer)
-{
-    long version = 0;
-    curl_socket_t socket = CURL_SOCKET_BAD;
-    nx_protocol protocol = NX_UNKNOWN_YET;
-    if (!transfer->connection) {
-        return;
-    }
-    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version) == CURLE_OK &&
-        curl_easy_getinfo(transfer->easy, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK && version) {
-        protocol = version == CURL_HTTP_VERSION_2_0 ? NX_MULTIPLEXED : NX_ONE_AT_A_TIME;
-    }
-    nx_connection_leave(transfer->connections, transfer->connection, socket, protocol);
-    transfer->connection = 0;
 }
 
 static long status_of(const nx_transfer *transfer)
@@ -77,60 +45,28 @@ static long status_of(const nx_transfer *transfer)
     return code == CURLE_OK ? status : 0;
 }
 
-/* Whether its whole answer is here, although libcurl has not told that it has ended: it tells only
- * after all that it does in one step, and a connection may serve two requests in one. */
-static bool is_answered(const nx_transfer *transfer)
-{
-    curl_off_t length = -1;
-    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
-    return code == CURLE_OK && status_of(transfer) >= 200 && length >= 0 &&
-           (curl_off_t)transfer->reply.size == length;
-}
-
-/* What names a connection: its local port, and where it leads to, since connections to two hosts
- * can have one local port. Never 0. */
-static long name_of_connection(const char *remote, int remote_port, int local_port)
-{
-    unsigned long name = (unsigned)remote_port;
-    for (; *remote; remote++) {
-        name = name * 31 + (unsigned char)*remote;
-    }
-    return (long)((name << 16 | (unsigned)local_port) & LONG_MAX);
-}
-
 /* Called when a connection is there and a request is about to begin on it: the second guard
  * against a request that begins again after its body went out. */
 static int before_request(void *context, char *remote, char *local, int remote_port, int local_port)
 {
     nx_transfer *transfer = context;
-    long name = name_of_connection(remote, remote_port, local_port);
     (void)local;
-    bool begins_again = nx_transfer_was_sent(transfer) || transfer->rewound;
-    if (begins_again && !transfer->may_begin_again) {
+    if (nx_transfer_was_sent(transfer) && !transfer->may_begin_again) {
         return CURL_PREREQFUNC_ABORT;
     }
-    if (transfer->connection) { /* it begins again, on another connection */
-        nx_connection_leave(transfer->connections, transfer->connection, CURL_SOCKET_BAD,
-                            NX_UNKNOWN_YET);
-        transfer->connection = 0;
-    }
-    nx_transfer *previous = nx_connection_only_user(transfer->connections, name);
-    if (previous && previous->connection == name && is_answered(previous)) {
-        nx_transfer_leave_connection(previous);
-    }
-    transfer->admission = nx_connection_enter(transfer->connections, name, transfer);
-    if (transfer->admission != NX_MAY_BEGIN) {
+    nx_admission admission =
+        nx_connection_enter(transfer->connections, transfer, remote, remote_port, local_port);
+    transfer->refused = admission != NX_FIRST && admission != NX_NEXT;
+    if (transfer->refused) {
         return CURL_PREREQFUNC_ABORT;
     }
-    transfer->connection = name;
     transfer->begun = !transfer->body;
     return CURL_PREREQFUNC_OK;
 }
 
 /* Programs that this process starts are not to inherit its connections. */
-static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+static curl_socket_t make_socket(const struct curl_sockaddr *address)
 {
-    (void)context, (void)purpose;
 #ifdef SOCK_CLOEXEC
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 #else
@@ -141,6 +77,20 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     }
     return descriptor;
 #endif
+}
+
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    nx_transfer *transfer = context;
+    curl_socket_t made = make_socket(address);
+    (void)purpose;
+    if (made != CURL_SOCKET_BAD &&
+        nx_connection_opened(transfer->connections, made, transfer) != NONTAX_OK) {
+        transfer->no_memory = true;
+        (void)close(made);
+        return CURL_SOCKET_BAD;
+    }
+    return made;
 }
 
 /* libcurl closes a connection. */
@@ -182,7 +132,7 @@ static nontax_status refuse_option(nontax_text *why, const char *option, CURLcod
         }                                                                                          \
     } while (0)
 
-static nontax_status set_options(nx_transfer *transfer, const nontax_client *client, bool multiplex,
+static nontax_status set_options(nx_transfer *transfer, const nontax_client *client,
                                  nontax_text *why)
 {
     SET(CURLOPT_ERRORBUFFER, transfer->error);
@@ -222,11 +172,8 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     bool remembers = nx_libcurl_version >= 0x080c00 || nx_libcurl_version >> 8 == 0x0757;
     SET(CURLOPT_SSL_SESSIONID_CACHE, remembers ? 1L : 0L);
 
-    SET(CURLOPT_HTTP_VERSION, (long)(multiplex ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
-    /* Rather a stream on the connection that is being made than another connection. */
-    SET(CURLOPT_PIPEWAIT, multiplex ? 1L : 0L);
-    SET(CURLOPT_SEEKFUNCTION, multiplex ? rewind_body : NULL);
-    SET(CURLOPT_SEEKDATA, transfer);
+    /* One bill at a time on a connection: what ends a connection leaves at most one in doubt. */
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_MAXAGE_CONN, (long)NX_IDLE_SECONDS);
     SET(CURLOPT_TCP_KEEPALIVE, 1L);
@@ -241,6 +188,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_PREREQFUNCTION, before_request);
     SET(CURLOPT_PREREQDATA, transfer);
     SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(CURLOPT_OPENSOCKETDATA, transfer);
     SET(CURLOPT_CLOSESOCKETFUNCTION, close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, transfer->connections);
     SET(CURLOPT_WRITEFUNCTION, receive_reply);
@@ -256,7 +204,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     return NONTAX_OK;
 }
 
-nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections, bool multiplex,
+nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections,
                               nx_transfer **result, nontax_text *why)
 {
     nontax_status status = NONTAX_NO_MEMORY;
@@ -268,7 +216,7 @@ nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections
     transfer->connections = connections;
     transfer->easy = curl_easy_init();
     if (transfer->easy) {
-        status = set_options(transfer, client, multiplex, why);
+        status = set_options(transfer, client, why);
     }
     if (status != NONTAX_OK) {
         nx_transfer_free(transfer);
@@ -357,10 +305,9 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     transfer->begun = false;
     transfer->may_begin_again = !transfer->body && request->interface->reads;
     transfer->body_sent = 0;
-    transfer->rewound = false;
     transfer->file_failed = false;
-    transfer->admission = NX_MAY_BEGIN;
-    transfer->connection = 0;
+    transfer->fresh = request->fresh;
+    transfer->refused = false;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
@@ -448,8 +395,8 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
     } else if (transfer->file_failed) {
         result->cause = NONTAX_CAUSE_CANCELLED;
         write_reason(result, "the file could not be read to its end", "");
-    } else if (transfer->admission != NX_MAY_BEGIN) {
-        write_reason(result, "the connection could not take the request", "");
+    } else if (transfer->refused) {
+        write_reason(result, "the connection was not fit for a request", "");
     } else if (!sent) {
         bool tls = is_tls_failure(code) && !was_left_alone(transfer, code);
         result->cause = tls ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;

@@ -26,7 +26,6 @@ typedef struct nx_request {
 typedef struct nx_transfer {
     CURL *easy;
     nx_connections *connections;
-    long connection; /* the name of the one that it is on; 0: none */
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
     nx_form form;         /* what libcurl is set to */
@@ -34,18 +33,17 @@ typedef struct nx_transfer {
     bool begun;           /* was begun, */
     bool may_begin_again; /* which does no harm */
     size_t body_sent;     /* bytes that were handed to the connection */
-    bool rewound;         /* libcurl wants to begin again with a body that it has begun to read */
     bool file_failed;
     nx_buffer reply;
-    nx_admission admission; /* whether the connection could take the request */
+    bool fresh;   /* it was prepared for a new connection */
+    bool refused; /* by this file: the connection was not fit for a request */
     bool reply_too_large;
     bool no_memory;
     struct nx_transfer *next; /* in a lane's list of idle ones */
 } nx_transfer;
 
-/* Every option that is the same for all calls is set here, once. `multiplex`: HTTP/2 if the server
- * offers it, many calls on one connection. */
-nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections, bool multiplex,
+/* Every option that is the same for all calls is set here, once. */
+nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections,
                               nx_transfer **transfer, nontax_text *why);
 void nx_transfer_free(nx_transfer *transfer);
 
@@ -55,10 +53,6 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
 
 /* Whether any of it may have gone out. */
 bool nx_transfer_was_sent(const nx_transfer *transfer);
-
-/* To be called for every transfer that was prepared, while it is still on its multi handle: tells
- * what it has learned of the connection that it was on. */
-void nx_transfer_leave_connection(nx_transfer *transfer);
 
 /* Says what became of a transfer that libcurl has ended with `code`, and forgets the token. */
 void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,

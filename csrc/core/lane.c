@@ -12,9 +12,8 @@
 #include "retry.h"
 
 enum {
-    LEARN_MS = 1000, /* how long a call waits to learn whether it can share a connection */
-    LATE_MS = 20,    /* nobody looked when a call's time was over, but only so much later: */
-    GRACE_MS = 500   /* then so long is given to read the answers that are there */
+    LATE_MS = 20,  /* nobody looked when a call's time was over, but only so much later: */
+    GRACE_MS = 500 /* then so long is given to read the answers that are there */
 };
 
 struct nontax_lane {
@@ -29,7 +28,6 @@ struct nontax_lane {
     nx_list pausing;
     nx_list done; /* finished, or in need of a token */
     nx_transfer *spare;
-    int parallel;
     nx_connections connections;
     uint32_t random;
     int64_t next_deadline; /* no running call's deadline is earlier */
@@ -108,11 +106,9 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     lane->generation = nx_process_generation();
     lane->next_deadline = lane->alarm = NX_NEVER;
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
-    lane->parallel = parallel;
-    nontax_status status = nx_connections_new(&lane->connections, parallel);
     nx_gate_enter();
     lane->multi = curl_multi_init();
-    bool made = status == NONTAX_OK && lane->multi &&
+    bool made = lane->multi &&
                 curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
                 leave_look_ups(lane->multi) == CURLM_OK &&
                 nx_engine_new(lane->multi, &lane->engine) == NONTAX_OK;
@@ -283,12 +279,12 @@ static void settle(nontax_lane *lane, nontax_call *call)
     }
 }
 
-static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_text *why)
+static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, bool fresh,
+                                   nontax_text *why)
 {
     nontax_status status = NONTAX_OK;
     if (!lane->spare) {
-        bool multiplex = lane->parallel > 1 && nx_client_multiplexes(lane->client);
-        status = nx_transfer_new(lane->client, &lane->connections, multiplex, &lane->spare, why);
+        status = nx_transfer_new(lane->client, &lane->connections, &lane->spare, why);
     }
     if (status == NONTAX_OK) {
         call->transfer = lane->spare;
@@ -298,7 +294,7 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, nontax_
             .base_url = lane->client->base_urls[call->url],
             .token = call->interface->by_secret ? NULL : call->token.data,
             .body = &call->body,
-            .fresh = call->fresh,
+            .fresh = fresh,
             .owner = call,
         };
         status = nx_transfer_prepare(call->transfer, lane->client, &request);
@@ -323,8 +319,9 @@ static int64_t attempt_until(const nontax_call *call, int64_t now)
     return repeats_left > 0 ? now + (call->deadline - now) / (repeats_left + 1) : call->deadline;
 }
 
-/* Begins an attempt. If that fails, the call is finished, and nothing of this attempt was sent. */
-static void begin(nontax_lane *lane, nontax_call *call)
+/* Begins an attempt, on a `fresh` connection or on any. If that fails, the call is finished, and
+ * nothing of this attempt was sent. */
+static void begin_attempt(nontax_lane *lane, nontax_call *call, bool fresh)
 {
     nontax_text why = {""};
     if (lane->broken) {
@@ -341,7 +338,7 @@ static void begin(nontax_lane *lane, nontax_call *call)
         }
         return;
     }
-    nontax_status status = make_transfer(lane, call, &why);
+    nontax_status status = make_transfer(lane, call, fresh, &why);
     if (status != NONTAX_OK) {
         bool memory = status == NONTAX_NO_MEMORY;
         finish_unsent(lane, call, memory ? NONTAX_CAUSE_MEMORY : NONTAX_CAUSE_CONNECTION,
@@ -369,57 +366,16 @@ static void begin(nontax_lane *lane, nontax_call *call)
     }
 }
 
-/* Whoever waits to learn what a connection can carry may know more when a request has left one. It
- * is asked only when all that has ended in a step was seen: the one that leaves can come before
- * those that it turned away, which would then wait in vain. */
-static void wake_waiting(nontax_lane *lane)
+static void begin(nontax_lane *lane, nontax_call *call)
 {
-    if (!lane->connections.left) {
-        return;
-    }
-    lane->connections.left = false;
-    for (nontax_call *call = lane->pausing.first; call; call = call->next) {
-        if (call->waits_for_connection) {
-            call->waits_for_connection = false;
-            call->fresh = false;
-            call->due = 0;
-        }
-    }
+    begin_attempt(lane, call, false);
 }
 
 static void stop_running(nontax_lane *lane, nontax_call *call)
 {
     nx_list_remove(&lane->running, call);
-    nx_transfer_leave_connection(call->transfer);
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
-}
-
-/* Where the connection could not take the request, that is no attempt of the bill's; another is
- * made. Whether that is so. */
-static bool begin_elsewhere(nontax_lane *lane, nontax_call *call, nx_admission admission)
-{
-    bool first = !call->turned_away, was_fresh = call->fresh;
-    call->turned_away = admission != NX_MAY_BEGIN && !was_fresh;
-    call->fresh = false;
-    if (!call->turned_away) {
-        return false;
-    }
-    call->result.attempts--;
-    if (admission == NX_NOT_YET) {
-        /* If nothing is learned for a while, it gets a connection of its own. */
-        int64_t until = nx_now_ms() + LEARN_MS;
-        call->fresh = call->waits_for_connection = call->wants_turn = true;
-        pause_call(lane, call, until < call->deadline ? until : call->deadline);
-    } else if (first && admission == NX_TAKEN) {
-        /* The request that was on it may have ended in this very step, and come to our notice only
-         * after this one. */
-        pause_call(lane, call, 0);
-    } else {
-        call->fresh = true;
-        begin(lane, call);
-    }
-    return true;
 }
 
 static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
@@ -429,7 +385,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     nx_transfer_finish(call->transfer, code, call->interface, &secrets, &call->result,
                        &call->fields);
     call->result.fields = call->fields;
-    nx_admission admission = call->transfer->admission;
+    bool elsewhere = call->transfer->refused && !call->transfer->fresh;
     if (code == CURLE_SEND_FAIL_REWIND) {
         /* libcurl (seen with 8.14.1) would try the same again before the handle's next request. */
         nx_transfer_free(call->transfer);
@@ -437,7 +393,10 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     } else {
         detach_transfer(lane, call);
     }
-    if (!begin_elsewhere(lane, call, admission)) {
+    if (elsewhere) { /* where the connection was not fit, that is no attempt of the bill's */
+        call->result.attempts--;
+        begin_attempt(lane, call, true);
+    } else {
         settle(lane, call);
     }
 }
@@ -501,7 +460,6 @@ static void begin_due(nontax_lane *lane)
         nontax_call *next = call->next;
         if (call->due <= now) {
             nx_list_remove(&lane->pausing, call);
-            call->waits_for_connection = false;
             begin_in_turn(lane, call);
         }
         call = next;
@@ -574,7 +532,6 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     }
     collect(lane);
     expire(lane);
-    wake_waiting(lane);
     begin_due(lane);
     nx_gate_leave();
     nx_engine_arm(lane->engine, earliest_due(lane));
@@ -650,7 +607,6 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
     if (call->state == NX_CALL_RUNNING) {
         nx_gate_enter();
         abandon(lane, call, false);
-        wake_waiting(lane);
         nx_gate_leave();
     } else {
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);

@@ -301,8 +301,8 @@ void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_ho
 
 typedef struct nontax_lane nontax_lane;
 
-/* `parallel` is how many calls will be under way at once: as many connections are kept. If it is
- * more than one, the calls share connections where the server offers HTTP/2. */
+/* `parallel` is how many calls will be under way at once: as many connections are kept. A
+ * connection carries one call at a time. */
 nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane);
 /* Calls that are under way end as if cancelled; all calls on it are their owner's again. NULL is
  * allowed. */

@@ -30,7 +30,6 @@ def main() -> int:
     )
     parser.add_argument("--bills", type=int, default=100_000, help="over all modes")
     parser.add_argument("--mode", choices=driver.MODES, action="append", help="all unless given")
-    parser.add_argument("--http", choices=("1", "2", "mix"), default="mix", help="what is offered")
     for name, what in RATES.items():
         parser.add_argument(f"--{name}", type=float, default=DEFAULTS[name], help=what)
     parser.add_argument("--only", default="", help="these faults, and no pauses: names with commas")
@@ -48,7 +47,6 @@ def main() -> int:
             mode=mode,
             bills=options.bills // len(modes),
             seed=options.seed,
-            http=options.http,
             **{name: getattr(options, name) for name in RATES},
             only=frozenset(filter(None, options.only.split(","))),
             quota=options.quota if mode in driver.BULK_MODES else 1_000_000,

@@ -42,14 +42,13 @@ class Report:
     unsaid: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     events: Counter[str] = field(default_factory=Counter)
-    protocols: Counter[str] = field(default_factory=Counter)
     needless: Counter[str] = field(default_factory=Counter)
     broken_off: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: "Report") -> None:
         self.violations += other.violations
         self.unsaid += other.unsaid
-        for name in ("outcomes", "faults", "events", "protocols", "needless", "broken_off"):
+        for name in ("outcomes", "faults", "events", "needless", "broken_off"):
             getattr(self, name).update(getattr(other, name))
 
 
@@ -111,9 +110,7 @@ class _Comparison:
                     request = waiting.pop(line["number"])
                     request |= {name: line[name] for name in ("out", "whole") if name in line}
                     if line.get("fault"):
-                        self.report.faults[f"HTTP/{request['http']} {line['fault']}"] += 1
-                case "note":
-                    self.report.events[line["what"]] += 1
+                        self.report.faults[f"request {line['fault']}"] += 1
                 case "token":
                     self.report.events["tokens"] += 1
                 case "garbled":
@@ -127,7 +124,7 @@ class _Comparison:
 
     def _read_request(self, line: Line) -> None:
         if line["e"] == "request":
-            self.report.protocols[f"HTTP/{line['http']}"] += 1
+            self.report.events["requests that came whole"] += 1
             self.requests[line["order"]].append(line)
         elif line["order"] is not None:
             self.report.events["bodies that came in part"] += 1
@@ -155,7 +152,7 @@ class _Comparison:
             said = {True: "said", False: "did not say", None: "perhaps said"}[request["out"]]
             met.append(
                 f"{'+'.join(filter(None, faults)) or 'no fault'}: {took}, {said} "
-                f"{'that it was not processed' if request['unprocessed'] else request['errcode']}"
+                f"{request['errcode']}"
             )
         told = [
             " ".join(str(line[k]) for k in ("outcome", "errcode", "reason") if line.get(k))
@@ -197,10 +194,7 @@ class _Comparison:
     def _repeats(self, order: str, requests: list[Line]) -> None:
         expected = ledger.digest(ledger.bill(order))
         again: Counter[str] = Counter()
-        # What crosses a GOAWAY on its way is read, and numbered, after the client may have sent it
-        # once more on another connection.
-        in_order = sorted(requests, key=lambda request: not request["unprocessed"])
-        for number, request in enumerate(in_order):
+        for number, request in enumerate(requests):
             if request["e"] == "request" and request["content"] != expected:
                 self._violation(order, f"attempt {number + 1} is not the bill that was handed in")
             if number + 1 == len(requests):
@@ -239,9 +233,7 @@ class _Comparison:
             return
         last = requests[-1]
         fault = last.get("fault") or "no fault"
-        if last["out"] and last["unprocessed"]:
-            self.report.needless[f"HTTP/2 said that it was not processed ({fault})"] += 1
-        elif last["out"] and last.get("whole") and last["errcode"] != -1:
+        if last["out"] and last.get("whole") and last["errcode"] != -1:
             self.report.needless[f"a whole answer was sent ({fault})"] += 1
 
 
@@ -252,16 +244,13 @@ def _said(request: Line) -> int | None:
 
 
 def _may_be_repeated(request: Line) -> bool:
-    if request["out"] is False:
-        return False
-    return request["unprocessed"] or request["errcode"] in REPEATABLE
+    return request["out"] is not False and request["errcode"] in REPEATABLE
 
 
 def text(report: Report) -> str:
     """The report for people."""
     parts = [
         ("outcomes", report.outcomes),
-        ("requests", report.protocols),
         ("faults", report.faults),
         ("events", report.events),
         ("in doubt since the driver itself has ended the call", report.broken_off),

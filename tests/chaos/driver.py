@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 import nontax
-from chaos import ledger, plain
+from chaos import ledger
 
 BLOCK, UNBLOCK = signal.SIG_BLOCK, signal.SIG_UNBLOCK
 CTRL_C = {signal.SIGINT}
@@ -47,12 +47,8 @@ class Driver:
         self._next = threading.Lock()
         self.client = self._client()
 
-    def _client(self) -> Any:
+    def _client(self) -> nontax.Client:
         options = self.options
-        if options.mode == "plain":
-            return plain.Client(
-                token_source=self._token, url=options.url, ca=options.ca, timeout=options.timeout
-            )
         return nontax.Client(
             token_source=self._token,
             base_url=options.url,
@@ -84,7 +80,7 @@ class Driver:
 
     def bill(self, order: str) -> dict[str, Any]:
         bill = ledger.bill(order)
-        if self.options.mode != "plain" and self.chance(order, "shape") < 0.5:
+        if self.chance(order, "shape") < 0.5:
             return bill
         top = {name: bill.pop(name) for name in ("order_id", "card_id", "appid")}
         return top | {"card_ext": {"user_card": {"invoice_user_data": bill}}}
@@ -206,10 +202,6 @@ class Driver:
         work(self.insert_interruptibly)
         for thread in others:
             thread.join()
-
-    def plain(self) -> None:
-        """As `threads`, with the HTTP/2 client that is not nontax."""
-        self.threads()
 
     def bulk(self) -> None:
         """Bulk runs, each going on where the last one ended."""
@@ -458,7 +450,7 @@ def main() -> None:
     # What a shell starts in the background begins with Ctrl-C ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mode", choices=(*MODES, "plain"), required=True)
+    parser.add_argument("--mode", choices=MODES, required=True)
     parser.add_argument("--bills", type=int, required=True)
     parser.add_argument("--seed", required=True)
     parser.add_argument("--books", type=Path, required=True, help="written to the end of")

@@ -22,17 +22,11 @@ class World(Protocol):
 
     def deal(self, kind: str, line: Line) -> str: ...
 
-    def undeal(self, kind: str, fault: str, line: Line) -> None: ...
-
     def fault(self, name: str, line: Line) -> None: ...
 
-    def note(self, what: str) -> None: ...
+    def part(self, body: bytes, line: Line, *, errcode: int | None = None) -> int: ...
 
-    def part(
-        self, body: bytes, line: Line, *, errcode: int | None = None, unprocessed: bool = False
-    ) -> int: ...
-
-    def receive(self, target: str, body: bytes, line: Line, *, latest: bool = True) -> Play: ...
+    def receive(self, target: str, body: bytes, line: Line) -> Play: ...
 
     def answered(self, number: int, *, out: bool | None, play: Play | None = None) -> None: ...
 
@@ -146,9 +140,9 @@ class Http1:
     async def _reply(self, play: Play) -> None:
         line = self.line
         data = message(play)
-        match play.name:
+        match play.fault:
             case "close" | "drop" | "reset" | "half-close":
-                await self._end(play.name, play)
+                await self._end(play.fault, play)
             case "silence":
                 await self._end("stall", play)
             case "late":
@@ -156,7 +150,7 @@ class Http1:
                 play.played = True  # now the client gives up, and may leave
                 await asyncio.sleep(self.world.late * 0.4)
             case "drip" | "drip-late":
-                await self._drip(data, self.world.late if play.name == "drip-late" else 0.05, play)
+                await self._drip(data, self.world.late if play.fault == "drip-late" else 0.05, play)
                 return
             case "cut":
                 await line.write(data[: int(play.place * len(data))])
@@ -175,7 +169,7 @@ class Http1:
                 await self._end(play.ending, play)
             case "until-close" | "until-drop":
                 await self._say(b"HTTP/1.1 200 OK\r\n\r\n" + play.text, play)
-                await self._end(play.name.removeprefix("until-"), play)
+                await self._end(play.fault.removeprefix("until-"), play)
             case "farewell":
                 await self._say(data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), play)
                 await self._end("close", play)
@@ -191,7 +185,7 @@ class Http1:
                 before = b"HTTP/1.1 " + first + b"\r\nX-Chaos: 1\r\n\r\n"
                 data = before * line.rng.choice((1, 2, 20)) + data
         await self._say(data, play)
-        if play.name in ("garbage", "status-line-wrong"):
+        if play.fault in ("garbage", "status-line-wrong"):
             await self._end(play.ending, play)
 
     async def _drip(self, data: bytes, seconds: float, play: Play) -> None:

@@ -15,10 +15,7 @@ class Gone(Exception):  # noqa: N818  (no error: clients leave)
 
 
 class Line:
-    """http: the version, as ALPN has chosen it. number: counted from 1 in the server's life.
-
-    rng: decides what does not depend on a bill.
-    """
+    """number: counted from 1 in the server's life. rng: decides what does not depend on a bill."""
 
     def __init__(
         self,
@@ -31,8 +28,6 @@ class Line:
         self.number = number
         self.rng = rng
         self.reader = reader
-        chosen: str | None = writer.get_extra_info("ssl_object").selected_alpn_protocol()
-        self.http = "2" if chosen == "h2" else "1.1"
         self._socket = sock
         self._writer = writer
 

@@ -40,16 +40,6 @@ HEAD_FAULTS = {
     "early-status": 3,
 }
 
-# These exist on HTTP/2 only, and are dealt with those above.
-HTTP2_HEAD_FAULTS = {
-    "head-rst-stream": 8,
-    "head-refused-stream": 6,
-    "head-http11-required": 4,
-    "head-goaway": 4,
-    "body-rst-stream": 6,
-    "body-goaway": 4,
-}
-
 # Asked after each reply that leaves nothing to be answered, for the time until the next request.
 IDLE_FAULTS = {
     "idle-close": 5,
@@ -59,10 +49,8 @@ IDLE_FAULTS = {
     "idle-half-close-takes": 2,
     "idle-bytes": 4,
 }
-HTTP2_IDLE_FAULTS = {"idle-goaway": 4}
 
-# Asked for each request whose body has come. The play says whether the bill is taken. One table
-# serves both protocols, so that what a bill meets follows from the seed alone.
+# Asked for each request whose body has come. The play says whether the bill is taken.
 REPLY_FAULTS = {
     # No reply at all.
     "close": 5,
@@ -70,17 +58,12 @@ REPLY_FAULTS = {
     "reset": 4,
     "half-close": 4,
     "silence": 1.5,
-    "rst-stream": 6,
-    "refused-stream": 3,
-    "http11-required": 3,
-    "goaway-refused": 3,
     # A whole reply, but when?
     "late": 1.5,
     "drip": 3,
     "drip-late": 1,
     # A reply that ends too early: anywhere, or where only the end's own sign is missing.
     "cut": 14,
-    "cut-rst-stream": 4,
     # A reply with something before, behind or around it.
     "length-too-long": 3,
     "length-too-short": 3,
@@ -92,7 +75,7 @@ REPLY_FAULTS = {
     "garbage": 3,
     "status-line-wrong": 2,
     "informational": 5,
-    "goaway": 4,
+    "farewell": 4,
     # A reply that is another one than WeChat's.
     "json-odd": 10,
     "redirect": 5,
@@ -106,25 +89,9 @@ REPLY_FAULTS = {
     "quota": 1,
 }
 
-# What is a matter of the other protocol's framing is played as what comes nearest to it.
-HTTP1_TWINS = {
-    "rst-stream": "reset",
-    "refused-stream": "reset",
-    "http11-required": "close",
-    "goaway-refused": "close",
-    "cut-rst-stream": "cut",
-    "goaway": "farewell",
-}
-HTTP2_TWINS = {
-    "chunked": "frames",
-    "chunked-wrong": "frame-wrong",
-    "until-close": "endless-close",
-    "until-drop": "endless-drop",
-    "status-line-wrong": "status-wrong",
-}
 # A client that gets the whole of these has no reason to doubt.
 FLAWLESS = {
-    *("", "drip", "chunked", "frames", "until-close", "informational", "goaway", "farewell"),
+    *("", "drip", "chunked", "until-close", "informational", "farewell"),
     *("minus-one", "busy", "token-refused", "token-refused-for-nothing"),
     *("errcode", "errcode-of-account", "quota", "not-a-bill"),
 }
@@ -174,11 +141,8 @@ class Play:
     fault: its name; "" for none. takes: whether the bill is taken. errcode: what the reply's text
     says, None if it says none. text: the reply's body. status: its HTTP status. ending: how the
     connection ends, where the fault leaves that open. place: where something happens, as a share of
-    the whole. unprocessed: whether HTTP/2 itself says that the request was not processed.
-
-    name: of what is played for the fault on this protocol. number: of the request in the books.
-    out: whether that answer has gone out to its end; None if nobody can know. played: whether the
-    client can have met the fault.
+    the whole. number: of the request in the books. out: whether that answer has gone out to its
+    end; None if nobody can know. played: whether the client can have met the fault.
     """
 
     fault: str
@@ -188,8 +152,6 @@ class Play:
     status: int = 200
     ending: str = "close"
     place: float = 0.5
-    unprocessed: bool = False
-    name: str = ""
     number: int = 0
     out: bool | None = False
     played: bool = False
@@ -231,7 +193,7 @@ def _odd_texts(code: str, openid: str) -> list[bytes]:
 
 
 def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
-    """The play for one request with a current token, the same in both protocols."""
+    """The play for one request with a current token."""
     good = answer(0, code=code, openid=openid)
     play = Play(fault, True, 0, good)
     takes = rng.random() < 0.5
@@ -257,16 +219,11 @@ def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
         case "status" | "redirect":
             status = rng.choice((301, 302, 303, 307, 308) if fault == "redirect" else STATUSES)
             return Play(fault, takes, None, b"<html>", status=status)
-        case "close" | "drop" | "reset" | "half-close" | "silence" | "rst-stream" | "garbage":
+        case "close" | "drop" | "reset" | "half-close" | "silence" | "garbage":
             play.takes, play.errcode = takes, None
-        case "http11-required":
-            play.takes, play.errcode = takes, None
-        case "refused-stream" | "goaway-refused":
-            # By the rules of HTTP/2 these say that the request was not processed.
-            play.takes, play.errcode = False, None
         case "status-line-wrong":
             play.errcode = None
-        case "cut" | "cut-rst-stream" if not takes:
+        case "cut" if not takes:
             # What is cut may also have been a refusal.
             errcode = rng.choice((*errcodes.BUSY, *errcodes.TOKEN_REFUSED, 72018))
             play.takes, play.errcode, play.text = False, errcode, answer(errcode)

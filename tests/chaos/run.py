@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 class Plan:
     """What one run is made of.
 
-    mode: one of driver.MODES. http: what the server offers: "1", "2" or "mix" of both. faults:
+    mode: one of driver.MODES. faults:
     share of requests with one. interrupts, kills: how often in a thousand bills the clients meet
     Ctrl-C and the server SIGKILL; a rate that is not 0 means one at least. forks: share of bills
     with one. quota: how many 45011 at most; each stops a bulk run until the next minute. seconds:
@@ -30,7 +30,6 @@ class Plan:
     mode: str
     bills: int
     seed: str
-    http: str = "mix"
     faults: float = 0.15
     interrupts: float = 8.0
     kills: float = 0.5
@@ -66,7 +65,7 @@ class Server:
         self.token = folder / "token"
         self.port = 0
         self._command = [
-            *(sys.executable, str(HERE / "server.py"), "--seed", plan.seed, "--http", plan.http),
+            *(sys.executable, str(HERE / "server.py"), "--seed", plan.seed),
             *("--books", str(self.books), "--token", str(self.token)),
             *("--cert", str(cert), "--key", str(key), "--faults", str(plan.faults)),
             *("--late", str(plan.timeout * 1.5), "--quota", str(plan.quota)),

@@ -21,7 +21,7 @@ import socket
 import ssl
 import sys
 import traceback
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
@@ -30,7 +30,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from chaos import errcodes, ledger, plays
 from chaos.http1 import Http1
-from chaos.http2 import Http2
 from chaos.line import PATIENCE, Gone, Line, linger_for_nothing
 from chaos.plays import Play
 
@@ -63,19 +62,14 @@ class Server:
         self._bills = plays.Deck(
             options.seed, self.share, self._wanted(plays.REPLY_FAULTS), rounds=3, every=4
         )
-        head2 = plays.HEAD_FAULTS | plays.HTTP2_HEAD_FAULTS
-        idle2 = plays.IDLE_FAULTS | plays.HTTP2_IDLE_FAULTS
         self._decks = {
             "connection": self._deck("connection", 1, plays.CONNECTION_FAULTS),
-            "head 1.1": self._deck("head 1.1", 0.12, plays.HEAD_FAULTS),
-            "head 2": self._deck("head 2", 0.12, head2),
-            "idle 1.1": self._deck("idle 1.1", 0.15, plays.IDLE_FAULTS),
-            # A connection that is shared is seldom idle.
-            "idle 2": self._deck("idle 2", 0.3, idle2, every=1),
+            "head": self._deck("head", 0.12, plays.HEAD_FAULTS),
+            "idle": self._deck("idle", 0.15, plays.IDLE_FAULTS),
         }
-        self._undealt: dict[str, list[str]] = defaultdict(list)
         self._dealt = Counter[str]()
-        self._contexts = [self._context("http/1.1"), self._context("h2")]
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(options.cert, options.key)
 
     def _remember(self) -> None:
         """Go on where an earlier life of the server was killed."""
@@ -89,59 +83,34 @@ class Server:
                 self._tokens.append(line["token"])
 
     def _wanted(self, table: Mapping[str, float]) -> dict[str, float]:
-        """What is left of a table if only some are wanted, by their names on either protocol."""
+        """What is left of a table if only some are wanted."""
         only = set(filter(None, self.options.only.split(",")))
-        return {
-            name: weight
-            for name, weight in table.items()
-            if not only
-            or only & {name, plays.HTTP1_TWINS.get(name, name), plays.HTTP2_TWINS.get(name, name)}
-        }
+        return {name: weight for name, weight in table.items() if not only or name in only}
 
-    def _deck(
-        self, name: str, share: float, table: Mapping[str, float], *, every: int = 4
-    ) -> plays.Deck:
+    def _deck(self, name: str, share: float, table: Mapping[str, float]) -> plays.Deck:
         seed = f"{self.options.seed}/{self._life}/{name}"
         # What is wanted alone is to come often, wherever it belongs.
         if self.options.only:
             share = 1
-        return plays.Deck(seed, self.share * share, self._wanted(table), rounds=1, every=every)
-
-    def _context(self, protocol: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.options.cert, self.options.key)
-        context.set_alpn_protocols([protocol] if protocol == "http/1.1" else [protocol, "http/1.1"])
-        return context
+        return plays.Deck(seed, self.share * share, self._wanted(table))
 
     # --- what connections need --------------------------------------------------------------------
 
     def deal(self, kind: str, line: Line) -> str:
         """The fault of a "head" or of an "idle" connection; "" for none."""
-        name = f"{kind} {line.http}"
-        if self._undealt[name]:
-            return self._undealt[name].pop()
-        self._dealt[name] += 1
-        return self._decks[name].deal(self._dealt[name] - 1, line.rng)
-
-    def undeal(self, kind: str, fault: str, line: Line) -> None:
-        """Take a fault back that could not be played."""
-        self._undealt[f"{kind} {line.http}"].append(fault)
+        self._dealt[kind] += 1
+        return self._decks[kind].deal(self._dealt[kind] - 1, line.rng)
 
     def fault(self, name: str, line: Line) -> None:
-        self._write_fault(name, line.number, f"HTTP/{line.http}")
+        self._write_fault(name, line.number, "request")
 
     def _write_fault(self, name: str, line: int, where: str) -> None:
         self._books.write(e="fault", fault=name, line=line, where=where)
 
-    def note(self, what: str) -> None:
-        self._books.write(e="note", what=what)
-
-    def part(
-        self, body: bytes, line: Line, *, errcode: int | None = None, unprocessed: bool = False
-    ) -> int:
+    def part(self, body: bytes, line: Line, *, errcode: int | None = None) -> int:
         """A request ends before its body is complete. Returns its number in the books.
 
-        errcode, unprocessed: what it is to be told.
+        errcode: what it is to be told.
         """
         if not body:
             return 0  # nothing of a bill has come
@@ -153,9 +122,7 @@ class Server:
             order=found[1].decode() if found else None,
             size=len(body),
             line=line.number,
-            http=line.http,
             errcode=errcode,
-            unprocessed=unprocessed,
         )
         return self._numbers
 
@@ -168,19 +135,16 @@ class Server:
             return
         facts: dict[str, Any] = {}
         if play is not None:
-            facts["fault"] = play.name if play.played else ""
-            facts["whole"] = play.name in plays.FLAWLESS
+            facts["fault"] = play.fault if play.played else ""
+            facts["whole"] = play.fault in plays.FLAWLESS
         self._books.write(e="answered", number=number, out=out, **facts)
 
     def bug(self) -> None:
         """Write down an error of this program: no comparison may go on as if nothing was."""
         self._books.write(e="bug", what=traceback.format_exc())
 
-    def receive(self, target: str, body: bytes, line: Line, *, latest: bool = True) -> Play:
-        """Decide about a request that is complete, and write it down before anybody can know.
-
-        latest: whether no later stream of its connection was decided about before.
-        """
+    def receive(self, target: str, body: bytes, line: Line) -> Play:
+        """Decide about a request that is complete, and write it down before anybody can know."""
         split = urlsplit(target)
         try:
             fields = json.loads(body)
@@ -188,7 +152,7 @@ class Server:
             data = fields.pop("card_ext")["user_card"]["invoice_user_data"]
             content = ledger.digest(fields | data)
         except (ValueError, LookupError, TypeError) as error:
-            why = f"{type(error).__name__}, line {line.number}, HTTP/{line.http}"
+            why = f"{type(error).__name__}, line {line.number}"
             self._books.write(e="garbled", what=f"{why}: {body[:120]!r}")
             return plays.refusal("not-a-bill", 47001)
         if split.path != "/nontax/insertbill":
@@ -200,19 +164,12 @@ class Server:
         # The first requests of all bills meet each fault a few times.
         fault = self._bills.deal(int(order[-8:]), rng) if attempt == 1 else self._bills.draw(rng)
         play = plays.choose(rng, fault, code, openid)
-        twins = plays.HTTP2_TWINS if line.http == "2" else plays.HTTP1_TWINS
-        play.name = twins.get(fault, fault)
         if fault == "quota":
             if self._quota_left <= 0:
-                play = plays.refusal(fault, errcodes.BUSY[0])
-                play.name = "busy"
+                play = plays.refusal("busy", errcodes.BUSY[0])
             self._quota_left -= 1
         if not self._valid(parse_qs(split.query).get("access_token", [""])[0]):
             play = plays.refusal("token-refused", rng.choice(errcodes.TOKEN_REFUSED))
-            play.name = play.fault
-        play.unprocessed = play.name == "refused-stream" or (
-            play.name == "goaway-refused" and latest
-        )
         self._numbers += 1
         play.number = self._numbers
         self._books.write(
@@ -221,11 +178,9 @@ class Server:
             order=order,
             attempt=attempt,
             line=line.number,
-            http=line.http,
             fault=play.fault,
             takes=play.takes,
             errcode=play.errcode,
-            unprocessed=play.unprocessed,
             code=code,
             openid=openid,
             content=content,
@@ -329,7 +284,7 @@ class Server:
         try:
             line = await self._open(sock, rng)
             if line is not None:
-                await (Http2 if line.http == "2" else Http1)(self, line).serve()
+                await Http1(self, line).serve()
         except Gone:
             pass
         except Exception:
@@ -349,7 +304,6 @@ class Server:
             with sock:
                 await self._refuse(sock, point, how, rng)
             return None
-        offered = {"1": 0, "2": 1, "mix": rng.randrange(2)}[self.options.http]
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
         loop = asyncio.get_running_loop()
@@ -357,7 +311,7 @@ class Server:
             transport, _ = await loop.connect_accepted_socket(
                 lambda: protocol,
                 sock,
-                ssl=self._contexts[offered],
+                ssl=self._context,
                 ssl_handshake_timeout=PATIENCE,
                 ssl_shutdown_timeout=PATIENCE,
             )
@@ -400,7 +354,6 @@ def main() -> None:
     parser.add_argument("--cert", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--http", choices=("1", "2", "mix"), default="mix")
     parser.add_argument("--faults", type=float, default=0.15, help="share of requests with one")
     parser.add_argument("--only", default="", help="these, and no pauses: names with commas")
     parser.add_argument("--late", type=float, default=1.5, help="seconds after a client's timeout")
