@@ -9,10 +9,7 @@
 Every error is a `NontaxError` with an `outcome`: "rejected", "not_sent" or "in_doubt".
 """
 
-from nontax import _core
 from nontax.bill import InsertedBill, Outcome
-from nontax.client import Client, insert_bill
-from nontax.errcodes import ErrorCode, errcode
 from nontax.errors import (
     AccessTokenError,
     AccountError,
@@ -40,14 +37,25 @@ from nontax.results import (
     Ticket,
     UploadedPdf,
 )
-from nontax.token import OrdinaryToken, StableToken
 from nontax.values import billing_time, fen
+
+# Errors, values, sheets and reports work without the compiled core: see __getattr__().
+try:
+    import nontax._core
+except ImportError as error:
+    _core_error: str | None = str(error)
+    del error
+else:
+    from nontax.client import Client, insert_bill
+    from nontax.errcodes import ErrorCode, errcode
+    from nontax.token import OrdinaryToken, StableToken
+
+    _core_error = None
+    __version__ = nontax._core.version
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nontax.shapes import Bill, FlatBill, NestedBill, TableBill
-
-__version__ = _core.version
 
 __all__ = [
     "AccessTokenError",
@@ -97,6 +105,12 @@ if not TYPE_CHECKING:  # with a __getattr__, a type checker would take any name 
             from nontax import shapes
 
             return getattr(shapes, name)
+        if _core_error is not None and name in ("_core", "__version__", *__all__):
+            from nontax import uncompiled
+
+            if name == "__version__":
+                return uncompiled.version()
+            raise ImportError(uncompiled.cure(_core_error), name="nontax._core")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

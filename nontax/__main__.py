@@ -3,11 +3,14 @@
 import argparse
 import sys
 
-from nontax import _core
-
 
 def versions() -> str:
-    """Return one line for each of nontax, libcurl, its TLS library and cJSON."""
+    """Return one line for each of nontax, libcurl, its TLS library and cJSON.
+
+    Raises ImportError, which says what to do, where there is no core.
+    """
+    from nontax import _core
+
     curl, tls, cjson = _core.libraries()
     lines = [
         f"nontax {_core.version}",
@@ -19,7 +22,7 @@ def versions() -> str:
 
 
 def main() -> int:
-    """Run the command; 0, or argparse's own 2 for arguments it does not know."""
+    """Run the command; 0, 1 without a core, or argparse's own 2 for arguments it does not know."""
     parser = argparse.ArgumentParser(
         prog="python -m nontax",
         description="Puts fiscal e-bills into WeChat card wallets, from Python. "
@@ -29,7 +32,11 @@ def main() -> int:
         "--version", action="store_true", help="show the versions of nontax and its libraries"
     )
     if parser.parse_args().version:
-        print(versions())
+        try:
+            print(versions())
+        except ImportError as error:
+            print(error, file=sys.stderr)
+            return 1
     else:
         parser.print_help()
     return 0

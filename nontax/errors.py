@@ -1,10 +1,8 @@
 """What can go wrong, each class a different reaction of the caller, and how the core's report of a
 call becomes one exception.
 
-Imports nothing at run time: `import nontax` must stay cheap.
+Imports nothing at its beginning: `import nontax` must stay cheap, and work without the core.
 """
-
-from nontax import _core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +10,13 @@ if TYPE_CHECKING:
     from typing import Literal
 
     Outcome = Literal["inserted", "rejected", "not_sent", "in_doubt"]
+
+
+def _known(errcode: int) -> tuple[int, str, str, str, str]:
+    # Not at the top: where there is no core, these classes can still be caught and unpickled.
+    from nontax import _core
+
+    return _core.errcode(errcode)
 
 
 def _rebuild(cls: type["NontaxError"], fields: dict[str, object]) -> "NontaxError":
@@ -179,7 +184,7 @@ class WeChatError(NontaxError):
         super().__init__()
         self.outcome = "in_doubt" if errcode == -1 else "rejected"
         self.errcode = errcode
-        _, self.name, _, self.retry, self.advice = _core.errcode(errcode)
+        _, self.name, _, self.retry, self.advice = _known(errcode)
         self.errmsg = errmsg
         self.rid = rid
         self.http_status = http_status
@@ -247,14 +252,14 @@ _BY_SECRET = ("stable_token", "token")
 
 
 def _refusal(interface: str, errcode: int, errmsg: str, rid: str, http_status: int) -> WeChatError:
-    _, _, category, _, _ = _core.errcode(errcode)
+    _, _, category, _, _ = _known(errcode)
     if interface in _BY_SECRET and category == "access_token":
         category = "account"
     error = _CATEGORY_CLASSES.get(category, WeChatError)(
         errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status
     )
     if interface in _BY_SECRET and errcode == 40001:
-        _, _, _, error.retry, error.advice = _core.errcode(40125)
+        _, _, _, error.retry, error.advice = _known(40125)
     return error
 
 

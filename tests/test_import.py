@@ -1,6 +1,8 @@
 """`import nontax`: cheap, complete and typed."""
 
 import inspect
+import pickle
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -118,3 +120,97 @@ def test_the_import_starts_nothing() -> None:
 def test_the_import_leaves_the_gil_off() -> None:
     program = "import sys, nontax; sys.exit(sys._is_gil_enabled())"
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
+
+
+# --- without the compiled core --------------------------------------------------------------------
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A folder with the package in it, without nontax._core."""
+    source = Path(nontax.__file__).parent
+    ignored = shutil.ignore_patterns("*.so", "__pycache__", "sandbox", "events")
+    shutil.copytree(source, tmp_path / "nontax", ignore=ignored)
+    return tmp_path
+
+
+def bare_python(folder: Path, program: str) -> "subprocess.CompletedProcess[str]":
+    # In that folder, as somebody does who has typed `python` in a checkout. Without `site`: what an
+    # editable installation has there would find the core.
+    command = [sys.executable, "-S", "-c", program]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_without_the_core_what_needs_none_works(bare: Path) -> None:
+    refusal = pickle.dumps(nontax.AccountError(errcode=40164, errmsg="invalid ip"))
+    program = (
+        "import pickle, sys, nontax\n"
+        "assert nontax.fen('388.50') == 38850\n"
+        "assert nontax.billing_time('2026-11-30 09:15:00') == 1796001300\n"
+        "assert nontax.InvalidRequestError(problems=[('fee', '')]).outcome == 'not_sent'\n"
+        f"error = pickle.loads({refusal!r})\n"
+        "assert (error.errcode, error.retry) == (40164, 'no')\n"
+        "assert nontax.InsertedBill(code='1', openid='o').code == '1'\n"
+        "assert nontax.FlatBill and nontax.__version__ and 'Client' in dir(nontax)\n"
+        "print(nontax.__file__)\n"
+    )
+    done = bare_python(bare, program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == str(bare / "nontax" / "__init__.py")
+
+
+NEEDS_CORE = [
+    "nontax.Client",
+    "nontax.insert_bill",
+    "nontax.errcode(40001)",
+    "nontax.StableToken",
+    "nontax.AccountError(errcode=40164)",
+]
+
+
+@pytest.mark.parametrize("name", NEEDS_CORE)
+def test_the_first_name_that_needs_the_core_says_what_to_do(bare: Path, name: str) -> None:
+    (bare / "csrc").mkdir()
+    done = bare_python(bare, f"import nontax; {name}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"ImportError: nontax's compiled part is missing in {bare / 'nontax'}, which is a source "
+        "tree. To use the nontax that you have installed, run Python in another folder. To use "
+        "this one, build it: pip install -e ."
+    )
+    assert "circular" not in done.stderr
+
+
+def test_other_ways_to_the_core_say_it_too(bare: Path) -> None:
+    (bare / "csrc").mkdir()
+    for program in (
+        "from nontax import Client",
+        "from nontax import _core",
+        "import nontax.client",
+    ):
+        done = bare_python(bare, program)
+        assert "build it: pip install -e ." in done.stderr.splitlines()[-1]
+        assert "circular" not in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-S", "-m", "nontax", "--version"],
+        cwd=bare,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("nontax's compiled part is missing")
+
+
+def test_a_core_for_another_python_and_a_broken_one(bare: Path) -> None:
+    done = bare_python(bare, "import nontax; nontax.Client")
+    assert f"{sys.executable} -m pip install --force-reinstall nontax" in done.stderr
+    assert "is missing" in done.stderr
+    (bare / "nontax" / "_core.cpython-39-x86_64-linux-gnu.so").touch()
+    done = bare_python(bare, "import nontax; nontax.Client")
+    assert "was built for another Python than this" in done.stderr
+    (bare / "nontax" / "_core.abi3.so").touch()
+    done = bare_python(bare, "import nontax; nontax.Client")
+    assert "cannot be loaded: " in done.stderr
+    assert "apt install libcurl4 libcjson1" in done.stderr
+    assert "AttributeError" in bare_python(bare, "import nontax; nontax.Nothing").stderr
