@@ -1,8 +1,8 @@
 /* fuzz_reply.c: any bytes as a reply: the outcome is honest, and no secret is shown. */
 #include <string.h>
 
+#include "json.h"
 #include "reply.h"
-#include "request.h"
 #include "target.h"
 
 #define TOKEN "89_secret-token"

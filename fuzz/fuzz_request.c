@@ -2,6 +2,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "problems.h"
 #include "request.h"
 #include "target.h"
 #include "text.h"

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
+#include "problems.h"
 #include "request.h"
 
 static const char *const outcome_names[] = {"inserted", "rejected", "not_sent", "in_doubt"};

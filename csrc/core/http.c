@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "json.h"
 #include "reply.h"
-#include "request.h"
 #include "text.h"
 
 enum {

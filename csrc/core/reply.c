@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "request.h"
+#include "json.h"
 
 static void in_doubt(nontax_result *result, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -12,9 +12,4 @@
 nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
                                nontax_problems *problems, nx_buffer *text, nx_buffer *secret);
 
-void nx_problems_free(nontax_problems *problems);
-
-/* Wipes all texts of a tree, and frees it. */
-void nx_json_free(cJSON *tree);
-
 #endif

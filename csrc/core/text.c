@@ -52,6 +52,11 @@ bool nx_utf8_valid(const char *text, size_t size)
     return true;
 }
 
+bool nx_all_digits(const char *text)
+{
+    return *text && strspn(text, "0123456789") == strlen(text);
+}
+
 void nx_text_copy(char *target, size_t capacity, const char *text, size_t size)
 {
     size_t at = 0, out = 0;

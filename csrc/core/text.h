@@ -7,6 +7,9 @@
 /* Whether the bytes are UTF-8 as RFC 3629 has it: no surrogates, no overlong forms. */
 bool nx_utf8_valid(const char *text, size_t size);
 
+/* Whether there is at least one digit, and nothing else. */
+bool nx_all_digits(const char *text);
+
 /* Copies text into a fixed place, cut between two characters if it is too long. Bytes that are not
  * UTF-8, and control characters, become '?': the result may be printed and logged. */
 void nx_text_copy(char *target, size_t capacity, const char *text, size_t size);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "problems.h"
 #include "request.h"
 
 #define SECRET "0123456789abcdef0123456789abcdef"

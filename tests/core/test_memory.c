@@ -10,6 +10,7 @@
 #include "call.h"
 #include "memory.h"
 #include "reply.h"
+#include "problems.h"
 #include "request.h"
 
 /* ---- starting and clients ---------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "problems.h"
 #include "request.h"
 
 /* A field of the bill in each shape. */

@@ -1,0 +1,36 @@
+/* fields.h: where the fields of an interface stand, and the shapes that its payload can have. */
+#ifndef NONTAX_FIELDS_H
+#define NONTAX_FIELDS_H
+
+#include "interfaces.h"
+
+/* The member rows of row `parent` (-1: the whole payload): the first one after row `after` (-1: the
+ * very first), or -1. */
+int nx_next_member(const nontax_interface *interface, int parent, int after);
+
+/* The member row of that name, or -1. */
+int nx_find_member(const nontax_interface *interface, int parent, const char *name);
+
+/* A leaf anywhere in the outline, or -1; their names are unique in it. */
+int nx_find_leaf(const nontax_interface *interface, const char *name);
+
+bool nx_is_object_row(const nx_field *field);
+
+/* "card_ext.user_card", into a place of NX_MAX_PATH bytes. */
+void nx_row_path(const nontax_interface *interface, int row, char *target);
+
+/* Whether one of the two names was probably meant for the other. */
+bool nx_same_but_for_spelling(const char *left, const char *right);
+
+/* The row whose members stand in `object`, which is the value of row `parent`: that itself, or a
+ * wrapper of it that was left out. */
+int nx_row_of_members(const nontax_interface *interface, const cJSON *object, int parent);
+
+/* A flat row has a nested leaf on its top level, and none of the objects that leaves belong in. */
+bool nx_is_flat(const nontax_interface *interface, const cJSON *payload);
+
+/* Moves the leaves of a checked flat row into the outline's shape; extra fields stay on top. NULL:
+ * no memory. */
+cJSON *nx_nest(const nontax_interface *interface, cJSON *flat);
+
+#endif

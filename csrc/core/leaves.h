@@ -1,0 +1,15 @@
+/* leaves.h: what the value of each kind of field must be. */
+#ifndef NONTAX_LEAVES_H
+#define NONTAX_LEAVES_H
+
+#include "interfaces.h"
+#include "problems.h"
+
+/* Checks the value of a field that is no object. */
+void nx_check_leaf(nx_report *report, const nx_field *field, const cJSON *item,
+                   const nx_place *here);
+
+/* Checks the member of an object whose name the interface does not have: name and value. */
+void nx_check_extra(nx_report *report, const cJSON *item, const nx_place *here);
+
+#endif
