@@ -37,7 +37,7 @@ from nontax.results import (
     Ticket,
     UploadedPdf,
 )
-from nontax.values import billing_time, fen
+from nontax.values import billing_time, fen, order_id_of
 
 # Errors, values, sheets and reports work without the compiled core: see __getattr__().
 try:
@@ -95,6 +95,7 @@ __all__ = [
     "errcode",
     "fen",
     "insert_bill",
+    "order_id_of",
 ]
 
 if not TYPE_CHECKING:  # with a __getattr__, a type checker would take any name for one of ours

@@ -427,3 +427,19 @@ def _in_range(seconds: int) -> int:
     if not FIRST_SECOND <= seconds <= LAST_SECOND:
         raise InvalidValueError("time_range")
     return seconds
+
+
+# ---- ids
+
+
+def order_id_of(bill: object) -> str | None:
+    """Return the order_id of a bill in any of its three shapes, valid or not.
+
+    bill: what is handed in as a bill. Returns a str, or None where there is none. Never raises an
+    Exception, so that any message about a bill can name it.
+    """
+    try:
+        order_id = bill["order_id"]  # type: ignore[index]
+    except Exception:
+        return None
+    return order_id if isinstance(order_id, str) else None

@@ -8,12 +8,15 @@ import sys
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from bills import SHAPES, bill
 from hypothesis import given
 from hypothesis import strategies as st
+from marks import shown
 
 import nontax
 from nontax.values import MESSAGES, InvalidValueError, name_character
@@ -315,3 +318,26 @@ def test_characters_are_named() -> None:
     assert name_character("\x00") == "U+0000"
     assert name_character("元") == "U+5143 (元)"
     assert name_character("\U0001f600") == "U+1F600 (\U0001f600)"
+
+
+# ---- ids
+
+
+class Broken(dict[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_order_of_a_bill(shape: str) -> None:
+    assert nontax.order_id_of(bill("D1", shape=shape)) == "D1"
+    assert nontax.order_id_of(MappingProxyType(bill("D1", shape=shape))) == "D1"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [None, 5, "order_id", [], {}, {"order_id": 5}, {"order_id": None}, Broken(order_id="D1")],
+    ids=shown,
+)
+def test_what_has_no_order(given: Any) -> None:
+    assert nontax.order_id_of(given) is None
