@@ -39,7 +39,7 @@ static void add_header(bare_job *job, const char *header)
 bare_job bare_begin(int count, char **arguments)
 {
     bare_job job = {0};
-    if (count != 9) {
+    if (count != 10) {
         bare_fail(arguments[0], "see bare.h for the arguments");
     }
     job.url = arguments[1];
@@ -50,6 +50,7 @@ bare_job bare_begin(int count, char **arguments)
     job.warm_up = atol(arguments[6]);
     job.bills = atol(arguments[7]);
     job.in_flight = atol(arguments[8]);
+    job.callback = strcmp(arguments[9], "callback") == 0;
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         bare_fail("libcurl", "does not start");
     }
@@ -69,6 +70,16 @@ static size_t receive(char *data, size_t size, size_t count, void *context)
     return size * count;
 }
 
+static size_t send_body(char *buffer, size_t size, size_t count, void *context)
+{
+    bare_reply *reply = context;
+    size_t left = (size_t)(reply->job->body_size - reply->body_sent);
+    size_t piece = left < size * count ? left : size * count;
+    memcpy(buffer, reply->job->body + reply->body_sent, piece);
+    reply->body_sent += (long)piece;
+    return piece;
+}
+
 #define SET(option, value)                                                                         \
     do {                                                                                           \
         CURLcode code = curl_easy_setopt(easy, option, value);                                     \
@@ -80,6 +91,7 @@ static size_t receive(char *data, size_t size, size_t count, void *context)
 CURL *bare_handle(const bare_job *job, bare_reply *reply)
 {
     CURL *easy = curl_easy_init();
+    reply->job = job;
     if (!easy) {
         bare_fail("curl_easy_init", "out of memory");
     }
@@ -89,7 +101,12 @@ CURL *bare_handle(const bare_job *job, bare_reply *reply)
     SET(CURLOPT_HTTPHEADER, job->headers);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_POST, 1L);
-    SET(CURLOPT_POSTFIELDS, job->body);
+    if (job->callback) {
+        SET(CURLOPT_READFUNCTION, send_body);
+        SET(CURLOPT_READDATA, reply);
+    } else {
+        SET(CURLOPT_POSTFIELDS, job->body);
+    }
     SET(CURLOPT_POSTFIELDSIZE, job->body_size);
     SET(CURLOPT_WRITEFUNCTION, receive);
     SET(CURLOPT_WRITEDATA, reply);
@@ -111,6 +128,7 @@ void bare_check(CURL *easy, CURLcode code, bare_reply *reply)
         bare_fail("reply", reply->text);
     }
     reply->size = 0;
+    reply->body_sent = 0;
 }
 
 static double seconds(struct timeval time)

@@ -3,11 +3,14 @@
 #define BARE_H
 
 #include <curl/curl.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum { MAX_REPLY = 4096 };
 
-/* The arguments: URL CA_FILE BODY_FILE USER_AGENT SERVER_PID WARM_UP BILLS IN_FLIGHT */
+/* The arguments: URL CA_FILE BODY_FILE USER_AGENT SERVER_PID WARM_UP BILLS IN_FLIGHT WAY
+ * WAY: "callback" hands the body over as nontax does, which keeps libcurl from sending it twice;
+ * "fields" gives it to libcurl as a whole. */
 typedef struct bare_job {
     const char *url;
     const char *ca_file;
@@ -18,12 +21,15 @@ typedef struct bare_job {
     long warm_up;
     long bills;
     long in_flight;
+    bool callback;
     struct curl_slist *headers;
 } bare_job;
 
 typedef struct bare_reply {
     char text[MAX_REPLY];
     size_t size;
+    const bare_job *job;
+    long body_sent;
 } bare_reply;
 
 typedef struct bare_clock {

@@ -12,9 +12,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from httpr import Client as HttprClient
+    from pycurl import Curl
+    from pyreqwest.client import BaseClientBuilder
+
     from nontax import Client
 
 PATH = "/nontax/insertbill"
@@ -222,6 +226,31 @@ def nontax_bulk(job: Job, meter: Meter) -> str:
     return nontax_version()
 
 
+def nontax_runs(size: int) -> Callable[[Job, Meter], str]:
+    """One client, the same bills in runs of `size`."""
+
+    def contest(job: Job, meter: Meter) -> str:
+        client = nontax_client(job)
+
+        def insert(bills: int) -> None:
+            for start in range(0, bills, size):
+                count = min(size, bills - start)
+                run = client.insert_bills(
+                    (new_bill() for _ in range(count)), concurrency=job.in_flight
+                )
+                for outcome in run:
+                    if outcome.outcome != "inserted":
+                        raise RuntimeError(repr(outcome))
+
+        insert(job.warm_up)
+        meter.start()
+        insert(job.bills)
+        meter.stop()
+        return nontax_version()
+
+    return contest
+
+
 def nontax_async(job: Job, meter: Meter) -> str:
     import asyncio
 
@@ -233,7 +262,7 @@ def nontax_async(job: Job, meter: Meter) -> str:
     return nontax_version()
 
 
-def pycurl_one(job: Job, meter: Meter) -> str:
+def pycurl_handle(job: Job) -> "Curl":
     import pycurl
 
     curl = pycurl.Curl()
@@ -243,6 +272,13 @@ def pycurl_one(job: Job, meter: Meter) -> str:
     curl.setopt(pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1)
     headers = [f"{name}: {value}" for name, value in job.headers.items()]
     curl.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
+    return curl
+
+
+def pycurl_one(job: Job, meter: Meter) -> str:
+    import pycurl
+
+    curl = pycurl_handle(job)
 
     def insert() -> str:
         reply = BytesIO()
@@ -252,6 +288,47 @@ def pycurl_one(job: Job, meter: Meter) -> str:
         return check(curl.getinfo(pycurl.RESPONSE_CODE), reply.getvalue())
 
     one_at_a_time(job, meter, insert)
+    return str(pycurl.version)
+
+
+def pycurl_multi(job: Job, meter: Meter) -> str:
+    """As pycurl's own example of many transfers: a multi handle, and select()."""
+    import pycurl
+
+    multi = pycurl.CurlMulti()
+    replies: dict[object, BytesIO] = {}
+
+    def begin(curl: "Curl") -> None:
+        replies[curl] = BytesIO()
+        curl.setopt(pycurl.POSTFIELDS, new_body())
+        curl.setopt(pycurl.WRITEDATA, replies[curl])
+        multi.add_handle(curl)
+
+    def run(bills: int, handles: "list[Curl]") -> None:
+        begun = min(bills, len(handles))
+        for curl in handles[:begun]:
+            begin(curl)
+        ended = 0
+        while ended < bills:
+            multi.perform()
+            _, done, failed = multi.info_read()
+            if failed:
+                raise RuntimeError(failed[0][2])
+            for curl in done:
+                multi.remove_handle(curl)
+                check(curl.getinfo(pycurl.RESPONSE_CODE), replies[curl].getvalue())
+                ended += 1
+                if begun < bills:
+                    begun += 1
+                    begin(curl)
+            if not done:
+                multi.select(1.0)
+
+    handles = [pycurl_handle(job) for _ in range(job.in_flight)]
+    run(job.warm_up, handles)
+    meter.start()
+    run(job.bills, handles)
+    meter.stop()
     return str(pycurl.version)
 
 
@@ -349,16 +426,92 @@ def aiohttp_async(job: Job, meter: Meter) -> str:
     return version("aiohttp")
 
 
+def httpr_client(job: Job) -> "HttprClient":
+    import httpr
+
+    return httpr.Client(headers=job.headers, ca_cert_file=job.ca_file, http1_only=True)
+
+
+def httpr_one(job: Job, meter: Meter) -> str:
+    client = httpr_client(job)
+
+    def insert() -> str:
+        reply = client.post(job.url, content=new_body())
+        return check(reply.status_code, reply.content)
+
+    one_at_a_time(job, meter, insert)
+    return version("httpr")
+
+
+def httpr_threads(job: Job, meter: Meter) -> str:
+    client = httpr_client(job)
+
+    def insert() -> str:
+        reply = client.post(job.url, content=new_body())
+        return check(reply.status_code, reply.content)
+
+    in_threads(job, meter, [insert] * job.in_flight)
+    return version("httpr")
+
+
+B = TypeVar("B", bound="BaseClientBuilder")
+
+
+def pyreqwest_builder(builder: B, job: Job) -> B:
+    # Without these, it sends a header that the others do not send.
+    builder = builder.gzip(False).brotli(False).zstd(False).deflate(False)
+    builder = builder.add_root_certificate_pem(Path(job.ca_file).read_bytes()).http1_only()
+    return builder.default_headers(job.headers)
+
+
+def pyreqwest_one(job: Job, meter: Meter) -> str:
+    from pyreqwest.client import SyncClientBuilder
+
+    with pyreqwest_builder(SyncClientBuilder(), job).build() as client:
+
+        def insert() -> str:
+            reply = client.post(job.url).body_bytes(new_body()).build().send()
+            return check(reply.status, bytes(reply.bytes()))
+
+        one_at_a_time(job, meter, insert)
+    return version("pyreqwest")
+
+
+def pyreqwest_async(job: Job, meter: Meter) -> str:
+    import asyncio
+
+    from pyreqwest.client import ClientBuilder
+
+    async def main() -> None:
+        async with pyreqwest_builder(ClientBuilder(), job).build() as client:
+
+            async def insert() -> str:
+                reply = await client.post(job.url).body_bytes(new_body()).build().send()
+                return check(reply.status, bytes(await reply.bytes()))
+
+            await in_tasks(job, meter, insert)
+
+    asyncio.run(main())
+    return version("pyreqwest")
+
+
 CONTESTANTS = {
     "nontax": nontax_one,
     "nontax-bulk": nontax_bulk,
     "nontax-async": nontax_async,
+    "nontax-runs-16": nontax_runs(16),
+    "nontax-runs-4000": nontax_runs(4000),
     "pycurl": pycurl_one,
+    "pycurl-multi": pycurl_multi,
     "requests": requests_one,
     "requests-threads": requests_threads,
     "httpx": httpx_one,
     "httpx-async": httpx_async,
     "aiohttp": aiohttp_async,
+    "httpr": httpr_one,
+    "httpr-threads": httpr_threads,
+    "pyreqwest": pyreqwest_one,
+    "pyreqwest-async": pyreqwest_async,
 }
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from report import HEADINGS, MANY, TITLES, Report, Spread
+from report import HEADINGS, TITLES, Report, Spread
 
 WIDTH = 760
 MARGIN = 24
@@ -46,7 +46,7 @@ class Panel:
 def kind(name: str) -> str:
     if name.startswith("nontax"):
         return "ours"
-    return "floor" if name.startswith("bare") else "peer"
+    return "floor" if name.startswith(("bare", "floor")) else "peer"
 
 
 def panels(report: Report) -> Iterator[Panel]:
@@ -56,9 +56,9 @@ def panels(report: Report) -> Iterator[Panel]:
         yield Panel(
             HEADINGS[in_flight], "client's CPU time per bill in µs; less is better", 0, bars
         )
-        if in_flight == MANY:
-            bars = [(titles[name], kind(name), report.per_second(name)) for name in names]
-            yield Panel(HEADINGS[in_flight], "bills per second; more is better", 0, bars)
+        names = [name for name in names if name in report.speeds]
+        bars = [(titles[name], kind(name), report.per_second(name)) for name in names]
+        yield Panel(HEADINGS[in_flight], "bills per second on two cores; more is better", 0, bars)
     bars = [
         (name, kind(name), Spread.of(report.import_ms(name)))
         for name in report.imports_ms

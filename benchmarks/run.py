@@ -12,14 +12,15 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from contestants import CONTESTANTS, Cost, Job, new_body
 from picture import draw
-from report import MANY, TITLES, Report, as_json, table
+from report import DEPTHS, MANY, RUNS, TITLES, Report, as_json, table
 from server import (
     SLOW,
     SLOW_BILLS_PER_SECOND,
@@ -36,10 +37,20 @@ from nontax.sandbox.certificates import make_certificates
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "benchmarks"
-BARE = {"bare-easy": "bare_easy.c", "bare-multi": "bare_multi.c"}
-MODULES = ("nontax", "pycurl", "requests", "httpx", "aiohttp")
-PARTS = ("imports", "memory", "second-thread")
+WHEEL = HERE.parent / "build" / "wheel" / "lib"  # what `make pytest-wheel` unpacks
+# The C programs: source, what it is linked with, how the body is given.
+BARE = {
+    "bare-easy": ("bare_easy.c", "libcurl", "callback"),
+    "bare-easy-fields": ("bare_easy.c", "libcurl", "fields"),
+    "bare-multi": ("bare_multi.c", "libcurl", "callback"),
+    "bare-multi-fields": ("bare_multi.c", "libcurl", "fields"),
+    "floor": ("floor.c", "libcurl openssl", "fields"),
+    "floor-many": ("floor.c", "libcurl openssl", "fields"),
+}
+MODULES = ("nontax", "pycurl", "requests", "httpx", "aiohttp", "httpr", "pyreqwest")
+PARTS = ("runs", "depths", "first-bills", "imports", "memory", "second-thread")
 IN_FLIGHT = {name: in_flight for in_flight, names in TITLES.items() for name in names}
+IN_FLIGHT |= dict.fromkeys(RUNS, MANY)
 Say = Callable[[str], None]
 # As long as WeChat's, and of characters that need no encoding.
 TOKEN = "ACCESS_TOKEN_of_the_finance_bureau_" * 4
@@ -51,25 +62,33 @@ QUIET = 0.05  # the share of all cores that others may take
 def compile_bare() -> None:
     """Compile the C programs, as fast as libnontax is compiled."""
     BUILD.mkdir(parents=True, exist_ok=True)
-    pkg_config = [os.environ.get("PKG_CONFIG", "pkg-config"), "--cflags", "--libs", "libcurl"]
-    found = subprocess.run(pkg_config, capture_output=True, text=True, check=True).stdout
-    for name, source in BARE.items():
+    for name, (source, libraries, _) in BARE.items():
+        pkg_config = [os.environ.get("PKG_CONFIG", "pkg-config"), "--cflags", "--libs"]
+        command = [*pkg_config, *libraries.split()]
+        found = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.returncode != 0:
+            packages = "libcurl4-openssl-dev libssl-dev"
+            raise SystemExit(f"The benchmarks need {libraries}:\n    sudo apt install {packages}")
         compiler = shlex.split(os.environ.get("CC", "cc"))
         flags = ["-std=c11", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror", "-O2"]
         files = [str(HERE / "bare.c"), str(HERE / source)]
-        command = [*compiler, *flags, *files, *shlex.split(found), "-o", str(BUILD / name)]
-        subprocess.run(command, check=True)
+        options = shlex.split(found.stdout)
+        subprocess.run([*compiler, *flags, *files, *options, "-o", str(BUILD / name)], check=True)
 
 
 def run_contestant(name: str, job: Job) -> Cost:
     """Let one contestant run in a process of its own."""
+    environment = dict(os.environ)
     if name in BARE:
         numbers = (job.server_pid, job.warm_up, job.bills, job.in_flight)
         texts = (job.url, job.ca_file, str(BUILD / "body.json"), job.agent)
-        command = [str(BUILD / name), *texts, *map(str, numbers)]
+        command = [str(BUILD / name), *texts, *map(str, numbers), BARE[name][2]]
     else:
-        command = [sys.executable, str(HERE / "contestants.py"), name, json.dumps(asdict(job))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if name.startswith("nontax-wheel"):
+            environment |= {"PYTHONPATH": str(WHEEL), "PYTHONSAFEPATH": "1"}
+        way = name.replace("-wheel", "")
+        command = [sys.executable, str(HERE / "contestants.py"), way, json.dumps(asdict(job))]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=environment)
     if done.returncode != 0:
         raise SystemExit(f"{name} failed")
     return Cost(**json.loads(done.stdout))
@@ -94,7 +113,9 @@ def check_same_request(names: list[str], job: Job) -> None:
                 )
                 run_contestant(name, one)
                 (seen,) = sandbox.requests
-            headers = {key: value for key, value in seen.headers.items() if key != "host"}
+            # httpr cannot be kept from asking for a compressed reply; nginx's has none.
+            left_out = ("host", "accept-encoding") if name.startswith("httpr") else ("host",)
+            headers = {key: value for key, value in seen.headers.items() if key not in left_out}
             request = (seen.method, seen.path, seen.query, headers, seen.body)
             expected = expected or request
             if request != expected:
@@ -116,26 +137,57 @@ def our_seconds(server: Server) -> float:
     return sum(one.ru_utime + one.ru_stime for one in used) + cpu_seconds(server.pid)
 
 
-def measure_costs(report: Report, names: list[str], job: Job, server: Server, say: Say) -> None:
+def measure_rounds(
+    report: Report, jobs: dict[str, Job], costs: dict[str, list[Cost]], server: Server, say: Say
+) -> None:
     """Round after round, every contestant once, beginning with another one each time."""
     rounds = int(str(report.settings["rounds"]))
     seconds = float(str(report.settings["seconds"]))
-    jobs = {}
-    for name in names:
+    names = list(jobs)
+    for name, job in jobs.items():
         say(f"trying {name}")
-        short = replace(job, in_flight=IN_FLIGHT[name], bills=WARM_UP)
-        trial = run_contestant(name, short)
-        jobs[name] = replace(short, bills=max(WARM_UP, int(trial.per_second * seconds)))
-        report.costs[name] = []
+        trial = run_contestant(name, replace(job, bills=WARM_UP))
+        jobs[name] = replace(job, bills=max(WARM_UP, int(trial.per_second * seconds)))
+        costs[name] = []
     for number in range(rounds):
         began, busy, ours = time.monotonic(), busy_seconds(), our_seconds(server)
         shift = number % max(1, len(names))
         for name in names[shift:] + names[:shift]:
             say(f"round {number + 1} of {rounds}: {name}")
-            report.costs[name].append(run_contestant(name, jobs[name]))
+            costs[name].append(run_contestant(name, jobs[name]))
         took = (time.monotonic() - began) * (os.cpu_count() or 1)
         foreign = (busy_seconds() - busy) - (our_seconds(server) - ours)
         report.foreign.append(max(0.0, foreign / took))
+
+
+def measure_costs(report: Report, names: list[str], job: Job, server: Server, say: Say) -> None:
+    """CPU time with client and server on one core; then bills per second with a core for each."""
+    jobs = {name: replace(job, in_flight=IN_FLIGHT[name]) for name in names}
+    with placed(server, together=True):
+        measure_rounds(report, dict(jobs), report.costs, server, say)
+    many = {name: jobs[name] for name in names if name in TITLES[MANY]}
+    if many and len(CORES) > 1:
+        with placed(server, together=False):
+            measure_rounds(report, many, report.speeds, server, say)
+
+
+def measure_depths(report: Report, job: Job, server: Server, say: Say) -> None:
+    """What more bills in flight cost each of them."""
+    for number in range(int(str(report.settings["rounds"]))):
+        for depth in DEPTHS:
+            say(f"{depth} in flight, round {number + 1}")
+            deep = replace(job, in_flight=depth, warm_up=max(WARM_UP, depth), bills=20_000)
+            with placed(server, together=True):
+                report.depths.setdefault(depth, []).append(run_contestant("nontax-bulk", deep))
+
+
+def measure_first_bills(report: Report, job: Job, server: Server, say: Say) -> None:
+    command = [sys.executable, str(HERE / "first_bills.py"), json.dumps(asdict(job))]
+    for number in range(int(str(report.settings["rounds"]))):
+        say(f"first bills, round {number + 1}")
+        with placed(server, together=True):
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+        report.first_bills_ms.append(float(json.loads(done.stdout)))
 
 
 def measure_imports(report: Report, say: Say) -> None:
@@ -178,22 +230,34 @@ def measure_second_thread(report: Report, job: Job, say: Say) -> None:
     report.second_thread = [(beside, alone) for beside, alone in json.loads(done.stdout)]
 
 
-def pin() -> tuple[str, int | None]:
-    """Keep this process and its children on one core; say what was done, and the server's core."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        return "client and server share one core", None
-    os.sched_setaffinity(0, cores[:1])
-    return f"client on core {cores[0]}, server on core {cores[1]}", cores[1]
+CORES = sorted(os.sched_getaffinity(0))
 
 
-def describe_machine(pinned: str) -> dict[str, str]:
+@contextmanager
+def placed(server: Server, *, together: bool) -> Iterator[None]:
+    """This process, its children and the server on one core; or the server on one of its own."""
+    os.sched_setaffinity(0, CORES[:1])
+    os.sched_setaffinity(server.pid, CORES[:1] if together else CORES[1:2])
+    yield
+    os.sched_setaffinity(0, CORES)
+
+
+def write_bundle(server: Server) -> str:
+    """A CA bundle as long as a real one, with the server's own authority at its end."""
+    import certifi
+
+    path = BUILD / "bundle.pem"
+    path.write_text(Path(certifi.where()).read_text("utf-8") + Path(server.ca_file).read_text())
+    return str(path)
+
+
+def describe_machine() -> dict[str, str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
     return {
         "CPU": f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
-        "placed": pinned,
+        "placed": "CPU time: client and server on one core; bills/s: a core for each",
         "Python": f"{platform.python_version()}, {ssl.OPENSSL_VERSION}",
         "server": f"{nginx_version()}, TLS, loopback, HTTP/1.1",
     }
@@ -206,6 +270,8 @@ def progress(line: str) -> None:
 
 def missing(name: str) -> str | None:
     """Why a contestant cannot run here; None: it can."""
+    if name.startswith("nontax-wheel") and not WHEEL.is_dir():
+        return "it is not built (make wheel pytest-wheel)"
     module = name.split("-", maxsplit=1)[0]
     if name in CONTESTANTS and importlib.util.find_spec(module) is None:
         return f"{module} is not installed"
@@ -214,7 +280,7 @@ def missing(name: str) -> str | None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="rough numbers, in half a minute")
+    parser.add_argument("--quick", action="store_true", help="rough numbers, in a minute")
     parser.add_argument(
         "--only",
         action="append",
@@ -246,27 +312,32 @@ def main() -> None:
     compile_bare()
     (BUILD / "body.json").write_bytes(new_body())
     wanted = arguments.only or [*IN_FLIGHT, *PARTS]
+    if "runs" in wanted:
+        wanted = [*wanted, *RUNS]
     reasons = {name: missing(name) for name in wanted}
     names = [name for name in IN_FLIGHT if name in wanted and not reasons[name]]
-    pinned, server_core = pin()
     report = Report(
-        machine=describe_machine(pinned),
+        machine=describe_machine(),
         settings={"rounds": arguments.rounds, "seconds": arguments.seconds, "warm_up": WARM_UP},
         notes=[f"{name} is left out: {reason}" for name, reason in reasons.items() if reason],
     )
     with running_nginx() as server:
-        if server_core is not None:
-            os.sched_setaffinity(server.pid, [server_core])
         agent = f"nontax/{nontax.__version__}"
         job = Job(server.base_url, TOKEN, server.ca_file, agent, server.pid, WARM_UP, 1, 1)
         check_same_request(names, job)
+        job = replace(job, ca_file=write_bundle(server))
         measure_costs(report, names, job, server, progress)
+        if "depths" in wanted:
+            measure_depths(report, job, server, progress)
+        if "first-bills" in wanted:
+            measure_first_bills(report, job, server, progress)
         if "imports" in wanted:
             measure_imports(report, progress)
         if "memory" in wanted:
             measure_memory(report, job, arguments.memory_bills, progress)
         if "second-thread" in wanted:
-            measure_second_thread(report, job, progress)
+            with placed(server, together=False):
+                measure_second_thread(report, job, progress)
     progress("")
     if report.foreign and max(report.foreign) > QUIET:
         report.notes.append("other processes were busy: of the bills per second, think little")
