@@ -1,5 +1,6 @@
 """Knowledge points downwards only: the core knows no Python, the extension no rule about bills."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -59,6 +60,51 @@ def test_a_room_that_works_without_the_core(room: str) -> None:
     if not (PACKAGE / room).exists() and not (PACKAGE / f"{room}.py").exists():
         pytest.skip("it is not built yet")
     program = f"import sys; sys.modules['nontax._core'] = None; import nontax.{room}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# What each file may import from nontax; a folder's line counts for what has no line of its own.
+MAY_IMPORT = {
+    "delivery/states.py": (),
+    "delivery/store.py": ("delivery.states",),
+    "delivery/memory.py": ("delivery.states", "delivery.store"),
+    "delivery/contract.py": ("delivery.states", "delivery.store"),
+}
+
+
+def _imports_of(path: Path) -> set[str]:
+    """The modules of nontax that a file imports, at whatever place in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return {name.removeprefix("nontax.") for name in found if name.split(".")[0] == "nontax"}
+
+
+def _rule_for(path: Path) -> tuple[str, ...] | None:
+    name = path.relative_to(PACKAGE).as_posix()
+    return MAY_IMPORT.get(name, MAY_IMPORT.get(name.split("/")[0]))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(PACKAGE.rglob("*.py")) if _rule_for(path) is not None],
+    ids=lambda path: path.relative_to(PACKAGE).as_posix(),
+)
+def test_an_upper_room_imports_only_downwards(path: Path) -> None:
+    allowed = _rule_for(path) or ()
+    for name in _imports_of(path):
+        assert any(name == one or name.startswith(f"{one}.") for one in allowed), name
+
+
+UPPER_ROOMS = ("delivery", "ledger", "sheets", "reconciliation", "cli", "notebook", "contrib")
+
+
+def test_import_nontax_loads_no_upper_room() -> None:
+    rooms = {f"nontax.{room}" for room in UPPER_ROOMS}
+    program = f"import sys, nontax; assert not {rooms!r} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
