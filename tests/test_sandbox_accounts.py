@@ -9,6 +9,8 @@ import pytest
 from test_sandbox_flow import WeChat, encode, sandbox, wechat
 
 from nontax.sandbox import Account, Sandbox, faults
+from nontax.sandbox.errcodes import RefusalError
+from nontax.sandbox.interfaces import INTERFACES
 
 __all__ = ["sandbox", "wechat"]
 
@@ -288,13 +290,61 @@ def test_an_ip_list(sandbox: Sandbox, wechat: WeChat, fetch: Any) -> None:
         reply["errmsg"],
     )
     assert "access_token" in fetch(wechat, sandbox.unit)
-    # Only who uses the AppSecret is looked at, and only who has the right one is told.
-    assert errcode(wechat, sandbox.bureau.access_token) == 0
+    # Only who has the right token or AppSecret is told.
+    assert errcode(wechat, sandbox.bureau.access_token) == 40164
+    assert errcode(wechat, "another") == 40014
     assert fetch(wechat, sandbox.bureau, secret="x")["errcode"] == 40125
     secret = {"appid": sandbox.bureau.appid, "appsecret": sandbox.bureau.secret}
     assert wechat.call(CLEAR_V2, secret)["errcode"] == 40164
     sandbox.bureau.ip_list = {"10.0.0.1", "127.0.0.1"}
     assert "access_token" in fetch(wechat, sandbox.bureau)
+
+
+def test_an_ip_list_counts_for_every_interface(sandbox: Sandbox, wechat: WeChat) -> None:
+    sandbox.bureau.ip_list = sandbox.unit.ip_list = ["10.0.0.1"]
+    for path, interface in INTERFACES.items():
+        account = sandbox.unit if interface.role == "unit" else sandbox.bureau
+        if not interface.secret:
+            reply = wechat.call(path, {}, account, method=interface.method)
+            assert reply["errcode"] == 40164, path
+    assert not sandbox.bills
+
+
+@pytest.mark.parametrize(
+    ("entries", "listed"),
+    [
+        (["127.0.0.0/8"], True),
+        (["127.0.0.1/24"], True),  # as WeChat's page writes a range
+        (["10.0.0.0/8", "127.0.0.1"], True),
+        (["127.0.1.0/24"], False),
+        (["::/0"], False),
+        ([], False),
+    ],
+)
+def test_ranges_on_an_ip_list(
+    sandbox: Sandbox, wechat: WeChat, entries: list[str], listed: bool
+) -> None:
+    sandbox.bureau.ip_list = entries
+    wanted = 0 if listed else 40164
+    assert errcode(wechat, sandbox.bureau.access_token) == wanted
+
+
+def test_an_ipv4_address_that_comes_over_ipv6(sandbox: Sandbox) -> None:
+    sandbox.bureau.ip_list = ["10.0.0.0/8"]
+    sandbox.bureau.check_ip("::ffff:10.1.2.3")
+    with pytest.raises(RefusalError, match=r"invalid ip 127.0.0.1 ipv6 ::ffff:127.0.0.1, not in"):
+        sandbox.bureau.check_ip("::ffff:127.0.0.1")
+    with pytest.raises(RefusalError, match=r"invalid ip ::1 ipv6 ::1, not in"):
+        sandbox.bureau.check_ip("::1")
+
+
+@pytest.mark.parametrize("entry", ["*", "127.0.0.1:80", "", "localhost", "127.0.0.1/33"])
+def test_what_is_no_entry_of_an_ip_list(sandbox: Sandbox, entry: str) -> None:
+    with pytest.raises(ValueError, match="neither an address nor a range"):
+        sandbox.bureau.ip_list = ["10.0.0.1", entry]
+    with pytest.raises(ValueError, match="collection"):
+        sandbox.bureau.ip_list = "10.0.0.1"
+    assert sandbox.bureau.ip_list is None
 
 
 # Quotas

@@ -1,9 +1,11 @@
 """`python -m nontax.sandbox`: runs a sandbox in a terminal until Ctrl-C or SIGTERM."""
 
 import argparse
+import base64
 import contextlib
 import ipaddress
 import os
+import secrets
 import shlex
 import signal
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 from .accounts import Account
 from .authorisation import AUTHORISE_PATH
 from .certificates import make_certificates
+from .faults import Fault, parse
 from .server import Sandbox
 
 
@@ -21,6 +24,13 @@ def _port(text: str) -> int:
     if not text.isdecimal() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError("must be a number from 0 to 65535")
     return int(text)
+
+
+def _fault(text: str) -> tuple[Fault, int, int]:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _arguments() -> argparse.Namespace:
@@ -48,6 +58,33 @@ def _arguments() -> argparse.Namespace:
         "--bureau-push-url", metavar="URL", help="where the finance bureau's events are pushed to"
     )
     parser.add_argument("--push-token", metavar="TEXT", help="what pushes are signed with")
+    parser.add_argument(
+        "--push-aes-key",
+        metavar="KEY",
+        help="push in safe mode, with this EncodingAESKey of 43 characters; new: with a new one",
+    )
+    parser.add_argument(
+        "--push-format", choices=("xml", "json"), default="xml", help="of pushes (%(default)s)"
+    )
+    parser.add_argument(
+        "--one-account",
+        action="store_true",
+        help="one account is both finance bureau and collecting unit",
+    )
+    parser.add_argument(
+        "--ip-list",
+        metavar="ADDRESSES",
+        help="the accounts' IP list: addresses and ranges, with commas between",
+    )
+    parser.add_argument(
+        "--fault",
+        metavar="FAULT",
+        type=_fault,
+        action="append",
+        default=[],
+        help="how to misbehave, as nontax.sandbox.faults has it; may be given several times: "
+        "'Errcode(45011)', 'Close(\"body\", taken=True, times=3, skip=10)'",
+    )
     arguments = parser.parse_args()
     if arguments.key and not arguments.cert:
         parser.error("--key needs --cert")
@@ -86,11 +123,27 @@ def _subject(host: str) -> tuple[list[str], list[str]]:
     return names, addresses
 
 
-def _set_up_pushes(sandbox: Sandbox, arguments: argparse.Namespace) -> None:
-    sandbox.unit.push_url = arguments.unit_push_url
-    sandbox.bureau.push_url = arguments.bureau_push_url
-    if arguments.push_token is not None:
-        sandbox.unit.push_token = sandbox.bureau.push_token = arguments.push_token
+def _set_up(sandbox: Sandbox, arguments: argparse.Namespace) -> None:
+    key = arguments.push_aes_key
+    if key == "new":
+        key = base64.b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+    for account, url in (
+        (sandbox.bureau, arguments.bureau_push_url),
+        (sandbox.unit, arguments.unit_push_url),
+    ):
+        account.push_url = url or account.push_url  # of one account, either
+        account.push_token = arguments.push_token or account.push_token
+        account.push_aes_key = key
+        account.push_format = arguments.push_format
+        if arguments.ip_list is not None:
+            account.ip_list = [entry.strip() for entry in arguments.ip_list.split(",")]
+    for fault in arguments.fault:
+        sandbox.misbehave(*fault)
+
+
+def _push_settings(account: Account) -> str:
+    key = "" if account.push_aes_key is None else f", EncodingAESKey {account.push_aes_key}"
+    return f"# Pushed to {account.push_url}: Token {account.push_token}{key}"
 
 
 def _credentials(account: Account) -> list[str]:
@@ -118,17 +171,24 @@ def _run(arguments: argparse.Namespace) -> None:
                 keyfile=keyfile,
                 orders=arguments.orders,
                 log=log,
+                one_account=arguments.one_account,
             )
         )
-        _set_up_pushes(sandbox, arguments)
+        _set_up(sandbox, arguments)
         print(f"export NONTAX_BASE_URL={sandbox.base_url}")
         print("\n".join(_credentials(sandbox.bureau)))
         if ca_file is not None:
             print(f"export NONTAX_CA_FILE={shlex.quote(str(Path(ca_file).resolve()))}")
-        print("# This is the finance bureau. The collecting unit, for another terminal:")
-        for line in _credentials(sandbox.unit):
-            print(f"# {line}")
+        if arguments.one_account:
+            print("# This is the finance bureau and the collecting unit.")
+        else:
+            print("# This is the finance bureau. The collecting unit, for another terminal:")
+            for line in _credentials(sandbox.unit):
+                print(f"# {line}")
         print(f"# The s_pappid that getbillauthurl needs: {sandbox.bureau.s_pappid}")
+        for account in sandbox.accounts.values():
+            if account.push_url is not None:
+                print(_push_settings(account))
         print(f"# Wallets, orders, requests: {sandbox.pages_url}")
         print(f"# Authorisation pages: {sandbox.base_url}{AUTHORISE_PATH}?key=... (getbillauthurl)")
         print("# One line per request follows; Ctrl-C ends the sandbox.", flush=True)

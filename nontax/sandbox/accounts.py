@@ -1,6 +1,7 @@
 """WeChat accounts: AppID, AppSecret, access tokens, IP list, quotas, permissions, push settings."""
 
 import base64
+import ipaddress
 import re
 import secrets
 import threading
@@ -20,6 +21,16 @@ _PUSH_URL = re.compile(r"https?://[!-~]+")
 _SECRET = re.compile(r"[0-9a-f]{32}")
 
 
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    return ipaddress.ip_network(entry, strict=False)
+
+
+def _plain_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """An address; of an IPv4 one that came to an IPv6 socket, that one."""
+    address = ipaddress.ip_address(text)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 class Account:
     """One WeChat account. Made by `Sandbox.add_account`; two are there from the start.
 
@@ -33,7 +44,6 @@ class Account:
         s_pappid: str, what `seturl` answers for this account.
         permissions: set of paths that the account may call; others answer 48001.
         daily_quotas, minute_quotas: dict of path to calls per day and per minute (45009, 45011).
-        ip_list: collection of addresses that may use the AppSecret (40164), None for any.
         push_token: str, the "Token" that pushes are signed with.
     """
 
@@ -58,7 +68,7 @@ class Account:
         prefix = base64.urlsafe_b64encode(self.appid.encode()).decode("ascii").rstrip("=")
         self.s_pappid = f"{prefix}_{secrets.token_urlsafe(18)}"
         self.permissions = set(permissions)
-        self.ip_list: Collection[str] | None = None
+        self._ip_list: tuple[str, ...] | None = None
         self.push_token = secrets.token_hex(8)
         self._push_url: str | None = None
         self._push_format: PushFormat = "xml"
@@ -107,6 +117,39 @@ class Account:
     def expire_stable_token(self) -> None:
         """`stable_token` answers 42001 from now on; who asks for one is given a new one."""
         self.stable_tokens.expire()
+
+    @property
+    def ip_list(self) -> Collection[str] | None:
+        """Addresses and ranges (`10.1.0.0/16`) that may call any interface (40164); None: all.
+
+        Setting it raises ValueError for anything else, such as `*` or an address with a port.
+        """
+        return self._ip_list
+
+    @ip_list.setter
+    def ip_list(self, entries: Collection[str] | None) -> None:
+        if isinstance(entries, str):
+            raise ValueError("ip_list must be a collection of addresses and ranges")
+        for entry in entries or ():
+            try:
+                _network(entry)
+            except ValueError:
+                raise ValueError(
+                    f"ip_list has {entry!r}, which is neither an address nor a range such as "
+                    "10.1.0.0/16"
+                ) from None
+        self._ip_list = None if entries is None else tuple(entries)
+
+    def check_ip(self, client_ip: str) -> None:
+        """Refuse (40164) an address that is not on the IP list. Raises RefusalError."""
+        if self._ip_list is None:
+            return
+        address = _plain_address(client_ip)
+        if any(address in _network(entry) for entry in self._ip_list):
+            return
+        shown = str(address)
+        mapped = shown if ":" in shown else f"::ffff:{shown}"
+        raise RefusalError(40164, text=f"invalid ip {shown} ipv6 {mapped}, not in whitelist")
 
     @property
     def push_url(self) -> str | None:
@@ -206,8 +249,10 @@ class Accounts:
                     return account
         return None
 
-    def by_token(self, tokens: tuple[str, ...]) -> Account:
+    def by_token(self, tokens: tuple[str, ...], client_ip: str) -> Account:
         """The account whose valid token `tokens` is, all that a request carried.
+
+        Of service accounts, as these are, the IP list counts here, too (section 1.5).
 
         Raises RefusalError.
         """
@@ -218,6 +263,7 @@ class Accounts:
             raise RefusalError(40014)
         if errcode := account.token_errcode(tokens[0]):
             raise RefusalError(errcode)
+        account.check_ip(client_ip)
         return account
 
     def by_secret(self, appid: object, secret: object, client_ip: str) -> Account:
@@ -232,9 +278,5 @@ class Accounts:
         if not secrets.compare_digest(secret.encode(), account.secret.encode()):
             # Both codes are documented for a wrong AppSecret; what tells them apart is not.
             raise RefusalError(40001 if _SECRET.fullmatch(secret) else 40125)
-        if account.ip_list is not None and client_ip not in account.ip_list:
-            mapped = client_ip if ":" in client_ip else f"::ffff:{client_ip}"
-            raise RefusalError(
-                40164, text=f"invalid ip {client_ip} ipv6 {mapped}, not in whitelist"
-            )
+        account.check_ip(client_ip)
         return account

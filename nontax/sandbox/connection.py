@@ -117,24 +117,26 @@ class Connection:
         if not self._buffer and not self._first_byte():
             return False
         head: wire.Head | None
+        status = 0
         try:
             head = wire.parse_head(self._read_until(b"\r\n\r\n", wire.MAX_HEAD))
             request = self._request(head.method, head.path, head.query, head.headers)
-        except wire.BadRequestError:
+        except wire.BadRequestError as error:
             head = None
+            status = error.status
             request = self._request("", "", "", {})
-        if head is not None and pages.owns(head.path):
+        if head is not None and pages.owns(head.method, head.path):
             return self._serve_page(request, head)
         self._traffic.arrived(request)
         try:
             if head is None:
-                return self._answer_bad_request()
+                return self._answer_bad_request(status)
             if isinstance(request.fault, Close) and request.fault.after == "head":
                 return self._reset() if request.fault.reset else self._linger()
             try:
                 self._read_body(request, head)
-            except wire.BadRequestError:
-                return self._answer_bad_request()
+            except wire.BadRequestError as error:
+                return self._answer_bad_request(error.status)
             return self._answer(request, keep_alive=head.keep_alive)
         except _PeerLeftError:
             request.errcode = None
@@ -159,8 +161,8 @@ class Connection:
         """Pages are for people: they leave no record, and no fault is meant for them."""
         try:
             self._read_body(request, head)
-        except wire.BadRequestError:
-            return self._answer_bad_request()
+        except wire.BadRequestError as error:
+            return self._answer_bad_request(error.status)
         page = pages.answer(self._world, self._traffic, request)
         framing = f"Content-Length: {len(page.body)}"
         start = wire.reply_head(page.status, page.headers, framing, keep_alive=head.keep_alive)
@@ -209,6 +211,7 @@ class Connection:
             self._buffer += self._receive()
 
     def _read_body(self, request: Request, head: wire.Head) -> None:
+        wire.check_size(head.content_length or 0)
         if head.expects_continue and not self._buffer:
             self._send(b"HTTP/1.1 100 Continue\r\n\r\n")
         pieces: list[bytes] = []
@@ -216,7 +219,10 @@ class Connection:
             if head.content_length is not None:
                 self._read_exactly(head.content_length, pieces)
             else:
+                total = 0
                 while size := wire.chunk_size(self._read_until(b"\r\n", 1024)):
+                    total += size
+                    wire.check_size(total)
                     self._read_exactly(size, pieces)
                     if self._read_until(b"\r\n", 1):
                         raise wire.BadRequestError("chunk end")
@@ -302,9 +308,9 @@ class Connection:
             self._send(wire.chunk(body))
         return False
 
-    def _answer_bad_request(self) -> bool:
+    def _answer_bad_request(self, status: int) -> bool:
         headers = {"Content-Type": "text/plain"}
-        self._send(wire.reply_head(400, headers, "Content-Length: 0", keep_alive=False))
+        self._send(wire.reply_head(status, headers, "Content-Length: 0", keep_alive=False))
         return self._linger()
 
     def _send(self, data: bytes) -> None:

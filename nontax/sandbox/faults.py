@@ -24,6 +24,7 @@ Common misbehaviour, spelled out:
     Reply(302, {"Location": "/"}, b"", taken=False)     a redirect
 """
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -131,3 +132,33 @@ class Reply:
 
 
 Fault = Errcode | Delay | NeverAnswer | Close | Reply
+_KINDS = {kind.__name__: kind for kind in (Errcode, Delay, NeverAnswer, Close, Reply)}
+
+
+def parse(text: str) -> tuple[Fault, int, int]:
+    """Read a fault as it is written in Python; returns it, times and skip for `misbehave`.
+
+    text: such as `Errcode(45011)` or `Close("body", taken=True, times=3, skip=10)` (str).
+
+    Raises ValueError, which says what is wrong.
+    """
+    try:
+        call = ast.parse(text.strip(), mode="eval").body
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
+            raise ValueError
+        kind = _KINDS[call.func.id]
+        values = [ast.literal_eval(value) for value in call.args]
+        settings = {str(pair.arg): ast.literal_eval(pair.value) for pair in call.keywords}
+    except (KeyError, SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError(
+            f"not a fault: {text!r}; write it as in Python, such as Errcode(45011), "
+            'Close("body", taken=True) or Delay(2, times=3, skip=10)'
+        ) from None
+    times, skip = settings.pop("times", 1), settings.pop("skip", 0)
+    if type(times) is not int or type(skip) is not int or times < 1 or skip < 0:
+        raise ValueError("times must be at least 1, skip at least 0")
+    try:
+        fault: Fault = kind(*values, **settings)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{text!r}: {error}") from None
+    return fault, times, skip

@@ -113,7 +113,7 @@ def answer(world: World, request: Request) -> tuple[int, bytes]:
             )
             _admit(account, request.path)
         else:
-            account = world.accounts.by_token(request.access_tokens)
+            account = world.accounts.by_token(request.access_tokens, request.client_ip)
             _admit(account, request.path)
             payload = _read(interface, request)
         fields = interface.answer(world, Call(account, payload, request.number))

@@ -27,6 +27,10 @@ td.number { text-align: right; white-space: nowrap; font-variant-numeric: tabula
 button, a.button { display: block; width: 100%; box-sizing: border-box; padding: .8rem; border: 0;
   border-radius: 8px; background: #067a3d; color: #fff; font: inherit; font-weight: 600;
   text-align: center; text-decoration: none; cursor: pointer; }
+form.row { display: flex; flex-wrap: wrap; gap: .6rem; margin: .6rem 0; align-items: center; }
+form.row input { flex: 1 1 12rem; min-width: 0; padding: .45rem .6rem; font: inherit; }
+form.row select { padding: .45rem; font: inherit; }
+form.row button { width: auto; padding: .45rem 1.2rem; }
 button:focus-visible, a:focus-visible { outline: 3px solid #0b57d0; outline-offset: 2px; }
 @media (prefers-color-scheme: dark) {
   body { color: #eee; background: #181818; }
@@ -54,6 +58,12 @@ def element(tag: str, content: str = "", **attributes: str) -> Html:
         f' {name.rstrip("_")}="{escape(value)}"' for name, value in attributes.items() if value
     )
     return Html(f"<{tag}{shown}>{html(content)}</{tag}>")
+
+
+def input_field(kind: str, name: str, value: str = "", **attributes: str) -> Html:
+    """An input, which has no end tag."""
+    whole = element("input", type=kind, name=name, value=value, **attributes)
+    return Html(whole.removesuffix("</input>"))
 
 
 def joined(pieces: Iterable[Html], between: str = "\n") -> Html:

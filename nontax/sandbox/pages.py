@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeVar
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, urlsplit
 
+from . import controls
 from .authorisation import AUTHORISE_PATH
 from .issuing import PDF_PATH
-from .markup import Html, definitions, document, element, joined, table
+from .markup import Html, definitions, document, element, input_field, joined, table
 from .orders import Order
 from .records import MASK, Request
 from .traffic import Traffic
@@ -52,19 +53,27 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType(_HTML))
 
 
-def owns(path: str) -> bool:
-    """Whether a path belongs to these pages, and not to WeChat."""
-    return f"{path}/".startswith(INDEX_PATH)
+def owns(method: str, path: str) -> bool:
+    """Whether a request is for these pages, and not for WeChat."""
+    return (method, path) == ("GET", "/") or f"{path}/".startswith(INDEX_PATH)
 
 
 def answer(world: World, traffic: Traffic, request: Request) -> Page:
     """Answer a request for a page."""
-    if request.path == INDEX_PATH.rstrip("/"):
+    if request.path in ("/", INDEX_PATH.rstrip("/")):
         return _redirect(INDEX_PATH)
+    if request.method == "POST" and not _is_own_form(request):
+        return _notice(403, "来源不符 Another site's form", "")
     views: dict[tuple[str, str], Callable[[], Page]] = {
         ("GET", INDEX_PATH): lambda: _index(world, traffic),
         ("GET", AUTHORISE_PATH): lambda: _authorise(world, request.parameters.get("key", "")),
         ("POST", AUTHORISE_PATH): lambda: _press(world, request.body),
+        ("POST", controls.FAULTS_PATH): lambda: _set(
+            lambda: controls.set_faults(traffic, request.body)
+        ),
+        ("POST", controls.PUSHES_PATH): lambda: _set(
+            lambda: controls.set_pushes(world, request.body)
+        ),
         ("GET", PDF_PATH): lambda: _pdf(world, request.parameters.get("key", "")),
     }
     view = views.get((request.method, request.path))
@@ -73,6 +82,12 @@ def answer(world: World, traffic: Traffic, request: Request) -> Page:
     if any(path == request.path for _, path in views):
         return _notice(405, "不支持的请求方法 Method not allowed", "")
     return _notice(404, "没有这个页面 No such page", "")
+
+
+def _is_own_form(request: Request) -> bool:
+    """Whether a form came from these pages: browsers say which site it stood on."""
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
 
 
 # The citizen's page
@@ -92,8 +107,7 @@ def _authorise(world: World, key: str) -> Page:
         "form",
         joined(
             (
-                # An input has no end tag.
-                Html(element("input", type="hidden", name="key", value=key)[: -len("</input>")]),
+                input_field("hidden", "key", key),
                 element("button", "授权并领取电子票据 Authorise", type="submit"),
             )
         ),
@@ -193,13 +207,24 @@ def _index(world: World, traffic: Traffic) -> Page:
             _orders(world),
             element("h2", "请求 Recent requests"),
             _requests(world, traffic),
+            element("h2", "故障 Faults"),
+            controls.fault_forms(traffic),
             element("h2", "推送 Pushed events"),
+            controls.push_forms(world),
             _pushes(world),
             element("h2", "账号 Accounts"),
             _accounts(world),
         )
     )
     return Page(200, document("nontax sandbox", body))
+
+
+def _set(change: Callable[[], None]) -> Page:
+    try:
+        change()
+    except ValueError as error:
+        return _notice(400, "无法设置 Cannot be set", str(error))
+    return _redirect(INDEX_PATH)
 
 
 def _bills(world: World) -> Html:
@@ -215,7 +240,7 @@ def _bills(world: World) -> Html:
         )
         for bill in _latest(list(world.bills().values()))
     ]
-    heads = ("用户 Wallet", "缴款人 Title", "金额 Fee", "代码 号码 Bill", "Card code")
+    heads = ("用户 Wallet", "交款人 Title", "金额 Fee", "代码 号码 Bill", "Card code")
     return table((*heads, "状态 Status", "订单号 Order"), rows, numbers=(2,))
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
 from types import MappingProxyType, TracebackType
-from typing import Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from . import interfaces, pages
 from .accounts import Account, Role
@@ -22,6 +22,9 @@ from .records import Bill, Request
 from .stock import Card, Pdf
 from .traffic import Traffic
 from .world import World
+
+if TYPE_CHECKING:
+    from nontax import Client
 
 # Where to reach what listens on all addresses.
 LOOPBACKS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -48,11 +51,12 @@ class Sandbox:
             never authorised (72038), as with WeChat. With "authorised" insertbill takes any
             card_id, appid and s_pdf_media_id; with "strict" they must belong to an order that came
             from getbillauthurl, and to each other.
+        one_account: whether one account is both finance bureau and collecting unit (自建平台).
         log: one line per request is given to it, a callable, or written to it, a text file. No line
             contains an access token, an AppSecret or a ticket.
 
     Attributes:
-        bureau, unit: Account, a finance bureau's and a collecting unit's.
+        bureau, unit: Account, a finance bureau's and a collecting unit's; the same if there is one.
         clock: Clock, the time that tokens, tickets, links, PDFs and quotas go by.
 
     Raises:
@@ -67,6 +71,8 @@ class Sandbox:
         keyfile: str | PathLike[str] | None = None,
         orders: Literal["authorised", "strict"] = "authorised",
         log: Callable[[str], object] | _Writable | None = None,
+        *,
+        one_account: bool = False,
     ) -> None:
         if orders not in ("authorised", "strict"):
             raise ValueError('orders must be "authorised" or "strict"')
@@ -85,8 +91,11 @@ class Sandbox:
             pusher=self._pusher,
             paths=interfaces.INTERFACES,
         )
-        self.bureau = self.add_account("bureau", roles=("bureau",))
-        self.unit = self.add_account("unit", roles=("unit",))
+        if one_account:
+            self.bureau = self.unit = self.add_account("bureau and unit", roles=("bureau", "unit"))
+        else:
+            self.bureau = self.add_account("bureau", roles=("bureau",))
+            self.unit = self.add_account("unit", roles=("unit",))
         self._traffic = Traffic()
         self._stopping = threading.Event()
         self._tls: ssl.SSLContext | None = None
@@ -213,6 +222,31 @@ class Sandbox:
     def access_token(self) -> str:
         """The bureau's current access token; there are more things to do with it at `bureau`."""
         return self.bureau.access_token
+
+    def client(self, account: Account | None = None, **settings: Any) -> "Client":
+        """A client that is ready for use; starts the sandbox, if that was not done.
+
+        Args:
+            account: whose client; None for the bureau's.
+            settings: further ones of `nontax.Client`; with TLS, `ca_file` is by default the
+                sandbox's certfile.
+
+        Raises:
+            ImportError, ValueError, TypeError: as `nontax.Client` does.
+        """
+        # Not at the top: the sandbox itself shares nothing with the client.
+        from nontax import Client
+
+        if self._listener is None:
+            self.start()
+        account = self.bureau if account is None else account
+        credentials = {"access_token", "token_source", "appid", "secret"}
+        if credentials.isdisjoint(settings):
+            settings |= {"appid": account.appid, "secret": account.secret}
+        settings.setdefault("base_url", self.base_url)
+        if self._certfile is not None:
+            settings.setdefault("ca_file", self._certfile)
+        return Client(**settings)
 
     def renew_access_token(self) -> None:
         """Make a new current token; the one before answers 40001 from now on."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_HEAD = 65536
+# Larger than any PDF of a bill. WeChat's own limit is not documented.
+MAX_BODY = 64 * 1024 * 1024
 JSON_TYPE = "application/json; encoding=utf-8"
 
 _REQUEST_LINE = re.compile(r"([A-Z]{1,16}) (/[!-~]*) HTTP/1\.([01])")
@@ -15,7 +17,17 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?")
 
 
 class BadRequestError(Exception):
-    """What the peer sent is not HTTP/1.1."""
+    """What the peer sent is not HTTP/1.1, or is too large. status: what to answer."""
+
+    def __init__(self, why: str, status: int = 400) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+def check_size(size: int) -> None:
+    """Raises BadRequestError for more than the sandbox keeps of a body."""
+    if size > MAX_BODY:
+        raise BadRequestError("body", 413)
 
 
 @dataclass(frozen=True, slots=True)
