@@ -1,0 +1,27 @@
+"""Lists of bills: CSV, Excel, ODS, JSONL, frames and iterables in; CSV and Excel out.
+
+    bills = nontax.sheets.open_list("票据清单.csv", require=nontax.sheets.INSERT)
+    for problem in bills.check().problems:
+        print(problem.where("zh"), problem.words("zh"))
+
+Works without the C extension. Workbooks need `nontax[excel]`, frames `nontax[notebook]`.
+"""
+
+from nontax.sheets.amounts import yuan
+from nontax.sheets.listing import INSERT, BillList, ListedBill, open_list
+from nontax.sheets.pdfs import Pdf
+from nontax.sheets.problems import MissingExtra, Problem, SheetError
+from nontax.sheets.reading import Batch
+
+__all__ = [
+    "INSERT",
+    "Batch",
+    "BillList",
+    "ListedBill",
+    "MissingExtra",
+    "Pdf",
+    "Problem",
+    "SheetError",
+    "open_list",
+    "yuan",
+]

@@ -1,0 +1,91 @@
+"""Excel workbooks of all ages, and ODS, read by python-calamine (`nontax[excel]`)."""
+
+import io
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from nontax.sheets.files import InputFile
+from nontax.sheets.problems import MissingExtra
+from nontax.sheets.tables import Block, OddRow, Row, by_columns
+
+if TYPE_CHECKING:
+    from python_calamine import CalamineSheet, CalamineWorkbook
+
+HEAD_ROWS = 20
+_AT_ONCE = 512
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+
+
+def is_workbook(magic: bytes) -> bool:
+    """Whether a file that begins with these 8 bytes is a workbook, whatever its name."""
+    return magic.startswith(_ZIP) or magic == _OLE
+
+
+class WorkbookFile:
+    """A workbook that is read whole; its worksheets are tables."""
+
+    def __init__(self, file: InputFile) -> None:
+        try:
+            import python_calamine
+        except ImportError:
+            raise MissingExtra("python-calamine", "nontax[excel]", "reading a workbook") from None
+        self._file = file
+        content = file.read()
+        try:
+            self._book: CalamineWorkbook = python_calamine.load_workbook(io.BytesIO(content))
+        except python_calamine.PasswordError:
+            raise file.error("encrypted_workbook") from None
+        except (python_calamine.CalamineError, OSError) as error:
+            raise file.error("damaged_workbook", reason=str(error)) from None
+        self.format = _format(content)
+        self.names = [
+            sheet.name
+            for sheet in self._book.sheets_metadata
+            if sheet.visible == python_calamine.SheetVisibleEnum.Visible
+        ]
+
+    def table(self, name: str) -> "SheetTable":
+        from python_calamine import CalamineError
+
+        try:
+            return SheetTable(self._book.get_sheet_by_name(name), name, self.format)
+        except CalamineError as error:
+            raise self._file.error("damaged_workbook", reason=str(error)) from None
+
+
+def _format(content: bytes) -> str:
+    if content.startswith(_OLE):
+        return "xls"
+    return "ods" if b"mimetypeapplication/vnd.oasis" in content[:100] else "xlsx"
+
+
+class SheetTable:
+    """One worksheet. Cells are str, float, int, bool, or of datetime; an empty one is ""."""
+
+    encoding = ""
+
+    def __init__(self, sheet: "CalamineSheet", name: str, format: str) -> None:
+        self.sheet = name
+        self.format = format
+        self._sheet = sheet
+        # Rows and columns before the first cell are not handed out.
+        start = sheet.start or (0, 0)
+        self._first_row = start[0] + 1
+        self._indent: list[object] = [""] * start[1]
+
+    def _rows(self, skip: int = 0) -> Iterator[Row]:
+        rows = islice(self._sheet.iter_rows(), skip, None)
+        if not self._indent:
+            yield from enumerate(rows, self._first_row + skip)
+            return
+        for number, cells in enumerate(rows, self._first_row + skip):
+            yield number, [*self._indent, *cells]
+
+    def head(self) -> Sequence[Row]:
+        return list(islice(self._rows(), HEAD_ROWS))
+
+    def blocks(self, header: int, width: int) -> Iterator[Block | OddRow]:
+        rows = self._rows(header + 1)
+        while some := list(islice(rows, _AT_ONCE)):
+            yield from by_columns(some, width)
