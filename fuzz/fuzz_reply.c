@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "json.h"
+#include "kept.h"
 #include "reply.h"
 #include "target.h"
 
@@ -49,6 +50,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         MUST(!"a reply came, so it was sent");
     }
     nx_json_free(fields);
+    nx_buffer kept = {0};
+    nx_reply_keep(body, size - 2, &secrets, &kept);
+    MUST(nx_utf8_valid(kept.size ? kept.data : "", kept.size) && kept.size < 16 * 1024);
+    MUST(!kept.size || !strstr(kept.data, TOKEN));
+    nx_buffer_free(&kept);
     free(body);
     return 0;
 }

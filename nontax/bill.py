@@ -16,7 +16,7 @@ class InsertedBill(Record):
     """WeChat has put the bill into the citizen's wallet.
 
     code: the bill's card code in the wallet (str); keep it for later changes of its status.
-    openid: the citizen who received it (str).
+    openid: the citizen who received it (str); None if WeChat's reply does not say.
     extra: further fields of the reply, if WeChat sends any (dict).
     """
 
@@ -24,11 +24,15 @@ class InsertedBill(Record):
     __match_args__ = ("code", "openid")
 
     code: str
-    openid: str
+    openid: str | None
     extra: dict[str, object]
 
     def __init__(
-        self, *, code: str, openid: str, extra: "Mapping[str, object] | None" = None
+        self,
+        *,
+        code: str,
+        openid: str | None = None,
+        extra: "Mapping[str, object] | None" = None,
     ) -> None:
         super().__init__(code, openid, dict(extra or {}))
 
@@ -36,7 +40,10 @@ class InsertedBill(Record):
     def _from_reply(cls, reply: "dict[str, object]") -> "InsertedBill":
         """Make one of the fields of a checked reply, which it takes over."""
         inserted = cls.__new__(cls)
-        Record.__init__(inserted, reply.pop("code"), reply.pop("openid"), reply)
+        openid = reply.pop("openid", None)
+        if openid is not None and (type(openid) is not str or openid == ""):
+            openid, reply["openid"] = None, openid  # what cannot be used can be looked at
+        Record.__init__(inserted, reply.pop("code"), openid, reply)
         return inserted
 
 

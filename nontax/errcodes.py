@@ -7,7 +7,7 @@ from nontax.record import Record
 class ErrorCode(Record):
     """One of WeChat's error codes.
 
-    code: the number (int). name: a short name, "UNKNOWN" if the code is in no public table.
+    code: the number (int). name: a short name, "UNKNOWN" if the code is not in nontax's table.
     category: "access_token", "account", "quota", "parameter", "not_authorized", "duplicate",
         "state", "busy", "success" or "unknown"; each but the last two has its exception class.
     retry: "no", "yes", "later" or "after_token_refresh". advice: what to do, one sentence.
@@ -29,7 +29,7 @@ class ErrorCode(Record):
 def errcode(code: int) -> ErrorCode:
     """Look up one of WeChat's error codes, such as 40001.
 
-    A code in no public table gives an entry with the category "unknown". Raises TypeError if `code`
-    is not an int.
+    A code that is not in nontax's table gives an entry with the category "unknown". Raises
+    TypeError if `code` is not an int.
     """
     return ErrorCode(code)

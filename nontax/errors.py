@@ -32,12 +32,19 @@ class NontaxError(Exception):
 
     outcome: what became of the bill: "rejected", "not_sent" or "in_doubt". Never "inserted".
     interface: WeChat's name of the interface, such as "insertbill" (str).
+    reason: what happened, in one line (str). The same cause gives the same text: there is no
+        request id, time or count in it, so that it can be counted and grouped by.
+    retry: whether sending the same again can help: "no", "yes", "later" or "after_token_refresh".
+    advice: what to do, one sentence (str).
 
     All errors can be pickled and copied. No text in them contains the access token.
     """
 
     outcome: "Outcome"
     interface: str = "insertbill"
+    reason: str = ""
+    retry: str = "no"
+    advice: str = "See the message."
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.__dict__)
@@ -54,18 +61,23 @@ class InvalidRequestError(NontaxError, ValueError):
 
     problems: all that is wrong, as (path, message) pairs, such as
         ("card_ext.user_card.invoice_user_data.fee", "is missing"). The path is empty where the
-        whole is meant.
+        whole is meant. reason: the same in one line.
     """
 
     problems: "list[tuple[str, str]]"
+    advice = "Correct what `problems` lists, and send it again."
 
     def __init__(self, *, problems: "Sequence[tuple[str, str]]") -> None:
         super().__init__()
         self.outcome = "not_sent"
         self.problems = list(problems)
+        self.reason = "; ".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        return [f"{path or 'what was given'} {message}" for path, message in self.problems]
 
     def __str__(self) -> str:
-        lines = [f"{path or 'what was given'} {message}" for path, message in self.problems]
+        lines = self._lines()
         if len(lines) == 1:
             return f"nothing was sent: {lines[0]}"
         return "\n  ".join([f"nothing was sent, {len(lines)} problems:", *lines])
@@ -78,9 +90,10 @@ class NotSentError(NontaxError):
     timed_out: whether the time was over.
     """
 
-    reason: str
     curl_code: int
     timed_out: bool
+    retry = "yes"
+    advice = "Nothing was sent: send it again."
 
     def __init__(self, *, reason: str, curl_code: int = 0, timed_out: bool = False) -> None:
         super().__init__()
@@ -98,6 +111,9 @@ class TLSError(NotSentError):
 
     Sending again does not help: check `base_url`, `ca_file`, the proxy and the clock.
     """
+
+    retry = "no"
+    advice = "Check base_url, ca_file, the proxy and this machine's clock."
 
     def __str__(self) -> str:
         return (
@@ -117,13 +133,19 @@ class InDoubtError(NontaxError):
     timed_out: whether the time was over before an answer came.
     reads: whether the interface only reads: then there is no doubt about any bill, and it may be
         called again.
+    reply: what came in place of an answer, or of one that was cut off, as text (str); None if
+        nothing came, or if it may have a credential in it (of an interface that hands one out).
+        Bytes that cannot be shown are "\\xNN", credentials are "***", and it is cut off where it
+        gets long; but what stands there as a `code` is all there: it may be the bill's card code.
+        It may name the citizen, and is not part of str().
     """
 
-    reason: str
     curl_code: int
     http_status: int | None
     timed_out: bool
     reads: bool
+    reply: str | None = None
+    advice = "Find out whether it was carried out before you send it again."
 
     def __init__(
         self,
@@ -133,10 +155,15 @@ class InDoubtError(NontaxError):
         http_status: int | None = None,
         timed_out: bool = False,
         reads: bool = False,
+        reply: str | None = None,
     ) -> None:
         super().__init__()
         self.outcome = "in_doubt"
         self.reads = reads
+        if reads:
+            self.retry = "yes"
+            self.advice = "Call it again: it only reads."
+        self.reply = reply
         self.reason = reason
         self.curl_code = curl_code
         self.http_status = http_status
@@ -156,22 +183,32 @@ class InDoubtError(NontaxError):
         )
 
 
+def _reason(errcode: int, name: str, errmsg: str) -> str:
+    """An errcode with WeChat's words, but for what names one request: "… hint: [x] rid: y"."""
+    words = errmsg
+    for begin in ("rid:", "hint:", "hints:"):
+        words = words.partition(begin)[0]
+    words = words.rstrip(" ,;")
+    return f"{errcode} {name}: {words}" if words else f"{errcode} {name}"
+
+
 class WeChatError(NontaxError):
     """WeChat answered with an errcode. The bill was not inserted (but see `SystemBusyError`).
 
-    errcode: WeChat's number. name: its short name, "UNKNOWN" for a code in no public table.
+    errcode: WeChat's number. name: its short name, "UNKNOWN" for a code that is not in nontax's
+        table.
     errmsg: WeChat's words, with the access token masked. rid: WeChat's id of this request, or None.
-    retry: "no", "yes", "later" or "after_token_refresh". advice: what to do, one sentence.
-    http_status: status of the reply.
+    reason: errcode, name and WeChat's words without what is of this request alone.
+    http_status: status of the reply. reply: the whole reply as `InDoubtError` has it, where there
+        was more in it than errcode and errmsg; else None.
     """
 
     errcode: int
     name: str
     errmsg: str
     rid: str | None
-    retry: str
-    advice: str
     http_status: int | None
+    reply: str | None = None
 
     def __init__(
         self,
@@ -180,14 +217,17 @@ class WeChatError(NontaxError):
         errmsg: str = "",
         rid: str | None = None,
         http_status: int | None = None,
+        reply: str | None = None,
     ) -> None:
         super().__init__()
         self.outcome = "in_doubt" if errcode == -1 else "rejected"
         self.errcode = errcode
         _, self.name, _, self.retry, self.advice = _known(errcode)
         self.errmsg = errmsg
+        self.reason = _reason(errcode, self.name, errmsg)
         self.rid = rid
         self.http_status = http_status
+        self.reply = reply
 
     def __str__(self) -> str:
         rid = f" [rid {self.rid}]" if self.rid and self.rid not in self.errmsg else ""
@@ -251,12 +291,14 @@ _CATEGORY_CLASSES: dict[str, type[WeChatError]] = {
 _BY_SECRET = ("stable_token", "token")
 
 
-def _refusal(interface: str, errcode: int, errmsg: str, rid: str, http_status: int) -> WeChatError:
+def _refusal(
+    interface: str, errcode: int, errmsg: str, rid: str, http_status: int, reply: str | None
+) -> WeChatError:
     _, _, category, _, _ = _known(errcode)
     if interface in _BY_SECRET and category == "access_token":
         category = "account"
     error = _CATEGORY_CLASSES.get(category, WeChatError)(
-        errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status
+        errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status, reply=reply
     )
     if interface in _BY_SECRET and errcode == 40001:
         _, _, _, error.retry, error.advice = _known(40125)
@@ -290,6 +332,7 @@ def make_error(
     rid: str,
     errmsg: str,
     reason: str,
+    reply: str | None,
     problems: "list[tuple[str, str]]",
     source_error: Exception | None,
     token_problem: str | None,
@@ -310,7 +353,7 @@ def make_error(
         error = _of_this_call(source_error, outcome)
         if errcode is not None and error.__context__ is None:
             # The newer token could not be had; why one was needed stands behind that.
-            error.__context__ = _refusal(interface, errcode, errmsg, rid, http_status)
+            error.__context__ = _refusal(interface, errcode, errmsg, rid, http_status, reply)
         return error
     if source_error is not None and errcode is None:
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
@@ -320,7 +363,7 @@ def make_error(
     elif cause == "payload":
         error = InvalidRequestError(problems=problems)
     elif errcode is not None and cause == "answer":
-        error = _refusal(interface, errcode, errmsg, rid, http_status)
+        error = _refusal(interface, errcode, errmsg, rid, http_status, reply)
         error.__cause__ = source_error
         if token_problem is not None:
             error.add_note(f"nontax: the newer access token {token_problem}")
@@ -331,6 +374,7 @@ def make_error(
             http_status=http_status or None,
             timed_out=timed_out,
             reads=reads,
+            reply=reply,
         )
     else:
         error = (TLSError if cause == "tls" else NotSentError)(

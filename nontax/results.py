@@ -16,6 +16,9 @@ class Reply(Record):
 
     extra: dict[str, object]
 
+    # What may be missing, by its type: a value of another type stays in `extra`.
+    _optional: tuple[tuple[str, type], ...] = ()
+
     def __init__(self, *, extra: "Mapping[str, object] | None" = None, **fields: object) -> None:
         if not fields.keys() <= set(self._names):
             raise TypeError(f"{type(self).__name__} has the fields {', '.join(self._names)}")
@@ -27,7 +30,13 @@ class Reply(Record):
     @classmethod
     def _from_reply(cls, reply: "dict[str, object]") -> "Self":
         """Make one of the fields of a checked reply."""
-        fields = {name: reply.pop(name, None) for name in cls._names if name != "extra"}
+        fields = {name: reply.get(name) for name in cls._names if name != "extra"}
+        for name, kind in cls._optional:
+            if type(fields[name]) is not kind:
+                fields[name] = None
+        for name, value in fields.items():
+            if value is not None or reply.get(name, "") is None:
+                reply.pop(name, None)
         return cls(extra=reply, **fields)
 
 
@@ -91,6 +100,7 @@ class AuthData(Reply):
     """
 
     __slots__ = ("invoice_status", "auth_time", "extra")  # noqa: RUF023  (by meaning)
+    _optional = (("auth_time", int),)
 
     invoice_status: str
     auth_time: int | None
@@ -130,7 +140,8 @@ class RidInfo(Reply):
     """One request as WeChat remembers it; credentials in its texts are masked.
 
     invoke_time: Unix seconds (int). cost_in_ms: milliseconds (int). request_url, request_body,
-    response_body: str. client_ip: the address that WeChat saw (str).
+    response_body: str. client_ip: the address that WeChat saw (str). What WeChat does not send is
+    None.
     """
 
     __slots__ = (  # noqa: RUF023  (by meaning)
@@ -142,20 +153,24 @@ class RidInfo(Reply):
         "client_ip",
         "extra",
     )
+    _optional = (
+        ("invoke_time", int),
+        ("cost_in_ms", int),
+    )
 
-    invoke_time: int
-    cost_in_ms: int
-    request_url: str
-    request_body: str
-    response_body: str
-    client_ip: str
+    invoke_time: int | None
+    cost_in_ms: int | None
+    request_url: str | None
+    request_body: str | None
+    response_body: str | None
+    client_ip: str | None
 
 
 class Quota(Reply):
     """How often an account may call an interface.
 
     daily_limit, used, remain: calls of this day (int). rate_limit, component_rate_limit: dicts with
-    call_count and refresh_second, or None where WeChat sends none.
+    call_count and refresh_second. What WeChat does not send is None.
     """
 
     __slots__ = (  # noqa: RUF023  (by meaning)
@@ -166,10 +181,17 @@ class Quota(Reply):
         "component_rate_limit",
         "extra",
     )
+    _optional = (
+        ("daily_limit", int),
+        ("used", int),
+        ("remain", int),
+        ("rate_limit", dict),
+        ("component_rate_limit", dict),
+    )
 
-    daily_limit: int
-    used: int
-    remain: int
+    daily_limit: int | None
+    used: int | None
+    remain: int | None
     rate_limit: dict[str, int] | None
     component_rate_limit: dict[str, int] | None
 

@@ -170,6 +170,55 @@ def test_what_is_not_given() -> None:
     assert (unsent.curl_code, unsent.timed_out) == (0, False)
 
 
+@each_error
+def test_every_error_says_what_to_do(error: nontax.NontaxError) -> None:
+    assert error.retry in ("no", "yes", "later", "after_token_refresh")
+    assert error.advice.endswith(".")
+    assert "\n" not in error.reason
+    assert error.reason
+
+
+def test_what_helps() -> None:
+    assert ERRORS[0].retry == "no"
+    assert nontax.NotSentError(reason="x").retry == "yes"
+    assert nontax.TLSError(reason="x").retry == "no"
+    assert nontax.InDoubtError(reason="x").retry == "no"
+    assert nontax.InDoubtError(reason="x", reads=True).retry == "yes"
+    assert nontax.NontaxError().retry == "no"
+    assert "clock" in nontax.TLSError(reason="x").advice
+    assert "problems" in ERRORS[0].advice
+
+
+@pytest.mark.parametrize(
+    ("errmsg", "reason"),
+    [
+        ("order never auth", "72038 ORDER_NEVER_AUTHORIZED: order never auth"),
+        (f"order never auth rid: {RID}", "72038 ORDER_NEVER_AUTHORIZED: order never auth"),
+        (f"order, rid: {RID}", "72038 ORDER_NEVER_AUTHORIZED: order"),
+        (f"order hint: [MO0693er74] rid: {RID}", "72038 ORDER_NEVER_AUTHORIZED: order"),
+        ("order hints: [ req_id: x ]", "72038 ORDER_NEVER_AUTHORIZED: order"),
+        (f"rid: {RID}", "72038 ORDER_NEVER_AUTHORIZED"),
+        ("", "72038 ORDER_NEVER_AUTHORIZED"),
+    ],
+)
+def test_the_reason_is_the_same_for_the_same_cause(errmsg: str, reason: str) -> None:
+    assert nontax.WeChatError(errcode=72038, errmsg=errmsg, rid=RID).reason == reason
+
+
+def test_the_reason_of_an_invalid_request() -> None:
+    assert ERRORS[0].reason == "fee is missing"
+    assert ERRORS[1].reason == "what was given is no bill; 票.标题 is empty"
+
+
+def test_what_came_is_not_printed() -> None:
+    for error in (
+        nontax.InDoubtError(reason="x", reply="<html>"),
+        nontax.WeChatError(errcode=1, reply="<html>"),
+    ):
+        assert "<html>" not in str(error) + repr(error)
+        assert pickle.loads(pickle.dumps(error)).reply == "<html>"
+
+
 def test_problems_are_a_list_of_their_own() -> None:
     problems = [("fee", "is missing")]
     error = nontax.InvalidRequestError(problems=problems)
@@ -209,7 +258,9 @@ def test_what_a_refusal_says() -> None:
     named = nontax.NotAuthorizedError(errcode=72038, errmsg=f"x rid: {RID}", rid=RID)
     assert str(named).count(RID) == 1
     unknown = nontax.WeChatError(errcode=12345, errmsg="?")
-    assert str(unknown).startswith("rejected: 12345 UNKNOWN: ? | This code is in no public table")
+    assert str(unknown).startswith(
+        "rejected: 12345 UNKNOWN: ? | This code is not in nontax's table"
+    )
     assert "rejected" not in str(BUSY_ERROR)
     assert "in doubt: -1 SYSTEM_ERROR: system error | " in str(BUSY_ERROR)
 

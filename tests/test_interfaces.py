@@ -40,8 +40,8 @@ class Row(NamedTuple):
     required: dict[str, list[Any]]
 
 
-NO_TEXT = [None, "", 7, True, ["a"], {"a": 1}]
-NO_INTEGER = [None, "7200", 1.5, True, [7], 1e300]
+NO_TEXT = [None, "", True, ["a"], {"a": 1}]
+NO_INTEGER = [None, "", "7200s", "7.5", " 7", "1" * 16, 1.5, True, [7], 1e300]
 NO_OBJECT: list[Any] = [None, "a", 7, [], [{}]]
 
 ROWS = {
@@ -182,7 +182,7 @@ ROWS = {
         {"code": "682000661927", "openid": "oA1"},
         nontax.InsertedBill(code="682000661927", openid="oA1"),
         False,
-        {"code": NO_TEXT, "openid": NO_TEXT},
+        {"code": NO_TEXT},
     ),
     "rid/get": Row(
         "/cgi-bin/openapi/rid/get",
@@ -328,11 +328,64 @@ def test_a_success_that_is_none(sandbox: Sandbox, once: nontax.Client, name: str
             assert ("may be called again" in str(error)) == row.reads
 
 
-@pytest.mark.parametrize("value", [None, "1480342498", 1.5, True])
+# Each documented field, and each of its spellings that WeChat's pages or WeChat itself may have.
+SPELLINGS: list[tuple[str, dict[str, object], dict[str, object]]] = [
+    ("createbillcard", {"card_id": 12}, {"card_id": "12"}),
+    ("setpdf", {"s_media_id": 75195574948725301}, {"s_media_id": "75195574948725301"}),
+    ("setpdf", {"s_media_id": 12345678901234567890123}, {"s_media_id": "12345678901234567890123"}),
+    ("getpdf", {"pdf_url_expire_time": "7200"}, {"pdf_url_expire_time": 7200}),
+    ("getpdf", {"pdf_url_expire_time": 7200.0}, {"pdf_url_expire_time": 7200}),
+    ("getticket", {"ticket": 5, "expires_in": "7200"}, {"ticket": "5", "expires_in": 7200}),
+    ("getbillauthurl", {"expire_time": "0060"}, {"expire_time": 60}),
+    ("getauthdata", {"auth_time": "1480342498"}, {"auth_time": 1480342498}),
+    ("getauthdata", {"invoice_status": 3}, {"invoice_status": "3"}),
+    ("insertbill", {"code": 682000661927}, {"code": "682000661927"}),
+    ("insertbill", {"openid": 9007199254740993}, {"openid": "9007199254740993"}),
+    (
+        "rid/get",
+        {"request": {"invoke_time": "1635156704", "cost_in_ms": "30", "request_url": 1}},
+        {"invoke_time": 1635156704, "cost_in_ms": 30, "request_url": "1"},
+    ),
+    (
+        "quota/get",
+        {"quota": {"daily_limit": "10", "used": "3"}, "rate_limit": {"call_count": "5"}},
+        {"daily_limit": 10, "used": 3, "remain": None, "rate_limit": {"call_count": 5}},
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "spelt", "expected"), SPELLINGS)
+def test_numbers_as_texts_and_texts_as_numbers(
+    sandbox: Sandbox,
+    once: nontax.Client,
+    name: str,
+    spelt: dict[str, object],
+    expected: dict[str, object],
+) -> None:
+    row = ROWS[name]
+    sandbox.misbehave(reply(row, **spelt))
+    result = row.call(once)
+    for field, value in expected.items():
+        found = getattr(result, field)
+        assert (found, type(found)) == (value, type(value))
+    assert result.extra == {}
+
+
+def test_every_documented_field_has_another_spelling() -> None:
+    fields = {(name, field) for name, spelt, _ in SPELLINGS for field in spelt}
+    links = {("seturl", "invoice_url"), ("getpdf", "pdf_url"), ("getbillauthurl", "auth_url")}
+    documented = {(name, field) for name, row in ROWS.items() for field in row.reply}
+    assert documented - fields == links
+
+
+@pytest.mark.parametrize("value", ["at noon", "", 1.5, True, [1]])
 def test_an_odd_time_of_authorisation(sandbox: Sandbox, once: nontax.Client, value: object) -> None:
+    """What the authorisation came to is told all the same, and so is the odd value."""
     row = ROWS["getauthdata"]
     sandbox.misbehave(reply(row, auth_time=value))
-    assert "auth_time" in str(raised(lambda: row.call(once)))
+    told = row.call(once)
+    assert (told.invoice_status, told.auth_time) == ("auth success", None)
+    assert told.extra == {"auth_time": value}
 
 
 def test_a_reply_without_the_time_of_authorisation(sandbox: Sandbox, once: nontax.Client) -> None:
@@ -800,12 +853,16 @@ def test_the_whole_way_of_a_bill(sandbox: Sandbox, unit: nontax.Client) -> None:
         assert error.errcode == 72035
         assert error.rid is not None
         info = bureau.get_rid_info(error.rid)
+        assert info.request_url is not None
+        assert info.request_body is not None
+        assert info.response_body is not None
         assert "/nontax/insertbill" in info.request_url
         assert json.loads(info.request_body)["order_id"] == "2"
         assert "72035" in info.response_body
         assert info.client_ip == "127.0.0.1"
         quota = bureau.get_quota("/nontax/insertbill")
         assert quota.used == 2
+        assert quota.daily_limit is not None
         assert quota.remain == quota.daily_limit - 2
         assert quota.rate_limit is None
         rated = bureau.get_quota("/cgi-bin/stable_token").rate_limit

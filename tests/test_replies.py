@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from bills import bill
+from processes import Talk, run
 from servers import INSERTED, RawServer, Wire, json_reply
 
 import nontax
@@ -124,20 +126,87 @@ def test_every_reply_cut_off_is_in_doubt(sandbox: Sandbox, client: nontax.Client
     assert isinstance(answer(client, sandbox, INSERTED, cut_after=len(whole)), nontax.InsertedBill)
 
 
-@pytest.mark.parametrize("name", ["code", "openid"])
-@pytest.mark.parametrize(
-    "value",
-    [..., None, "", 0, 682000661927, 1.5, True, [], ["1"], {}, {"code": "1"}, "a\0b", "\0"],
-)
-def test_success_without_a_usable_field(
-    sandbox: Sandbox, client: nontax.Client, name: str, value: object
+@pytest.mark.parametrize("value", [..., None, "", True, [], ["1"], {}, {"code": "1"}, "a\0b", "\0"])
+def test_success_without_a_usable_code(
+    sandbox: Sandbox, client: nontax.Client, value: object
 ) -> None:
-    error = doubtful(answer(client, sandbox, success(**{name: value})))
+    body = success(code=value)
+    error = doubtful(answer(client, sandbox, body))
     assert "says success" in error.reason or "NUL character" in error.reason
+    assert error.reply == body.decode()
     client.insert_bill(bill())
 
 
-@pytest.mark.parametrize("name", [b'"code":', b'"openid":'])
+@pytest.mark.parametrize(
+    ("literal", "code"),
+    [
+        (b"682000661927", "682000661927"),
+        (b"0", "0"),
+        (b"-0", "-0"),
+        (b"0682000661927", "0682000661927"),
+        (b"12345678901234567890123", "12345678901234567890123"),
+        (b"9007199254740993", "9007199254740993"),
+        (b"682000661927.0", "682000661927.0"),
+        (b"6.82000661927e11", "6.82000661927e11"),
+    ],
+)
+def test_a_code_that_is_a_number(
+    sandbox: Sandbox, client: nontax.Client, literal: bytes, code: str
+) -> None:
+    """Exactly as it was written: a double has 53 bits, and no leading zeros."""
+    body = INSERTED.replace(b'"682000661927"', literal)
+    assert answer(client, sandbox, body) == nontax.InsertedBill(code=code, openid="oA1")
+    body = b'{"a":[-1.5e3,"4\\"5\\\\",7],"b":{"c":1},"code" : %b ,"errcode":0}' % literal
+    assert answer(client, sandbox, body).code == code
+
+
+@pytest.mark.parametrize(
+    ("value", "openid", "extra"),
+    [
+        (..., None, {}),
+        (None, None, {}),
+        ("", None, {"openid": ""}),
+        (0, "0", {}),
+        (12345678901234567890, "12345678901234567890", {}),
+        (1.5, "1.5", {}),
+        (True, None, {"openid": True}),
+        ([], None, {"openid": []}),
+        (["o"], None, {"openid": ["o"]}),
+        ({"a": 1}, None, {"openid": {"a": 1}}),
+    ],
+)
+def test_a_code_without_a_usable_openid(
+    sandbox: Sandbox, client: nontax.Client, value: object, openid: object, extra: object
+) -> None:
+    """The code is told only once: the bill is inserted, and nothing of the reply is thrown away."""
+    inserted = answer(client, sandbox, success(openid=value))
+    assert (inserted.code, inserted.openid) == ("682000661927", openid)
+    assert inserted.extra == extra
+    sandbox.misbehave(faults.Reply(body=success(openid=value), taken=False))
+    (outcome,) = client.insert_bills([bill()])
+    assert outcome.inserted == inserted
+
+
+def test_a_code_with_all_else_missing_or_odd(sandbox: Sandbox, client: nontax.Client) -> None:
+    for body in (
+        b'{"errcode":0,"code":"682000661927"}',
+        b'{"errcode":"0","errmsg":5,"code":"682000661927","code":"682000661927"}',
+        b'{"errcode":0,"errmsg":[],"code":"682000661927","openid":"\xff"}',
+        b'{"errcode":0,"errmsg":null,"code":"682000661927","openid":"a","openid":null}',
+    ):
+        assert answer(client, sandbox, body).code == "682000661927"
+
+
+def test_large_integers_in_unknown_fields_are_exact(
+    sandbox: Sandbox, client: nontax.Client
+) -> None:
+    large = {"a": 2**53 + 1, "b": [-(10**30)], "c": 1e300, "d": 7200.0}
+    result = answer(client, sandbox, success(**large))
+    assert result.extra == large
+    assert [type(value) for value in result.extra.values()] == [int, list, float, int]
+
+
+@pytest.mark.parametrize("name", [b'"code":'])
 @pytest.mark.parametrize(
     "value", [b'"\xd6\xd0"', b'"\xff"', b'"\xed\xa0\x80"', b'"\xc0\x80"', b'"a\0b"', b'"\\ud800"']
 )
@@ -149,10 +218,12 @@ def test_success_with_broken_text(
     doubtful(answer(client, sandbox, body))
 
 
-@pytest.mark.parametrize("name", ["code", "openid"])
-def test_success_with_a_field_twice(sandbox: Sandbox, client: nontax.Client, name: str) -> None:
-    body = INSERTED.replace(b"}", b',"%b":"2"}' % name.encode())
-    doubtful(answer(client, sandbox, body), "twice")
+@pytest.mark.parametrize("other", [b'"2"', b"2", b"682000661927", b"null"])
+def test_success_with_two_codes(sandbox: Sandbox, client: nontax.Client, other: bytes) -> None:
+    """One of them would be another bill's."""
+    body = INSERTED.replace(b"}", b',"code":%b}' % other)
+    error = doubtful(answer(client, sandbox, body), "more than one code")
+    assert error.reply == body.decode()
 
 
 def test_unknown_fields_are_kept(sandbox: Sandbox, client: nontax.Client) -> None:
@@ -186,7 +257,7 @@ def test_broken_text_in_unknown_fields_is_no_reason_to_doubt(
     assert set(result.extra) == {"note", "�"}
 
 
-@pytest.mark.parametrize("depth", [100, 500, 100_000])
+@pytest.mark.parametrize("depth", [63, 64, 990, 100_000])
 @pytest.mark.parametrize("pair", ["[]", "{}"])
 def test_deeply_nested_replies(
     sandbox: Sandbox, client: nontax.Client, depth: int, pair: str
@@ -194,8 +265,10 @@ def test_deeply_nested_replies(
     opening = '{"a":' if pair == "{}" else "["
     nested = opening * depth + "1" + pair[1] * depth
     result = answer(client, sandbox, INSERTED.replace(b"}", f',"deep":{nested}}}'.encode()))
-    if depth > 1000:
-        doubtful(result)
+    if depth > 63:  # the reply itself is one more
+        error = doubtful(result, "nested deeper than 64")
+        assert error.reply is not None
+        assert error.reply.startswith(INSERTED[:-1].decode())
         return
     value = result.extra["deep"]
     for _ in range(depth):
@@ -291,6 +364,151 @@ def test_a_body_without_its_last_chunk() -> None:
     chunk = b"%x\r\n%b\r\n" % (len(INSERTED), INSERTED)
     doubtful(ask(head + chunk))
     assert isinstance(ask(head + chunk + b"0\r\n\r\n"), nontax.InsertedBill)
+
+
+# What came, where it was no answer
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        (b"<html>\r\n<h1>502</h1>", "<html>\r\n<h1>502</h1>"),
+        (b'{"errcode":0,"code":"682000661927"', '{"errcode":0,"code":"682000661927"'),
+        (INSERTED + b"x", INSERTED.decode() + "x"),
+        (b"a\0b\x1b[31m\x7f\xff\xd6", r"a\x00b\x1b[31m\x7f\xff\xd6"),
+        ("票据".encode(), "票据"),
+        ("\u0085".encode(), r"\xc2\x85"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 302, 502])
+def test_what_came_is_kept(
+    sandbox: Sandbox, client: nontax.Client, body: bytes, shown: str, status: int
+) -> None:
+    error = doubtful(answer(client, sandbox, body, status=status))
+    assert error.reply == shown
+    assert error.http_status == status
+    assert shown not in str(error)
+    assert shown not in repr(error)
+    assert pickle.loads(pickle.dumps(error)).reply == shown
+    sandbox.misbehave(faults.Reply(status, body=body, taken=False))
+    (outcome,) = client.insert_bills([bill()])
+    assert isinstance(outcome.error, nontax.InDoubtError)
+    assert outcome.error.reply == shown
+
+
+def test_what_came_of_a_reply_that_was_cut_off(sandbox: Sandbox, client: nontax.Client) -> None:
+    whole = json_reply(INSERTED, b"Content-Type: application/json; encoding=utf-8")
+    head = len(whole) - len(INSERTED)
+    for size in range(head + 1, len(whole)):
+        error = doubtful(answer(client, sandbox, INSERTED, cut_after=size))
+        assert error.reply == INSERTED[: size - head].decode()
+    assert doubtful(answer(client, sandbox, b"", cut_after=head)).reply is None
+
+
+def test_what_came_until_the_time_was_over(sandbox: Sandbox) -> None:
+    settings: Any = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    with nontax.Client(timeout=0.3, **settings) as client:
+        sandbox.misbehave(faults.Reply(body=INSERTED, length_delta=9, taken=False))
+        with pytest.raises(nontax.InDoubtError) as caught:
+            client.insert_bill(bill())
+    assert caught.value.reply == INSERTED.decode()
+
+
+def test_credentials_are_masked_in_what_came(sandbox: Sandbox) -> None:
+    token = "68_to/ken+value="
+    body = (
+        f"<p>{token} 68_to%2Fken%2Bvalue%3D 68_to\\/ken\\u002bvalue= 68_to&#47;ken&#x2b;value="
+        '","code":"x68_to/ken+value=","code":"682000661927"'
+    ).encode()
+    with nontax.Client(access_token=token, base_url=sandbox.base_url) as client:
+        error = doubtful(answer(client, sandbox, body))
+    assert error.reply == '<p>*** *** *** ***","code":"x***","code":"682000661927"'
+
+
+@pytest.mark.parametrize("token", ["682000661927", "68200066", "6820006619271234"])
+def test_a_code_is_never_masked(sandbox: Sandbox, token: str) -> None:
+    with nontax.Client(access_token=token, base_url=sandbox.base_url) as client:
+        assert answer(client, sandbox, INSERTED).code == "682000661927"
+        error = doubtful(answer(client, sandbox, b"=" + INSERTED))
+    assert error.reply == "=" + INSERTED.decode()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        '{"code":"%s"}',
+        '{"code" : %s}',
+        r'"{\"code\":\"%s\"}"',
+        "{'code':'%s'}",
+        "{&quot;code&quot;:&quot;%s&quot;}",
+        "<code>%s</code>",
+        "?code=%s&",
+    ],
+)
+@pytest.mark.parametrize("place", [0, 4_085, 4_096, 5_000, 900_000])
+def test_a_code_is_never_cut_off(
+    sandbox: Sandbox, client: nontax.Client, form: str, place: int
+) -> None:
+    text = form % "682000661927"
+    error = doubtful(answer(client, sandbox, b"x " * (place // 2) + text.encode() + b"y " * 5_000))
+    assert error.reply is not None
+    assert len(error.reply) < 6_000
+    found = re.findall(r"682000661927", error.reply)
+    assert len(found) == 1
+
+
+def test_nothing_is_kept_of_what_may_have_a_credential_in_it(sandbox: Sandbox) -> None:
+    settings: Any = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    sandbox.misbehave(faults.Reply(body=b'{"errcode":0,"ticket":"t-1"}', taken=False))
+    with (
+        nontax.Client(retries=0, **settings) as client,
+        pytest.raises(nontax.InDoubtError) as caught,
+    ):
+        client.get_ticket()
+    assert caught.value.reply is None
+
+
+def test_a_refusal_with_more_than_its_errcode(sandbox: Sandbox, client: nontax.Client) -> None:
+    body = b'{"errcode":72042,"errmsg":"already","code":"682000661927"}'
+    error = answer(client, sandbox, body)
+    assert isinstance(error, nontax.DuplicateBillError)
+    assert error.reply == body.decode()
+    assert answer(client, sandbox, b'{"errcode":72042,"errmsg":"already"}').reply is None
+
+
+def read_on_a_small_stack(talk: Talk) -> None:
+    """Insert bills in a thread with the smallest stack that Python allows."""
+    import threading
+
+    import nontax
+
+    client = talk.client()
+
+    def insert() -> None:
+        for one in talk.setup["bills"]:
+            try:
+                client.insert_bill(one)
+            except nontax.InDoubtError as error:
+                talk.tell(reason=error.reason)
+            else:
+                talk.tell(reason="")
+
+    threading.stack_size(64 * 1024)
+    thread = threading.Thread(target=insert)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("pair", ["[]", "{}"])
+def test_deep_replies_on_a_small_stack(sandbox: Sandbox, pair: str) -> None:
+    opening = '{"a":' if pair == "{}" else "["
+    for depth in (63, 990):
+        deep = opening * depth + "1" + pair[1] * depth
+        sandbox.misbehave(faults.Reply(body=success().replace(b"}", f',"a":{deep}}}'.encode())))
+    client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
+    first, second = run(read_on_a_small_stack, client=client, bills=[bill(), bill()])
+    assert first["reason"] == ""
+    assert "nested deeper than 64" in second["reason"]
 
 
 # Ways of delivering it

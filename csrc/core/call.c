@@ -39,6 +39,7 @@ void nontax_call_free(nontax_call *call)
         nx_buffer_free(&call->first_token);
         nx_buffer_free(&call->secret);
         nx_json_free(call->fields);
+        nx_buffer_free(&call->reply);
         nx_free(call);
     }
 }
@@ -58,6 +59,7 @@ void nx_call_clear_result(nontax_call *call)
     int attempts = call->result.attempts;
     nx_json_free(call->fields);
     call->fields = NULL;
+    nx_buffer_free(&call->reply);
     call->result = (nontax_result){.attempts = attempts};
 }
 

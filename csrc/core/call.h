@@ -32,7 +32,8 @@ struct nontax_call {
     int64_t waits_since; /* for a token, in a run */
     void *owner;
     nontax_result result;
-    cJSON *fields; /* owns what result.fields shows */
+    cJSON *fields;   /* owns what result.fields shows, */
+    nx_buffer reply; /* and this what result.reply shows */
 
     /* While it is on a lane. */
     nx_transfer *transfer;

@@ -38,7 +38,7 @@ static const nontax_errcode unknown = {
     .name = "UNKNOWN",
     .category = NONTAX_CATEGORY_UNKNOWN,
     .retry = NONTAX_RETRY_NO,
-    .advice = "This code is in no public table: look it up at developers.weixin.qq.com.",
+    .advice = "This code is not in nontax's table: look it up at developers.weixin.qq.com.",
 };
 
 static int compare(const void *left, const void *right)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "json.h"
+#include "kept.h"
 #include "reply.h"
 #include "text.h"
 
@@ -408,29 +409,34 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
     }
 }
 
-void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_interface *interface,
-                        const nx_secrets *secrets, nontax_result *result, cJSON **fields)
+/* What has come of a reply, whole or not, where that may say more than the result does. */
+static void keep_reply(const nx_transfer *transfer, const nx_account *account)
 {
-    long http_status = status_of(transfer);
-    *fields = NULL;
-    result->curl_code = (int)code;
-    forget_url(transfer);
-    if (code != CURLE_OK) {
-        result->http_status = http_status;
-        read_failure(transfer, code, secrets, result);
-        forget_reply(transfer);
+    nontax_result *result = account->result;
+    const cJSON *fields = *account->fields;
+    bool told = result->outcome == NONTAX_REJECTED && !(fields && fields->child);
+    if (result->outcome == NONTAX_INSERTED || result->outcome == NONTAX_NOT_SENT || told ||
+        account->interface->answers_secret || transfer->reply.size == 0) {
         return;
     }
+    nx_reply_keep(transfer->reply.data, transfer->reply.size, &account->secrets, account->reply);
+    result->reply = account->reply->data;
+}
+
+static void read_reply(nx_transfer *transfer, const nx_account *account)
+{
+    nontax_result *result = account->result;
+    long http_status = status_of(transfer);
     const char *body = transfer->reply.data ? transfer->reply.data : "";
-    nx_reply_read(interface, body, transfer->reply.size, http_status, secrets, result, fields);
-    forget_reply(transfer);
+    nx_reply_read(account->interface, body, transfer->reply.size, http_status, &account->secrets,
+                  result, account->fields);
     if (nx_transfer_was_sent(transfer)) {
         return;
     }
     /* Something on the way has answered to the head alone. */
     if (result->outcome == NONTAX_INSERTED) {
-        nx_json_free(*fields);
-        *fields = NULL;
+        nx_json_free(*account->fields);
+        *account->fields = NULL;
         *result = (nontax_result){
             .cause = NONTAX_CAUSE_REPLY, .http_status = http_status, .attempts = result->attempts};
         write_reason(result, "success was answered before anything was sent", "");
@@ -440,9 +446,25 @@ void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nontax_inter
     }
 }
 
-void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *result)
+void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nx_account *account)
+{
+    *account->fields = NULL;
+    account->result->curl_code = (int)code;
+    forget_url(transfer);
+    if (code == CURLE_OK) {
+        read_reply(transfer, account);
+    } else {
+        account->result->http_status = status_of(transfer);
+        read_failure(transfer, code, &account->secrets, account->result);
+    }
+    keep_reply(transfer, account);
+    forget_reply(transfer);
+}
+
+void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, const nx_account *account)
 {
     bool sent = nx_transfer_was_sent(transfer);
+    nontax_result *result = account->result;
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
     result->timed_out = timed_out;
     result->http_status = status_of(transfer);
@@ -458,6 +480,7 @@ void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, nontax_result *r
                           : "it was ended before it was sent",
                      "");
     }
+    keep_reply(transfer, account);
     forget_url(transfer);
     forget_reply(transfer);
 }

@@ -54,8 +54,8 @@ static const nx_field insertbill_fields[] = {
     FIELD(3, "billing_code", NX_TEXT), FIELD(3, "s_pdf_media_id", NX_TEXT),
 };
 static const nx_field insertbill_reply[] = {
-    FIELD(0, "code", NX_TEXT),
-    FIELD(0, "openid", NX_TEXT),
+    FIELD(0, "code", NX_CODE),
+    OPTIONAL(0, "openid", NX_TEXT),
 };
 
 /* https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicekpupdatainvoicestatus.html
@@ -140,14 +140,26 @@ static const nx_field token_fields[] = {
 
 /* https://developers.weixin.qq.com/doc/service/openApi/get_rid_info.html */
 static const nx_field rid_fields[] = {FIELD(0, "rid", NX_RID)};
-static const nx_field rid_reply[] = {FIELD(0, "request", NX_OBJECT)};
+static const nx_field rid_reply[] = {
+    FIELD(0, "request", NX_OBJECT),        OPTIONAL(1, "invoke_time", NX_INTEGER),
+    OPTIONAL(1, "cost_in_ms", NX_INTEGER), OPTIONAL(1, "request_url", NX_TEXT),
+    OPTIONAL(1, "request_body", NX_TEXT),  OPTIONAL(1, "response_body", NX_TEXT),
+    OPTIONAL(1, "client_ip", NX_TEXT),
+};
 
 /* https://developers.weixin.qq.com/doc/service/openApi/clear_quota.html */
 static const nx_field quota_fields[] = {FIELD(0, "cgi_path", NX_PATH)};
 static const nx_field quota_reply[] = {
     FIELD(0, "quota", NX_OBJECT),
+    OPTIONAL(1, "daily_limit", NX_INTEGER),
+    OPTIONAL(1, "used", NX_INTEGER),
+    OPTIONAL(1, "remain", NX_INTEGER),
     OPTIONAL(0, "rate_limit", NX_OBJECT),
+    OPTIONAL(1, "call_count", NX_INTEGER),
+    OPTIONAL(1, "refresh_second", NX_INTEGER),
     OPTIONAL(0, "component_rate_limit", NX_OBJECT),
+    OPTIONAL(1, "call_count", NX_INTEGER),
+    OPTIONAL(1, "refresh_second", NX_INTEGER),
 };
 
 /* ---- the table --------------------------------------------------------------------------- */

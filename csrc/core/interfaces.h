@@ -13,7 +13,8 @@ typedef enum nx_kind {
     NX_TIME,    /* Unix seconds of ten digits, as an integer or a string */
     NX_SECONDS, /* Unix seconds of ten digits, as an integer */
     NX_BOOL,
-    NX_INTEGER, /* in replies */
+    NX_INTEGER, /* in replies, like the next one */
+    NX_CODE,    /* a card code: a text, which is not masked if it is all digits */
     NX_OBJECT,  /* has members: the rows below it that are one deeper */
     NX_WRAPPER  /* an object whose members may stand in its parent instead */
 } nx_kind;
@@ -51,7 +52,7 @@ struct nontax_interface {
     const char *file_type;
     const nx_field *fields;
     int field_count;
-    const nx_field *reply_fields; /* all of depth 0 */
+    const nx_field *reply_fields; /* one that is not required, and cannot be used, is no fault */
     int reply_field_count;
 };
 

@@ -319,6 +319,12 @@ static int64_t attempt_until(const nontax_call *call, int64_t now)
     return repeats_left > 0 ? now + (call->deadline - now) / (repeats_left + 1) : call->deadline;
 }
 
+static nx_account account_of(nontax_call *call)
+{
+    return (nx_account){call->interface, nx_call_secrets(call), &call->result, &call->fields,
+                        &call->reply};
+}
+
 /* Begins an attempt, on a `fresh` connection or on any. If that fails, the call is finished, and
  * nothing of this attempt was sent. */
 static void begin_attempt(nontax_lane *lane, nontax_call *call, bool fresh)
@@ -347,7 +353,8 @@ static void begin_attempt(nontax_lane *lane, nontax_call *call, bool fresh)
     }
     CURLMcode code = curl_multi_add_handle(lane->multi, call->transfer->easy);
     if (code != CURLM_OK) {
-        nx_transfer_abandon(call->transfer, false, &call->result);
+        const nx_account account = account_of(call);
+        nx_transfer_abandon(call->transfer, false, &account);
         detach_transfer(lane, call);
         finish_unsent(lane, call, NONTAX_CAUSE_MEMORY, curl_multi_strerror(code));
         return;
@@ -381,9 +388,8 @@ static void stop_running(nontax_lane *lane, nontax_call *call)
 static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
 {
     stop_running(lane, call);
-    const nx_secrets secrets = nx_call_secrets(call);
-    nx_transfer_finish(call->transfer, code, call->interface, &secrets, &call->result,
-                       &call->fields);
+    const nx_account account = account_of(call);
+    nx_transfer_finish(call->transfer, code, &account);
     call->result.fields = call->fields;
     bool elsewhere = call->transfer->refused && !call->transfer->fresh;
     if (code == CURLE_SEND_FAIL_REWIND) {
@@ -420,7 +426,8 @@ static void collect(nontax_lane *lane)
 static void abandon(nontax_lane *lane, nontax_call *call, bool timed_out)
 {
     stop_running(lane, call);
-    nx_transfer_abandon(call->transfer, timed_out, &call->result);
+    const nx_account account = account_of(call);
+    nx_transfer_abandon(call->transfer, timed_out, &account);
     detach_transfer(lane, call);
 }
 

@@ -222,6 +222,9 @@ typedef struct nontax_result {
     char errmsg[1024];   /* WeChat's own words, shortened if need be */
     char reason[512];    /* what happened, in English, where there is no errcode */
     const cJSON *fields; /* the reply's members except errcode and errmsg; NULL: none */
+    const char *reply;   /* what came, as text to be looked at, where there was more in it than the
+                            errcode and errmsg, and it was no success; NULL: nothing, or it may
+                            have a credential in it */
 } nontax_result;
 
 typedef struct nontax_call nontax_call;

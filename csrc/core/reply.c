@@ -9,6 +9,9 @@
 #include <string.h>
 
 #include "json.h"
+#include "literals.h"
+
+enum { MAX_DEPTH = 64 };
 
 static void in_doubt(nontax_result *result, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -24,16 +27,24 @@ static void in_doubt(nontax_result *result, const char *format, ...)
     va_end(arguments);
 }
 
-/* The only member of that name; NULL if there is none. *twice is set if there are more. */
-static cJSON *only_member(const cJSON *object, const char *name, bool *twice)
+typedef enum repetition { ONCE, THE_SAME_AGAIN, DIFFERENT } repetition;
+
+/* The last member of that name; NULL if there is none. */
+static cJSON *find_member(const cJSON *object, const char *name, repetition *repeated)
 {
     cJSON *found = NULL, *member = NULL;
+    *repeated = ONCE;
     cJSON_ArrayForEach(member, object)
     {
-        if (strcmp(member->string, name) == 0) {
-            *twice = *twice || found;
-            found = member;
+        if (strcmp(member->string, name) != 0) {
+            continue;
         }
+        if (found && *repeated != DIFFERENT) {
+            bool same = cJSON_IsString(found) && cJSON_IsString(member) &&
+                        strcmp(found->valuestring, member->valuestring) == 0;
+            *repeated = same ? THE_SAME_AGAIN : DIFFERENT;
+        }
+        found = member;
     }
     return found;
 }
@@ -89,6 +100,31 @@ static void mask_strings(cJSON *item, const nx_secrets *secrets)
     }
 }
 
+static const nx_field *find_code(const nontax_interface *interface)
+{
+    for (int i = 0; i < interface->reply_field_count; i++) {
+        if (interface->reply_fields[i].kind == NX_CODE) {
+            return &interface->reply_fields[i];
+        }
+    }
+    return NULL;
+}
+
+/* All texts but a card code, which is told only once: all digits, as no secret is. */
+static void mask(const nontax_interface *interface, cJSON *reply, const nx_secrets *secrets)
+{
+    const nx_field *code = find_code(interface);
+    for (cJSON *item = reply->child; item; item = item->next) {
+        bool is_code = code && item->valuestring && strcmp(item->string, code->name) == 0;
+        bool is_card_code = is_code && !item->valuestring[strspn(item->valuestring, "0123456789")];
+        if (item->valuestring && !is_card_code) {
+            nx_text_mask(item->valuestring, secrets);
+        }
+        nx_text_mask(item->string, secrets);
+        mask_strings(item->child, secrets);
+    }
+}
+
 /* Whether a documented field of the reply can be used as it stands. */
 static bool usable(const cJSON *item, nx_kind kind)
 {
@@ -103,6 +139,53 @@ static bool usable(const cJSON *item, nx_kind kind)
            nx_utf8_valid(item->valuestring, strlen(item->valuestring));
 }
 
+/* WeChat's pages and WeChat itself do not agree on what is a number and what a text. */
+static nontax_status adapt(cJSON *item, nx_kind kind)
+{
+    if (cJSON_IsNumber(item) && (kind == NX_TEXT || kind == NX_CODE)) {
+        return nx_literal_to_string(item);
+    }
+    if (cJSON_IsString(item) && kind == NX_INTEGER) {
+        (void)nx_literal_to_number(item); /* or else it cannot be used */
+    }
+    return NONTAX_OK;
+}
+
+/* Whether the rows from this one on, which are the members of one object, can be used; those that
+ * are required. */
+static bool read_members(const nontax_interface *interface, int first, const cJSON *object,
+                         nontax_result *result)
+{
+    const nx_field *rows = interface->reply_fields;
+    int count = interface->reply_field_count, depth = first < count ? rows[first].depth : 0;
+    for (int i = first; i < count && rows[i].depth >= depth; i++) {
+        if (rows[i].depth > depth) {
+            continue; /* a member of a member */
+        }
+        repetition repeated;
+        cJSON *item = find_member(object, rows[i].name, &repeated);
+        if (adapt(item, rows[i].kind) != NONTAX_OK) {
+            in_doubt(result, "out of memory: the answer was lost");
+            result->cause = NONTAX_CAUSE_MEMORY;
+            return false;
+        }
+        bool good = usable(item, rows[i].kind);
+        if (rows[i].required && (repeated == DIFFERENT || !good)) {
+            in_doubt(result, "the reply says success, but has %s %s",
+                     repeated == DIFFERENT ? "more than one"
+                     : item                ? "an unusable"
+                                           : "no",
+                     rows[i].name);
+            return false;
+        }
+        bool has_members = i + 1 < count && rows[i + 1].depth > depth;
+        if (good && has_members && !read_members(interface, i + 1, item, result)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void read_success(const nontax_interface *interface, const cJSON *reply, long http_status,
                          nontax_result *result)
 {
@@ -110,29 +193,17 @@ static void read_success(const nontax_interface *interface, const cJSON *reply, 
         in_doubt(result, "the reply says success, but came with HTTP status %ld", http_status);
         return;
     }
-    for (int i = 0; i < interface->reply_field_count; i++) {
-        const nx_field *field = &interface->reply_fields[i];
-        bool twice = false;
-        const cJSON *item = only_member(reply, field->name, &twice);
-        if (twice) {
-            in_doubt(result, "the reply says success, but has %s twice", field->name);
-            return;
-        }
-        if ((item || field->required) && !usable(item, field->kind)) {
-            in_doubt(result, "the reply says success, but has %s %s", item ? "an unusable" : "no",
-                     field->name);
-            return;
-        }
+    if (read_members(interface, 0, reply, result)) {
+        result->outcome = NONTAX_INSERTED;
+        result->cause = NONTAX_CAUSE_NONE;
     }
-    result->outcome = NONTAX_INSERTED;
-    result->cause = NONTAX_CAUSE_NONE;
 }
 
 static void read_object(const nontax_interface *interface, const cJSON *reply, long http_status,
                         nontax_result *result)
 {
-    bool twice = false;
-    const cJSON *errcode = only_member(reply, "errcode", &twice);
+    repetition repeated;
+    const cJSON *errcode = find_member(reply, "errcode", &repeated);
     const cJSON *errmsg = cJSON_GetObjectItemCaseSensitive(reply, "errmsg");
     if (cJSON_IsString(errmsg)) {
         nx_text_copy(result->errmsg, sizeof result->errmsg, errmsg->valuestring,
@@ -144,11 +215,11 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, l
         read_success(interface, reply, http_status, result);
         return;
     }
-    if (twice || !errcode || !read_errcode(errcode, &code)) {
+    if (repeated != ONCE || !errcode || !read_errcode(errcode, &code)) {
         in_doubt(result, "the reply %s errcode (HTTP status %ld): it is not from WeChat, or broken",
-                 twice     ? "has more than one"
-                 : errcode ? "has an unusable"
-                           : "has no",
+                 repeated != ONCE ? "has more than one"
+                 : errcode        ? "has an unusable"
+                                  : "has no",
                  http_status);
         return;
     }
@@ -166,6 +237,30 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, l
     /* -1 is the one errcode that does not say that the call was not carried out. */
     result->outcome = code == -1 ? NONTAX_IN_DOUBT : NONTAX_REJECTED;
     result->cause = NONTAX_CAUSE_NONE;
+}
+
+/* Whether it is nested too deep for whoever reads it by recursion, perhaps on a small stack;
+ * cJSON's own limit is a thousand. What is no JSON may be taken for deeper than it is. */
+static bool is_deep(const char *body)
+{
+    int depth = 0;
+    for (const char *at = body; *at; at++) {
+        if (*at == '"') {
+            for (at++; *at && *at != '"'; at++) {
+                at += *at == '\\' && at[1];
+            }
+            if (!*at) {
+                return false;
+            }
+        } else if (*at == '[' || *at == '{') {
+            if (++depth > MAX_DEPTH) {
+                return true;
+            }
+        } else if (*at == ']' || *at == '}') {
+            depth--;
+        }
+    }
+    return false;
 }
 
 void nx_reply_read(const nontax_interface *interface, const char *body, size_t size,
@@ -192,6 +287,11 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
         in_doubt(result, "the reply has a NUL character in it (HTTP status %ld)", http_status);
         return;
     }
+    if (is_deep(body)) {
+        in_doubt(result, "the reply is nested deeper than %d (HTTP status %ld)", MAX_DEPTH,
+                 http_status);
+        return;
+    }
     cJSON *reply = cJSON_ParseWithLengthOpts(body, size + 1, &end, true);
     if (!cJSON_IsObject(reply) || (size_t)(end - body) != size) {
         in_doubt(result, "the reply was not a JSON object (HTTP status %ld, %zu bytes)",
@@ -199,7 +299,13 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
         nx_json_free(reply);
         return;
     }
-    mask_strings(reply->child, secrets);
+    if (nx_literals_keep(reply, body) != NONTAX_OK) {
+        in_doubt(result, "out of memory: the answer was lost");
+        result->cause = NONTAX_CAUSE_MEMORY;
+        nx_json_free(reply);
+        return;
+    }
+    mask(interface, reply, secrets);
     read_object(interface, reply, http_status, result);
     cJSON_DeleteItemFromObjectCaseSensitive(reply, "errcode");
     cJSON_DeleteItemFromObjectCaseSensitive(reply, "errmsg");

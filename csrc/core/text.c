@@ -39,6 +39,16 @@ static size_t character_size(const unsigned char *text, size_t size)
     return length;
 }
 
+size_t nx_printable_size(const char *text, size_t size)
+{
+    size_t length = size ? character_size((const unsigned char *)text, size) : 0;
+    unsigned char first = length ? (unsigned char)*text : 0;
+    /* U+0080 to U+009F are control characters as well. */
+    bool control =
+        first < 0x20 || first == 0x7F || (first == 0xC2 && (unsigned char)text[1] < 0xA0);
+    return control ? 0 : length;
+}
+
 bool nx_utf8_valid(const char *text, size_t size)
 {
     size_t at = 0;
@@ -62,10 +72,7 @@ void nx_text_copy(char *target, size_t capacity, const char *text, size_t size)
     size_t at = 0, out = 0;
     while (at < size) {
         size_t length = character_size((const unsigned char *)text + at, size - at);
-        unsigned char first = (unsigned char)text[at];
-        bool printable = length && first >= 0x20 && first != 0x7F;
-        /* U+0080 to U+009F are control characters as well. */
-        printable = printable && !(first == 0xC2 && (unsigned char)text[at + 1] < 0xA0);
+        bool printable = nx_printable_size(text + at, size - at) > 0;
         size_t width = printable ? length : 1;
         if (out + width >= capacity) {
             break;
@@ -100,28 +107,68 @@ static int hexadecimal(char digit)
     return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
 }
 
-static bool is_encoded(const char *text, char character)
+/* The value of so many hexadecimal digits, or -1. */
+static int hexadecimals(const char *text, int count)
 {
-    return *text == '%' && hexadecimal(text[1]) >= 0 && hexadecimal(text[2]) >= 0 &&
-           (char)(hexadecimal(text[1]) * 16 + hexadecimal(text[2])) == character;
+    int value = 0;
+    for (int i = 0; i < count; i++) {
+        int digit = hexadecimal(text[i]);
+        if (digit < 0) {
+            return -1;
+        }
+        value = value * 16 + digit;
+    }
+    return value;
 }
 
-/* Where the secret at the start of text ends, each of its characters as it is or percent-encoded;
- * NULL if it is not there. Its first characters alone count, too: libcurl cuts its messages off.
- * `seen` characters of it stand before the text. */
+/* The size of "&#43;" or "&#x2b;" if it stands for the character, or 0. */
+static size_t entity_size(const char *text, char character)
+{
+    bool is_hexadecimal = (text[2] | 0x20) == 'x';
+    const char *digits = text + (is_hexadecimal ? 3 : 2);
+    size_t size = 0;
+    int value = 0;
+    int base = is_hexadecimal ? 16 : 10;
+    for (int digit; size < 4 && (digit = hexadecimal(digits[size])) >= 0 && digit < base; size++) {
+        value = value * base + digit;
+    }
+    bool found = size > 0 && digits[size] == ';' && value == (unsigned char)character;
+    return found ? (size_t)(digits - text) + size + 1 : 0;
+}
+
+/* The size of the character at the start of text as a URL, JSON or HTML encodes it; 0: it is not
+ * there, or only as it is. */
+static size_t encoded_size(const char *text, char character)
+{
+    if (*text == '%') {
+        return hexadecimals(text + 1, 2) == (unsigned char)character ? 3 : 0;
+    }
+    if (*text == '\\' && text[1] == 'u') {
+        return hexadecimals(text + 2, 4) == (unsigned char)character ? 6 : 0;
+    }
+    if (*text == '\\') {
+        return text[1] == character && strchr("/\"\\", character) ? 2 : 0;
+    }
+    return *text == '&' && text[1] == '#' ? entity_size(text, character) : 0;
+}
+
+/* Where the secret at the start of text ends, each of its characters as it is or encoded; NULL if
+ * it is not there. Its first characters alone count, too: libcurl cuts its messages off. `seen`
+ * characters of it stand before the text. */
 static const char *secret_end(const char *text, const char *secret, int seen)
 {
     for (; *secret; secret++, seen++) {
-        bool plain = *text == *secret, encoded = is_encoded(text, *secret);
-        if (plain && encoded) { /* only for a "%" in the secret: it may be either */
-            const char *end = secret_end(text + 3, secret + 1, seen + 1);
+        size_t encoded = encoded_size(text, *secret);
+        bool plain = *text == *secret;
+        if (plain && encoded) { /* only for a "%", "\\" or "&" in the secret: it may be either */
+            const char *end = secret_end(text + encoded, secret + 1, seen + 1);
             if (end) {
                 return end;
             }
         } else if (encoded) {
-            text += 2;
+            text += encoded - 1;
         } else if (!plain) {
-            /* The rest may stand there in another form (escaped, broken by a line's end). */
+            /* The rest may stand there in another form (broken by a line's end). */
             return seen >= SHORTEST_SECRET ? text + strcspn(text, " \"'&") : NULL;
         }
         text++;
@@ -141,6 +188,12 @@ static const char *longest_end(const char *text, const nx_secrets *secrets)
         longest = end && (!longest || end > longest) ? end : longest;
     }
     return longest;
+}
+
+size_t nx_secret_size(const char *text, const nx_secrets *secrets)
+{
+    const char *end = longest_end(text, secrets);
+    return end ? (size_t)(end - text) : 0;
 }
 
 void nx_text_mask(char *text, const nx_secrets *secrets)

@@ -10,6 +10,9 @@ bool nx_utf8_valid(const char *text, size_t size);
 /* Whether there is at least one digit, and nothing else. */
 bool nx_all_digits(const char *text);
 
+/* The size of the character at the start of text; 0 if it is not UTF-8, or a control character. */
+size_t nx_printable_size(const char *text, size_t size);
+
 /* Copies text into a fixed place, cut between two characters if it is too long. Bytes that are not
  * UTF-8, and control characters, become '?': the result may be printed and logged. */
 void nx_text_copy(char *target, size_t capacity, const char *text, size_t size);
@@ -32,10 +35,13 @@ typedef struct nx_secrets {
     const char *list[3];
 } nx_secrets;
 
-/* Replaces every occurrence of the secrets, in place, by "***", also where they are
- * percent-encoded, and where only their first 8 or more characters stand. Secrets of fewer than 8
+/* Replaces every occurrence of the secrets, in place, by "***", also where they are encoded for a
+ * URL, JSON or HTML, and where only their first 8 or more characters stand. Secrets of fewer than 8
  * characters are left: they would hit innocent text, and WeChat has none. */
 void nx_text_mask(char *text, const nx_secrets *secrets);
+
+/* The size of what nx_text_mask() would replace at the start of text, or 0. */
+size_t nx_secret_size(const char *text, const nx_secrets *secrets);
 
 /* Replaces, in place, user and password of the URL that stands in single quotes by "***"; all of
  * the URL where the text is cut inside it. */

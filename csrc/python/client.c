@@ -41,12 +41,12 @@ static PyObject *make_error(client_object *self, const nontax_interface *interfa
     PyObject *reads = PyBool_FromLong(nontax_interface_reads(interface));
     if (listed && errcode && timed_out && positional && reads) {
         fields = Py_BuildValue(
-            "{s:s,s:O,s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:O,s:O,s:z}", "interface",
+            "{s:s,s:O,s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:z,s:O,s:O,s:z}", "interface",
             nontax_interface_name(interface), "reads", reads, "outcome",
             nontax_outcome_name(result->outcome), "cause", causes[result->cause], "timed_out",
             timed_out, "errcode", errcode, "http_status", result->http_status, "curl_code",
             result->curl_code, "rid", result->rid, "errmsg", result->errmsg, "reason",
-            result->reason, "problems", listed, "source_error",
+            result->reason, "reply", result->reply, "problems", listed, "source_error",
             source_error ? source_error : Py_None, "token_problem", token_problem);
     }
     if (fields) {

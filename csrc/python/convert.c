@@ -9,6 +9,7 @@ enum {
     MAX_DEPTH = 64,      /* like the core's own limit */
     MAX_VALUES = 100000, /* shared lists can unfold without end: a payload has a dozen values */
     MAX_PATH = 256,
+    MAX_DIGITS = 500, /* of an integer in a reply; Python's own limit can be set to 640 */
     MAX_NAME = 81
 };
 
@@ -480,11 +481,24 @@ static PyObject *python_from_array(const cJSON *item)
     return target;
 }
 
+/* The core keeps what a double would not hold. */
+static bool is_integer_literal(const cJSON *item)
+{
+    if (!cJSON_IsNumber(item) || !item->valuestring) {
+        return false;
+    }
+    const char *digits = item->valuestring + (*item->valuestring == '-');
+    size_t size = strspn(digits, "0123456789");
+    return size > 0 && size <= MAX_DIGITS && !digits[size];
+}
+
 PyObject *python_from_json(const cJSON *item)
 {
     if (cJSON_IsString(item)) {
         return PyUnicode_DecodeUTF8(item->valuestring, (Py_ssize_t)strlen(item->valuestring),
                                     "replace");
+    } else if (is_integer_literal(item)) {
+        return PyLong_FromString(item->valuestring, NULL, 10);
     } else if (cJSON_IsNumber(item)) {
         double value = item->valuedouble;
         bool whole = value > -9e15 && value < 9e15 && value == (double)(long long)value;

@@ -184,14 +184,15 @@ static void test_reply_fields_of_the_wrong_kind(void **state)
         const char *name, *payload, *reply;
     } wrong[] = {
         {"getticket", "{'type':'wx_card'}",
-         "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":\"7200\"}"},
+         "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":\"7200s\"}"},
+        {"getticket", "{'type':'wx_card'}",
+         "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":\"1234567890123456\"}"},
+        {"getticket", "{'type':'wx_card'}",
+         "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":\"-\"}"},
         {"getticket", "{'type':'wx_card'}", "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":1.5}"},
         {"getticket", "{'type':'wx_card'}", "{\"errcode\":0,\"ticket\":\"t\",\"expires_in\":1e99}"},
         {"getticket", "{'type':'wx_card'}", "{\"errcode\":0,\"ticket\":\"\",\"expires_in\":7200}"},
-        {"getauthdata", "{'s_pappid':'d','order_id':'o'}",
-         "{\"errcode\":0,\"invoice_status\":\"auth success\",\"auth_time\":\"1\"}"},
         {"quota/get", "{'cgi_path':'/a'}", "{\"errcode\":0,\"quota\":[]}"},
-        {"quota/get", "{'cgi_path':'/a'}", "{\"errcode\":0,\"quota\":{},\"rate_limit\":1}"},
         {"rid/get", "{'rid':'61725984-6126f6f9-040f19c4'}", "{\"errcode\":0,\"request\":\"\"}"},
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {

@@ -1,10 +1,12 @@
 /* test_reply.c: what a reply is taken for, whatever its bytes are. */
 #include "support.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "reply.h"
 #include "text.h"
 
@@ -139,16 +141,75 @@ static void test_success_without_its_fields(void **state)
     expect_doubt("{\"errcode\":0,\"errmsg\":\"ok\"}", "no code");
     expect_doubt("{\"errcode\":0,\"openid\":\"o\"}", "no code");
     expect_doubt("{\"errcode\":0,\"Code\":\"c\",\"openid\":\"o\"}", "no code");
-    expect_doubt("{\"errcode\":0,\"code\":\"c\"}", "no openid");
-    expect_doubt("{\"errcode\":0,\"code\":682012661927,\"openid\":\"o\"}", "unusable code");
     expect_doubt("{\"errcode\":0,\"code\":\"\",\"openid\":\"o\"}", "unusable code");
     expect_doubt("{\"errcode\":0,\"code\":null,\"openid\":\"o\"}", "unusable code");
     expect_doubt("{\"errcode\":0,\"code\":[\"c\"],\"openid\":\"o\"}", "unusable code");
-    expect_doubt("{\"errcode\":0,\"code\":\"c\",\"openid\":true}", "unusable openid");
     expect_doubt("{\"errcode\":0,\"code\":\"a\xFF\",\"openid\":\"o\"}", "unusable code");
-    expect_doubt("{\"errcode\":0,\"code\":\"c\",\"openid\":\"o\",\"code\":\"d\"}", "code twice");
-    expect_doubt("{\"errcode\":0,\"code\":\"c\",\"openid\":\"o\",\"openid\":\"o\"}",
-                 "openid twice");
+    expect_doubt("{\"errcode\":0,\"code\":\"c\",\"openid\":\"o\",\"code\":\"d\"}",
+                 "more than one code");
+    expect_doubt("{\"errcode\":0,\"code\":\"c\",\"code\":\"d\",\"code\":\"c\"}",
+                 "more than one code");
+    expect_doubt("{\"errcode\":0,\"code\":1,\"code\":1.0}", "more than one code");
+}
+
+/* The code is told only once: with it, whatever else is missing or odd, the bill is inserted. */
+static void test_a_code_is_enough(void **state)
+{
+    (void)state;
+    expect_inserted("{\"errcode\":0,\"code\":\"c\"}");
+    expect_inserted("{\"errcode\":0,\"code\":\"c\",\"openid\":null}");
+    expect_inserted("{\"errcode\":0,\"code\":\"c\",\"openid\":true}");
+    expect_inserted("{\"errcode\":0,\"code\":\"c\",\"openid\":{},\"errmsg\":[]}");
+    expect_inserted("{\"errcode\":0,\"code\":\"c\",\"openid\":\"a\",\"openid\":\"b\"}");
+    expect_inserted("{\"errcode\":0,\"code\":\"c\",\"code\":\"c\"}");
+}
+
+/* A number where text is documented is the text that was written, to the last digit. */
+static void test_numbers_are_read_as_they_are_written(void **state)
+{
+    (void)state;
+    static const char *const literals[] = {"682012661927",
+                                           "0",
+                                           "-0",
+                                           "-7",
+                                           "007",
+                                           "9007199254740993",
+                                           "123456789012345678901234567890",
+                                           "1.50",
+                                           "1e3",
+                                           "1E+03",
+                                           "100000000000000",
+                                           "1000000000000000"};
+    static const char *const around[] = {
+        "{\"errcode\":0,\"code\":%s}",
+        "{\"errcode\":0,\"code\":%s,\"openid\":2}",
+        " { \"code\" : %s , \"errcode\" : 0 } ",
+        "{\"1\":\"2\\\"3\",\"a\":[4,-5e1,{\"b\":[6]}],\"\\\\\":{},\"errcode\":0,\"code\":%s}",
+    };
+    for (size_t i = 0; i < COUNT(literals) * COUNT(around); i++) {
+        char body[256];
+        const char *literal = literals[i / COUNT(around)];
+        int size = snprintf(body, sizeof body, around[i % COUNT(around)], literal);
+        assert_between(size, 1, sizeof body - 1);
+        reading reading = read_text(body);
+        assert_int_equal(reading.result.outcome, NONTAX_INSERTED);
+        assert_string_equal(field(&reading, "code"), literal);
+        cJSON_Delete(reading.fields);
+    }
+}
+
+static void test_a_card_code_is_not_masked(void **state)
+{
+    (void)state;
+    static const char *const tokens[] = {"682012661927", "68201266", "68201266192712"};
+    for (size_t i = 0; i < COUNT(tokens); i++) {
+        reading reading = read_bytes(SUCCESS, strlen(SUCCESS), 200, tokens[i]);
+        assert_string_equal(field(&reading, "code"), "682012661927");
+        cJSON_Delete(reading.fields);
+    }
+    reading reading = read_text("{\"errcode\":0,\"code\":\"1" TOKEN "\"}");
+    assert_string_equal(field(&reading, "code"), "1***");
+    cJSON_Delete(reading.fields);
 }
 
 /* What cannot be used is still there to be looked at. */
@@ -307,19 +368,73 @@ static void test_no_json(void **state)
     }
 }
 
+/* Nested so deep, the whole of it counted. */
+static char *deep_reply(int depth)
+{
+    char *body = calloc(1, 2 * (size_t)depth + 64);
+    assert_non_null(body);
+    size_t size = (size_t)sprintf(body, "{\"errcode\":40001,\"deep\":"), inner = (size_t)depth - 1;
+    memset(body + size, '[', inner);
+    memset(body + size + inner, ']', inner);
+    strcpy(body + size + 2 * inner, "}");
+    return body;
+}
+
 static void test_deep_nesting(void **state)
 {
     (void)state;
-    enum { DEPTH = 2000 };
-    char *body = calloc(1, 2 * DEPTH + 64);
-    assert_non_null(body);
-    strcpy(body, "{\"errcode\":40001,\"deep\":");
-    size_t size = strlen(body);
-    memset(body + size, '[', DEPTH);
-    memset(body + size + DEPTH, ']', DEPTH);
-    strcpy(body + size + (size_t)2 * DEPTH, "}");
-    expect_doubt(body, "not a JSON object");
-    free(body);
+    static const int depths[] = {64, 65, 990, 2000};
+    for (size_t i = 0; i < COUNT(depths); i++) {
+        char *body = deep_reply(depths[i]);
+        if (depths[i] <= 64) {
+            expect_rejected(body, 40001);
+        } else {
+            expect_doubt(body, "nested deeper than 64");
+        }
+        free(body);
+    }
+    /* Brackets in a text, and one after the other, are no depth. */
+    char body[1024] = "{\"errcode\":40001,\"a\":\"\\\"";
+    for (int i = 0; i < 100; i++) {
+        strcat(body, "[{");
+    }
+    strcat(body, "\",\"b\":[");
+    for (int i = 0; i < 100; i++) {
+        strcat(body, "[],");
+    }
+    strcat(body, "{}]}");
+    expect_rejected(body, 40001);
+}
+
+static void *read_deep_replies(void *unused)
+{
+    static const int depths[] = {64, 990};
+    for (size_t i = 0; i < COUNT(depths); i++) {
+        char *body = deep_reply(depths[i]);
+        reading reading = read_text(body);
+        nx_json_free(reading.fields);
+        free(body);
+    }
+    return unused;
+}
+
+/* With its sanitizers a program needs a larger one. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { SMALL_STACK = 512 * 1024 };
+#else
+enum { SMALL_STACK = 64 * 1024 };
+#endif
+
+static void test_deep_nesting_on_a_small_stack(void **state)
+{
+    (void)state;
+    pthread_attr_t attributes;
+    pthread_t thread;
+    assert_int_equal(pthread_attr_init(&attributes), 0);
+    assert_int_equal(pthread_attr_setstacksize(&attributes, SMALL_STACK), 0);
+    assert_int_equal(pthread_create(&thread, &attributes, read_deep_replies, NULL), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(pthread_attr_destroy(&attributes), 0);
 }
 
 static void test_every_cut_is_in_doubt(void **state)
@@ -521,6 +636,9 @@ int main(void)
         cmocka_unit_test(test_success_in_other_words),
         cmocka_unit_test(test_unknown_fields_are_kept),
         cmocka_unit_test(test_success_without_its_fields),
+        cmocka_unit_test(test_a_code_is_enough),
+        cmocka_unit_test(test_numbers_are_read_as_they_are_written),
+        cmocka_unit_test(test_a_card_code_is_not_masked),
         cmocka_unit_test(test_doubtful_fields_are_kept),
         cmocka_unit_test(test_rejected),
         cmocka_unit_test(test_busy_is_in_doubt),
@@ -531,6 +649,7 @@ int main(void)
         cmocka_unit_test(test_redirects),
         cmocka_unit_test(test_no_json),
         cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_deep_nesting_on_a_small_stack),
         cmocka_unit_test(test_every_cut_is_in_doubt),
         cmocka_unit_test(test_bytes_that_are_not_utf8),
         cmocka_unit_test(test_control_characters),
