@@ -26,7 +26,7 @@ ALL_PY := setup.py $(foreach dir,nontax tests tools examples benchmarks fuzz,\
 
 C_FLAGS = -std=c11 -D_DEFAULT_SOURCE -g -fvisibility=hidden -Wall -Wextra -Werror \
 	-DNONTAX_VERSION='"$(VERSION)"' -Icsrc/core $(shell $(PKG_CONFIG) --cflags libcurl libcjson)
-C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson) -lpthread -lm
+C_LIBS = $(shell $(PKG_CONFIG) --libs libcurl libcjson) -lpthread -ldl -lm
 # Processes for the Python tests: more than cores, as most tests wait most of their time.
 JOBS ?= 4
 PYTEST = $(BIN)/pytest -q -n $(JOBS) --dist loadfile
@@ -107,6 +107,7 @@ test-all: ## what make test leaves out: sanitizers, valgrind, clang, other build
 	@$(MAKE) -j2 -Otarget ctest-all
 	@$(MAKE) pytest-asan
 	@$(MAKE) pytest-poll
+	@$(MAKE) pytest-gnutls
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python

@@ -144,7 +144,8 @@ if switched_on("NONTAX_POLL"):
 if sys.platform == "darwin":
     link_args.append("-Wl,-exported_symbol,_PyInit__core")
 else:
-    link_args.append("-Wl,--exclude-libs,ALL")
+    # dlsym() stands in a library of its own before glibc 2.34.
+    link_args += ["-Wl,--exclude-libs,ALL", "-ldl"]
 
 # The macro, the extension's flag and the wheel's tag must agree; free threading has no stable ABI.
 limited_api = os.environ.get("NONTAX_LIMITED_API") != "0" and not sysconfig.get_config_var(

@@ -99,21 +99,26 @@ REPORT = $(CURDIR)/build/$*/report
 
 MAKE_VARIANT = $(SWITCH) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
 
-.PHONY: pytest-asan pytest-poll pytest-wheel
+.PHONY: pytest-asan pytest-poll pytest-gnutls pytest-wheel
 pytest-asan: SWITCH = NONTAX_SANITIZE=$(SANITIZE)
 pytest-asan: RUN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORT) \
 	UBSAN_OPTIONS=print_stacktrace=1
 pytest-poll: SWITCH = NONTAX_POLL=1
+# Another TLS library below libcurl: what goes over TLS is run again. It has the headers of the first.
+pytest-gnutls: SWITCH = NONTAX_LIBS="-l:libcurl-gnutls.so.4 -lcjson"
+pytest-gnutls: TLS_LIBRARY = GnuTLS
+pytest-gnutls: NOT_AGAIN = $(foreach name,surplus tls replies aio_bulk chaos,tests/test_$(name).py)
 # What is to be published is tested whole.
 pytest-wheel: NOT_AGAIN =
 pytest-wheel: MAKE_VARIANT = rm -rf build/$*/lib; $(BIN)/python -m zipfile -e dist/nontax-*.whl build/$*/lib
-pytest-asan pytest-poll pytest-wheel: pytest-%: $(VENV)/installed core ## the Python tests with another build: sanitized, portable, of dist/
+pytest-asan pytest-poll pytest-gnutls pytest-wheel: pytest-%: $(VENV)/installed core ## the Python tests with another build: sanitized, portable, GnuTLS, of dist/
 	@echo "build   nontax._core ($*)"
 	@mkdir -p build
 	@{ $(MAKE_VARIANT); } >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
 	@$(VARIANT_ENV) $(BIN)/python -c \
-		'import sys, nontax._core as core; sys.exit("/build/$*/lib/" not in core.__file__)'
+		'import sys, nontax._core as core; sys.exit("/build/$*/lib/" not in core.__file__ or \
+			"$(TLS_LIBRARY)" not in str(core.libraries()[1]))'
 	@echo "pytest  $*"
 	@rm -f $(REPORT)*
 	@$(VARIANT_ENV) $(PYTEST) -m "not build" -p no:cacheprovider --durations=5 \

@@ -39,7 +39,7 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command += ['-DNONTAX_VERSION="0"', f"-I{CORE}", f"-I{HERE / 'core'}", "-o", str(program)]
     command += [str(source) for source in [*sources, *sorted(CORE.glob("*.c"))]]
-    command += [*shlex.split(libraries), "-lpthread", "-lm"]
+    command += [*shlex.split(libraries), "-lpthread", "-ldl", "-lm"]
     subprocess.run(command, check=True, env=without_preload())
     return program
 

@@ -9,6 +9,9 @@ packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make o
 case "$what" in
 all | debug) packages="$packages libc6-dbg libclang-rt-dev valgrind" ;;
 esac
+# libcurl with GnuTLS has another name in each release, and is there already where git is.
+[ "${1:-}" = demo ] || ls /usr/lib/*/libcurl-gnutls.so.4 >/dev/null 2>&1 ||
+    packages="$packages libcurl3-gnutls"
 # Whatever Python is in use. Most of its headers are links to those of Debian's other one.
 [ "$what" != debug ] || packages="$packages python3-dbg python3-dev python3-venv"
 

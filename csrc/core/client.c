@@ -453,6 +453,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     registry = client;
     pthread_mutex_unlock(&registry_lock);
 
+    nx_tls_find(&client->tls);
     nx_gate_enter();
     status = copy_settings(client, settings, why);
     if (status == NONTAX_OK) {

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "interfaces.h"
+#include "tls.h"
 
 /* Of the libcurl that runs, from nontax_start() on: curl_version_info() writes into memory of its
  * own each time, and is not for threads. */
@@ -24,6 +25,7 @@ struct nontax_client {
     int64_t timeout_ms;
     int retries;
     bool allow_extra;
+    nx_tls tls;
     struct curl_slist *headers[NX_FILE + 1]; /* for each form of request */
     char boundary[40];                       /* of multipart frames */
 

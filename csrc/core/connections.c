@@ -51,13 +51,13 @@ void nx_connection_closed(nx_connections *connections, curl_socket_t socket)
     }
 }
 
-static nx_connection *find_used(nx_connections *connections, const char *remote, int remote_port,
-                                int local_port)
+static nx_connection *find_named(nx_connections *connections, const char *remote, int remote_port,
+                                 int local_port)
 {
     for (int i = 0; i < connections->count; i++) {
         nx_connection *connection = &connections->list[i];
         /* Connections to two hosts can have one local port. */
-        if (connection->used && connection->local_port == local_port &&
+        if (connection->named && connection->local_port == local_port &&
             connection->remote_port == remote_port && strcmp(connection->remote, remote) == 0) {
             return connection;
         }
@@ -82,7 +82,7 @@ static nx_connection *find_new(nx_connections *connections, const void *opener, 
 {
     for (int i = 0; i < connections->count; i++) {
         nx_connection *connection = &connections->list[i];
-        if (!connection->used && connection->opener == opener &&
+        if (!connection->named && connection->opener == opener &&
             local_port_of(connection->socket) == local_port) {
             return connection;
         }
@@ -90,29 +90,25 @@ static nx_connection *find_new(nx_connections *connections, const void *opener, 
     return NULL;
 }
 
-/* Whether the idle connection has ended, or bytes are waiting. */
-static bool is_spoiled(curl_socket_t socket)
+nx_connection *nx_connection_find(nx_connections *connections, const void *opener,
+                                  const char *remote, int remote_port, int local_port)
 {
-    char byte;
-    ssize_t got = recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return got >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+    nx_connection *connection = find_named(connections, remote, remote_port, local_port);
+    if (!connection) {
+        connection = find_new(connections, opener, local_port);
+    }
+    if (connection && !connection->named) {
+        connection->named = true;
+        connection->local_port = local_port;
+        connection->remote_port = remote_port;
+        snprintf(connection->remote, sizeof connection->remote, "%s", remote);
+    }
+    return connection;
 }
 
-nx_admission nx_connection_enter(nx_connections *connections, const void *opener,
-                                 const char *remote, int remote_port, int local_port)
+bool nx_connection_is_quiet(const nx_connection *connection)
 {
-    nx_connection *connection = find_used(connections, remote, remote_port, local_port);
-    if (connection) {
-        return is_spoiled(connection->socket) ? NX_SPOILED : NX_NEXT;
-    }
-    connection = find_new(connections, opener, local_port);
-    if (!connection) {
-        return NX_UNKNOWN;
-    }
-    /* Bytes may be waiting there: session tickets of TLS. */
-    connection->used = true;
-    connection->local_port = local_port;
-    connection->remote_port = remote_port;
-    snprintf(connection->remote, sizeof connection->remote, "%s", remote);
-    return NX_FIRST;
+    char byte;
+    ssize_t got = recv(connection->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
 }

@@ -1,5 +1,4 @@
-/* connections.h: the sockets of a lane, so that no request begins on a connection where its answer
- * could be mistaken.
+/* connections.h: the sockets of a lane, so that a connection can be looked at before each request.
  *
  * libcurl (seen with 7.88) takes bytes that nobody asked for as the next answer: a bill would get
  * another bill's. And from 8.22 on it looks only once a second whether a connection has ended: a
@@ -13,15 +12,16 @@
 
 enum { NX_ADDRESS_SIZE = 46 }; /* INET6_ADDRSTRLEN */
 
-/* A socket that libcurl has opened. Before a request libcurl tells the addresses, but not the
- * socket. */
+/* A socket that libcurl has opened. */
 typedef struct nx_connection {
     curl_socket_t socket;
     const void *opener; /* the transfer it was opened for */
-    bool used;          /* a request has begun on it; only then are these known: */
+    bool named;         /* libcurl has asked whether a request may begin on it, and has told: */
     int local_port;
     int remote_port;
     char remote[NX_ADDRESS_SIZE];
+    bool used; /* a request has begun on it; for whoever begins them, as is: */
+    bool once; /* no further one may */
 } nx_connection;
 
 typedef struct nx_connections {
@@ -37,15 +37,12 @@ nontax_status nx_connection_opened(nx_connections *connections, curl_socket_t so
                                    const void *opener);
 void nx_connection_closed(nx_connections *connections, curl_socket_t socket);
 
-typedef enum nx_admission {
-    NX_FIRST,   /* it is the first request on its connection, which is used from now on */
-    NX_NEXT,    /* the connection was used before, and nothing waits in its socket */
-    NX_SPOILED, /* it has ended, or bytes are waiting that nobody asked for */
-    NX_UNKNOWN  /* nothing is known of it */
-} nx_admission;
+/* The connection with these addresses, on which a request of the transfer `opener` is to begin.
+ * libcurl tells them before a request, but not the socket. NULL: it is not known. */
+nx_connection *nx_connection_find(nx_connections *connections, const void *opener,
+                                  const char *remote, int remote_port, int local_port);
 
-/* A request of the transfer `opener` is about to begin on the connection with these addresses. */
-nx_admission nx_connection_enter(nx_connections *connections, const void *opener,
-                                 const char *remote, int remote_port, int local_port);
+/* Whether it is open, and no byte waits in its socket. */
+bool nx_connection_is_quiet(const nx_connection *connection);
 
 #endif

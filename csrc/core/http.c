@@ -3,7 +3,9 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,11 +41,49 @@ bool nx_transfer_was_sent(const nx_transfer *transfer)
     return transfer->body_sent > 0 || transfer->begun;
 }
 
+static bool has_tls(const char *url)
+{
+    return strncasecmp(url, "https:", strlen("https:")) == 0;
+}
+
 static long status_of(const nx_transfer *transfer)
 {
     long status = 0;
     CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
     return code == CURLE_OK ? status : 0;
+}
+
+/* Whether a proxy may be spoken to over TLS. Then there are two layers of it, and the outer one
+ * cannot be asked what it holds back. The environment is what libcurl looks at, too. */
+static bool may_have_tls_proxy(const nontax_client *client)
+{
+    static const char *const variables[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+    if (client->loopback || client->proxy) {
+        return !client->loopback && has_tls(client->proxy);
+    }
+    for (size_t i = 0; i < sizeof variables / sizeof *variables; i++) {
+        const char *proxy = getenv(variables[i]);
+        if (proxy && has_tls(proxy)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Before the first request bytes may be waiting: session tickets of TLS. Before a later one nothing
+ * may be left, neither in the socket nor in the TLS library: it would be taken for the answer. */
+static bool may_begin(const nx_transfer *transfer, nx_connection *connection)
+{
+    if (!connection) {
+        return false;
+    }
+    if (!connection->used) {
+        connection->used = true;
+        connection->once = may_have_tls_proxy(transfer->client);
+        return true;
+    }
+    return !connection->once && nx_connection_is_quiet(connection) &&
+           (!transfer->tls || nx_tls_is_empty(&transfer->client->tls, transfer->easy));
 }
 
 /* Called when a connection is there and a request is about to begin on it: the second guard
@@ -55,9 +95,9 @@ static int before_request(void *context, char *remote, char *local, int remote_p
     if (nx_transfer_was_sent(transfer) && !transfer->may_begin_again) {
         return CURL_PREREQFUNC_ABORT;
     }
-    nx_admission admission =
-        nx_connection_enter(transfer->connections, transfer, remote, remote_port, local_port);
-    transfer->refused = admission != NX_FIRST && admission != NX_NEXT;
+    nx_connection *connection =
+        nx_connection_find(transfer->connections, transfer, remote, remote_port, local_port);
+    transfer->refused = !may_begin(transfer, connection);
     if (transfer->refused) {
         return CURL_PREREQFUNC_ABORT;
     }
@@ -214,6 +254,7 @@ nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections
     if (!transfer) {
         return status;
     }
+    transfer->client = client;
     transfer->connections = connections;
     transfer->easy = curl_easy_init();
     if (transfer->easy) {
@@ -282,7 +323,7 @@ static void forget_reply(nx_transfer *transfer)
 }
 
 /* A transfer serves calls of all interfaces in turn. */
-static CURLcode set_form(nx_transfer *transfer, const nontax_client *client, nx_form form)
+static CURLcode set_form(nx_transfer *transfer, nx_form form)
 {
     CURLcode code = CURLE_OK;
     if (transfer->form != form) {
@@ -290,7 +331,8 @@ static CURLcode set_form(nx_transfer *transfer, const nontax_client *client, nx_
             curl_easy_setopt(transfer->easy, form == NX_QUERY ? CURLOPT_HTTPGET : CURLOPT_POST, 1L);
     }
     if (code == CURLE_OK && transfer->form != form) {
-        code = curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, client->headers[form]);
+        code =
+            curl_easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->client->headers[form]);
     }
     if (code == CURLE_OK) {
         transfer->form = form;
@@ -298,8 +340,7 @@ static CURLcode set_form(nx_transfer *transfer, const nontax_client *client, nx_
     return code;
 }
 
-nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
-                                  const nx_request *request)
+nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *request)
 {
     nx_form form = request->interface->form;
     transfer->body = form == NX_QUERY ? NULL : request->body;
@@ -307,14 +348,14 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *cl
     transfer->may_begin_again = !transfer->body && request->interface->reads;
     transfer->body_sent = 0;
     transfer->file_failed = false;
+    transfer->tls = has_tls(request->base_url);
     transfer->fresh = request->fresh;
     transfer->refused = false;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
     size_t size = transfer->body ? transfer->body->size : 0;
-    if (build_url(&transfer->url, request) != NONTAX_OK ||
-        set_form(transfer, client, form) != CURLE_OK ||
+    if (build_url(&transfer->url, request) != NONTAX_OK || set_form(transfer, form) != CURLE_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_URL, transfer->url.data) != CURLE_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_PRIVATE, request->owner) != CURLE_OK ||
         curl_easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, request->fresh ? 1L : 0L) !=

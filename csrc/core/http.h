@@ -25,6 +25,7 @@ typedef struct nx_request {
 
 typedef struct nx_transfer {
     CURL *easy;
+    const nontax_client *client;
     nx_connections *connections;
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
@@ -35,6 +36,7 @@ typedef struct nx_transfer {
     size_t body_sent;     /* bytes that were handed to the connection */
     bool file_failed;
     nx_buffer reply;
+    bool tls;     /* its connection has TLS */
     bool fresh;   /* it was prepared for a new connection */
     bool refused; /* by this file: the connection was not fit for a request */
     bool reply_too_large;
@@ -48,8 +50,7 @@ nontax_status nx_transfer_new(nontax_client *client, nx_connections *connections
 void nx_transfer_free(nx_transfer *transfer);
 
 /* Makes it ready to be added to a multi handle. All that the request points to must outlive it. */
-nontax_status nx_transfer_prepare(nx_transfer *transfer, const nontax_client *client,
-                                  const nx_request *request);
+nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *request);
 
 /* Whether any of it may have gone out. */
 bool nx_transfer_was_sent(const nx_transfer *transfer);

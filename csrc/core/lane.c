@@ -297,7 +297,7 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, bool fr
             .fresh = fresh,
             .owner = call,
         };
-        status = nx_transfer_prepare(call->transfer, lane->client, &request);
+        status = nx_transfer_prepare(call->transfer, &request);
         if (status != NONTAX_OK) {
             detach_transfer(lane, call);
         }

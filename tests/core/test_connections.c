@@ -1,4 +1,4 @@
-/* test_connections.c: on which connections a request may begin. */
+/* test_connections.c: the sockets of a lane. */
 #include "support.h"
 
 #include <netinet/in.h>
@@ -46,15 +46,11 @@ static void opened(nx_connections *connections, const pair *pair, const void *by
     assert_int_equal(nx_connection_opened(connections, pair->ours, by), NONTAX_OK);
 }
 
-static void enter(nx_connections *connections, const pair *pair, const void *by,
-                  nx_admission expected)
+static nx_connection *find(nx_connections *connections, const pair *pair, const void *by)
 {
-    assert_int_equal(
-        nx_connection_enter(connections, by, "127.0.0.1", pair->remote_port, pair->local_port),
-        expected);
+    return nx_connection_find(connections, by, "127.0.0.1", pair->remote_port, pair->local_port);
 }
 
-/* Bytes that wait before the first request are the handshake's; before a later one, nobody's. */
 static void test_bytes_that_wait(void **state)
 {
     (void)state;
@@ -62,49 +58,54 @@ static void test_bytes_that_wait(void **state)
     pair pair = connect_pair();
     char byte;
     opened(&connections, &pair, &opener);
+    nx_connection *found = find(&connections, &pair, &opener);
+    assert_non_null(found);
+    assert_true(nx_connection_is_quiet(found));
     assert_int_equal(write(pair.theirs, "x", 1), 1);
-    enter(&connections, &pair, &opener, NX_FIRST);
-    enter(&connections, &pair, &opener, NX_SPOILED);
+    assert_false(nx_connection_is_quiet(found));
     assert_int_equal(read(pair.ours, &byte, 1), 1);
-    enter(&connections, &pair, &opener, NX_NEXT);
-    enter(&connections, &pair, &other_opener, NX_NEXT); /* whoever it was opened for */
+    assert_true(nx_connection_is_quiet(found));
+    assert_int_equal(shutdown(pair.theirs, SHUT_WR), 0);
+    assert_false(nx_connection_is_quiet(found));
     close_pair(&pair);
     nx_connections_free(&connections);
 }
 
-static void test_it_has_ended(void **state)
+/* Whoever looks for it later, it is the same one, and what was noted of it is kept. */
+static void test_found_again(void **state)
 {
     (void)state;
     nx_connections connections = {0};
     pair pair = connect_pair();
     opened(&connections, &pair, &opener);
-    enter(&connections, &pair, &opener, NX_FIRST);
-    assert_int_equal(shutdown(pair.theirs, SHUT_WR), 0);
-    enter(&connections, &pair, &opener, NX_SPOILED);
+    nx_connection *found = find(&connections, &pair, &opener);
+    assert_non_null(found);
+    assert_false(found->used || found->once);
+    found->used = found->once = true;
+    assert_ptr_equal(find(&connections, &pair, &opener), found);
+    assert_ptr_equal(find(&connections, &pair, &other_opener), found);
+    assert_true(found->used && found->once);
     close_pair(&pair);
     nx_connections_free(&connections);
 }
 
-/* Only whose socket is known may carry a request. */
 static void test_unknown(void **state)
 {
     (void)state;
     nx_connections connections = {0};
     pair pair = connect_pair();
-    enter(&connections, &pair, &opener, NX_UNKNOWN);
+    assert_null(find(&connections, &pair, &opener));
     opened(&connections, &pair, &opener);
-    enter(&connections, &pair, &other_opener, NX_UNKNOWN);
+    assert_null(find(&connections, &pair, &other_opener));
     pair.local_port++;
-    enter(&connections, &pair, &opener, NX_UNKNOWN);
+    assert_null(find(&connections, &pair, &opener));
     pair.local_port--;
-    enter(&connections, &pair, &opener, NX_FIRST);
+    assert_non_null(find(&connections, &pair, &opener));
     pair.remote_port++;
-    enter(&connections, &pair, &opener, NX_UNKNOWN);
+    assert_null(find(&connections, &pair, &opener));
     pair.remote_port--;
-    assert_int_equal(
-        nx_connection_enter(&connections, &opener, "127.0.0.2", pair.remote_port, pair.local_port),
-        NX_UNKNOWN);
-    enter(&connections, &pair, &opener, NX_NEXT);
+    assert_null(
+        nx_connection_find(&connections, &opener, "127.0.0.2", pair.remote_port, pair.local_port));
     close_pair(&pair);
     nx_connections_free(&connections);
 }
@@ -117,11 +118,10 @@ static void test_opened_for_one_transfer(void **state)
     pair first = connect_pair(), second = connect_pair();
     opened(&connections, &first, &opener);
     opened(&connections, &second, &opener);
-    enter(&connections, &second, &opener, NX_FIRST);
-    assert_int_equal(write(first.theirs, "x", 1), 1);
-    enter(&connections, &second, &opener, NX_NEXT);
-    assert_int_equal(write(second.theirs, "x", 1), 1);
-    enter(&connections, &second, &opener, NX_SPOILED);
+    nx_connection *found = find(&connections, &second, &opener);
+    assert_int_equal(found->socket, second.ours);
+    assert_int_equal(find(&connections, &first, &opener)->socket, first.ours);
+    assert_ptr_equal(find(&connections, &second, &other_opener), found);
     close_pair(&first);
     close_pair(&second);
     nx_connections_free(&connections);
@@ -136,7 +136,7 @@ static void test_closed(void **state)
     for (int i = 0; i < 20; i++) {
         pairs[i] = connect_pair();
         opened(&connections, &pairs[i], &opener);
-        enter(&connections, &pairs[i], &opener, NX_FIRST);
+        find(&connections, &pairs[i], &opener)->used = true;
     }
     for (int i = 0; i < 20; i += 2) {
         nx_connection_closed(&connections, pairs[i].ours);
@@ -144,10 +144,11 @@ static void test_closed(void **state)
     }
     assert_int_equal(connections.count, 10);
     for (int i = 0; i < 20; i++) {
-        enter(&connections, &pairs[i], &opener, i % 2 ? NX_NEXT : NX_UNKNOWN);
+        nx_connection *found = find(&connections, &pairs[i], &opener);
+        assert_int_equal(found ? found->socket : -1, i % 2 ? pairs[i].ours : -1);
     }
     opened(&connections, &pairs[0], &other_opener);
-    enter(&connections, &pairs[0], &other_opener, NX_FIRST);
+    assert_false(find(&connections, &pairs[0], &other_opener)->used);
     for (int i = 0; i < 20; i++) {
         close_pair(&pairs[i]);
     }
@@ -157,7 +158,7 @@ static void test_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes_that_wait), cmocka_unit_test(test_it_has_ended),
+        cmocka_unit_test(test_bytes_that_wait), cmocka_unit_test(test_found_again),
         cmocka_unit_test(test_unknown),         cmocka_unit_test(test_opened_for_one_transfer),
         cmocka_unit_test(test_closed),
     };
