@@ -9,9 +9,12 @@ Works without the C extension. Workbooks need `nontax[excel]`, frames `nontax[no
 
 from nontax.sheets.amounts import yuan
 from nontax.sheets.listing import INSERT, BillList, ListedBill, open_list
+from nontax.sheets.masking import mask_name
 from nontax.sheets.pdfs import Pdf
 from nontax.sheets.problems import MissingExtra, Problem, SheetError
 from nontax.sheets.reading import Batch
+from nontax.sheets.rejects import template, write_rejects
+from nontax.sheets.writing import csv_cell, workbook, write_csv, write_rows, write_sheet
 
 __all__ = [
     "INSERT",
@@ -22,6 +25,14 @@ __all__ = [
     "Pdf",
     "Problem",
     "SheetError",
+    "csv_cell",
+    "mask_name",
     "open_list",
+    "template",
+    "workbook",
+    "write_csv",
+    "write_rejects",
+    "write_rows",
+    "write_sheet",
     "yuan",
 ]

@@ -17,6 +17,7 @@ SENTENCES = {
     "unknown_format": (
         "the name ends with {suffix}: give .csv, .tsv, .txt, .xlsx, .xlsm, .xls, .ods or .jsonl"
     ),
+    "unknown_output": "the name ends with {suffix}: give .csv, .tsv, .xlsx or .jsonl",
     "empty_file": "the file is empty",
     "just_changed": (
         "the file was changed {seconds} s ago and may still be written: wait until the export has "
@@ -31,10 +32,7 @@ SENTENCES = {
         "a quotation mark is opened and never closed, so the end of the file may be missing: "
         "copy or export it again"
     ),
-    "not_text": (
-        "the file is neither UTF-8 nor GB18030 text (first wrong byte: {offset}): save it as "
-        "UTF-8, or as a workbook"
-    ),
+    "not_text": ("the file is neither UTF-8 nor GB18030 text: save it as UTF-8, or as a workbook"),
     "mixed_encoding": (
         "the header is {encoding}, but from byte {offset} on the file is not: save it again as "
         "UTF-8"
@@ -90,8 +88,8 @@ SENTENCES = {
         "the statement has no totals at its end, so rows may be missing: download it again"
     ),
     "swapped_columns": (
-        "{field} looks like the bill's number and the next column like its code, in {count} of "
-        "{rows} rows: 票据代码 has 8 digits, 票据号码 has 10; check the headers"
+        "in {count} of {rows} rows {field} looks like the bill's number, and the other column like "
+        "its code: 票据代码 has 8 digits, 票据号码 has 10; check the headers"
     ),
     # rows
     "cells_count": "the row has {count} cells; the header has {expected}",
@@ -115,7 +113,7 @@ SENTENCES = {
     "not_text_cell": "{field} is a {type}, not a text",
     "amount_inexact": "{field} is the number {value}, which is not exact to the fen",
     "amount_not_fen": "{field} is {value}: an amount in fen is a whole number",
-    "negative_amount": "{field} is negative in a normal bill ({value} fen)",
+    "negative_amount": "{field} is negative in a normal bill ({value} yuan)",
     "dates_differ": "{field} names two different days in its two columns",
     "unknown_word": "{field} is {value}, which is unknown: say what it means in a map file (--map)",
     "number_code": (
@@ -168,7 +166,7 @@ FIELDS = {
     "business_no": "the business serial number",
     "related_no": "the related bill's code",
     "related_code": "the related bill's number",
-    "code": "the card code",
+    "card_code": "the card code",
     "transaction_id": "WeChat's order number",
     "refund_no": "the refund number",
     "openid": "the openid",
@@ -194,6 +192,14 @@ _WHERE = {
 
 # nontax.values says of a value what is wrong with it; here its field stands before that.
 FIELD_FIRST = "{field} {message}"
+
+MISSING = {"missing": "{what} needs {library}: run pip install '{extra}'"}
+
+ACTIONS = {
+    "read_workbook": "reading a workbook",
+    "read_frame": "reading a frame",
+    "write_workbook": "writing a workbook",
+}
 
 _LABELS = {"field": FIELDS, "kind": KINDS, "what": COVERED}
 
@@ -244,8 +250,14 @@ class Problem(NamedTuple):
 
 def translatable() -> list[str]:
     """List every sentence and word of this room that needs a Chinese text."""
-    tables = (SENTENCES, COVERED, KINDS, FIELDS, _WHERE, values.MESSAGES)
-    return [FIELD_FIRST, ", ", *(text for table in tables for text in table.values())]
+    tables = (SENTENCES, COVERED, KINDS, FIELDS, _WHERE, MISSING, ACTIONS, values.MESSAGES)
+    return [
+        FIELD_FIRST,
+        ", ",
+        "; ",
+        "reason",
+        *(text for table in tables for text in table.values()),
+    ]
 
 
 class SheetError(NontaxError, ValueError):
@@ -279,17 +291,22 @@ class SheetError(NontaxError, ValueError):
 class MissingExtra(NontaxError, ImportError):  # noqa: N818  (says what is missing)
     """A library that this needs is not installed. Nothing was sent.
 
-    extra: what to install, such as "nontax[excel]" (str).
+    extra: what to install, such as "nontax[excel]" (str). library: its name (str).
     """
 
-    extra: str
-
-    def __init__(self, library: str, extra: str, what: str) -> None:
+    def __init__(self, library: str, extra: str, action: str) -> None:
         super().__init__()
         self.outcome = "not_sent"
         self.library = library
         self.extra = extra
-        self.what = what
+        self.action = action
+
+    def words(self, lang: str = "en") -> str:
+        """Say it in a sentence. lang: "en" or "zh"."""
+        gettext = language.words(lang).gettext
+        what = gettext(ACTIONS[self.action])
+        sentence = gettext(MISSING["missing"])
+        return sentence.format(what=what, library=self.library, extra=self.extra)
 
     def __str__(self) -> str:
-        return f"{self.what} needs {self.library}: run pip install '{self.extra}'"
+        return self.words()

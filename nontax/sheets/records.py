@@ -108,7 +108,7 @@ class FrameTable:
         try:
             import narwhals
         except ImportError:
-            raise MissingExtra("narwhals", "nontax[notebook]", "reading a frame") from None
+            raise MissingExtra("narwhals", "nontax[notebook]", "read_frame") from None
         self._frame: narwhals.DataFrame[Any] = narwhals.from_native(frame, eager_only=True)
         self.numbers = {name for name, type in self._frame.schema.items() if type.is_numeric()}
 

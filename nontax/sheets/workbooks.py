@@ -29,7 +29,7 @@ class WorkbookFile:
         try:
             import python_calamine
         except ImportError:
-            raise MissingExtra("python-calamine", "nontax[excel]", "reading a workbook") from None
+            raise MissingExtra("python-calamine", "nontax[excel]", "read_workbook") from None
         self._file = file
         content = file.read()
         try:
