@@ -55,11 +55,14 @@ else:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nontax.aio import AsyncRun
+    from nontax.runs import Run, RunRecord
     from nontax.shapes import Bill, FlatBill, NestedBill, TableBill
 
 __all__ = [
     "AccessTokenError",
     "AccountError",
+    "AsyncRun",
     "AuthData",
     "Bill",
     "BillAuthUrl",
@@ -84,6 +87,8 @@ __all__ = [
     "Quota",
     "QuotaError",
     "RidInfo",
+    "Run",
+    "RunRecord",
     "StableToken",
     "SystemBusyError",
     "TLSError",
@@ -98,20 +103,31 @@ __all__ = [
     "order_id_of",
 ]
 
+_LAZY = {
+    "AsyncRun": "aio",
+    "Bill": "shapes",
+    "FlatBill": "shapes",
+    "NestedBill": "shapes",
+    "Run": "runs",
+    "RunRecord": "runs",
+    "TableBill": "shapes",
+}
+
 if not TYPE_CHECKING:  # with a __getattr__, a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> object:
-        # Only for annotations: who only inserts bills shall not wait for typing to be imported.
-        if name in ("Bill", "FlatBill", "NestedBill", "TableBill"):
-            from nontax import shapes
-
-            return getattr(shapes, name)
-        if _core_error is not None and name in ("_core", "__version__", *__all__):
+        # Who inserts one bill shall not wait for what these import.
+        needs_core = name in ("_core", "__version__", *__all__) and _LAZY.get(name) != "shapes"
+        if _core_error is not None and needs_core:
             from nontax import uncompiled
 
             if name == "__version__":
                 return uncompiled.version()
             raise ImportError(uncompiled.cure(_core_error), name="nontax._core")
+        if name in _LAZY:
+            from importlib import import_module
+
+            return getattr(import_module(f"nontax.{_LAZY[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

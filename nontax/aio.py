@@ -12,6 +12,7 @@ from contextvars import copy_context
 from nontax import _core
 from nontax.bill import Outcome
 from nontax.errors import InDoubtError, NotSentError
+from nontax.runs import Recorded, RunRecord, warn_of_unread, warn_of_unused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class _Attached:
     def __init__(self, run: "Run[Any]", loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
         self._pid = os.getpid()
-        self._descriptor = run.fileno()
+        self._descriptor = run._fileno()
         # Weak: the loop must be able to end while a client remembers its run.
         self._loop = weakref.ref(loop)
         # What the run has told and nobody has taken: always the same list.
-        self._told: list[Any] = run.poll()
+        self._told: list[Any] = run._poll()
         self._turn_is_due = False
         self._reading = False
         self._looking = False
@@ -75,24 +76,24 @@ class _Attached:
     def _turn_once_more(self) -> None:
         """Have a turn, although nothing may happen on any connection."""
         if self._descriptor >= 0:
-            self._run.rouse()
+            self._run._rouse()
         else:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _ended(self) -> None:
         loop = self._loop()
-        idle = self._reading and self.is_idle()
+        idle = self._reading and self._is_idle()
         if idle and loop is not None and not loop.is_closed():
             # An idle run is not held by the loop, and ends with its client.
             self._reading = False  # first: to add it once more does no harm
             loop.remove_reader(self._descriptor)
 
-    def is_idle(self) -> bool:
+    def _is_idle(self) -> bool:
         """Whether nothing is under way."""
-        return self._run.under_way() == 0
+        return self._run._under_way() == 0
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._looking = not self.is_idle()
+        self._looking = not self._is_idle()
         if self._looking:
             loop.call_later(LOOK_EVERY, self._look, loop)
             self._turn()
@@ -100,21 +101,21 @@ class _Attached:
     def _turn(self) -> None:
         self._turn_is_due = False
         try:
-            self._told = self._run.poll()
-            self._run.ask_for_token(self._in_a_thread)
+            self._told = self._run._poll()
+            self._run._ask_for_token(self._in_a_thread)
             self._deliver()
             self._ended()
         except BaseException:
             # Ctrl-C came in between, or there was no memory: what was left undone is done in
             # another turn. In C if it can be, before which no second signal comes.
-            self._run.rouse()
+            self._run._rouse()
             self._turn_once_more()
             raise
 
     def _in_a_thread(self, fetch_token: "Callable[[], None]") -> None:
         # A token source may block. It is asked once for all calls, so that a thread is cheap.
         asked = asyncio.get_running_loop().run_in_executor(None, fetch_token)
-        asked.add_done_callback(self._run.fetch_ended)
+        asked.add_done_callback(self._run._fetch_ended)
 
     def _deliver(self) -> None:
         """Hand on what the run has told, if anything; once more, if that was interrupted."""
@@ -166,6 +167,7 @@ class Calls(_Attached):
         run: Run[_Call] = _core.Run(
             client=client,
             make_outcome=_end_of,
+            kept=None,
             bills=None,
             concurrency=CALLS_AT_ONCE,
             rate=0.0,
@@ -215,20 +217,20 @@ class Calls(_Attached):
         elif call.has_begun:
             if not call.has_ended:
                 try:
-                    self._run.cancel(call)
+                    self._run._cancel(call)
                 except ValueError:  # code of a payload has closed it, around which the run is busy
                     self._dropped.append(call)
-                self._run.rouse()  # no loop may be running
+                self._run._rouse()  # no loop may be running
             unsent = call.error is not None and call.error.outcome == "not_sent"
             if not unsent and not _core.reads(call.interface):  # what was only read can be again
                 _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
 
     def _has_room(self) -> bool:
         # A payload's own code may begin another call.
-        return self._run.under_way() < CALLS_AT_ONCE and not self._beginning
+        return self._run._under_way() < CALLS_AT_ONCE and not self._beginning
 
-    def is_idle(self) -> bool:
-        return super().is_idle() and not self._waiting and not self._told
+    def _is_idle(self) -> bool:
+        return super()._is_idle() and not self._waiting and not self._told
 
     def has_ended(self) -> bool:
         """Whether its loop is closed."""
@@ -240,19 +242,19 @@ class Calls(_Attached):
         try:
             self._began()  # first: a call that is in the run must be looked after
             call.has_begun = True
-            self._run.add(call.interface, call.payload, call)
+            self._run._add(call.interface, call.payload, call)
         finally:
             self._beginning = False
         self._end_dropped()
 
     def _end_dropped(self) -> None:
         while self._dropped:
-            self._run.cancel(self._dropped[-1])
+            self._run._cancel(self._dropped[-1])
             del self._dropped[-1]
 
     def _take_back(self, call: _Call) -> None:
         """End a call that may have begun: it has an outcome now, or else never was in the run."""
-        self._run.cancel(call)
+        self._run._cancel(call)
         call.has_begun = call.has_ended
 
     def _begin_waiting(self) -> None:
@@ -302,7 +304,7 @@ class Calls(_Attached):
         call.future.cancel()
         if call.has_begun and not call.has_ended:
             try:
-                self._run.cancel(call)
+                self._run._cancel(call)
             except MemoryError:
                 call.error = InDoubtError(reason="out of memory: what became of the call was lost")
                 call.has_ended = True
@@ -341,20 +343,23 @@ def _warn_of(what: str) -> None:
     warnings.warn(what, ResourceWarning, stacklevel=4)
 
 
-def _warn_of_unseen(count: int) -> None:
-    if count:
-        _warn_of(f"a run was left with {count} bills whose outcomes nobody has seen: call aclose()")
+class AsyncRun(_Attached, Recorded):
+    """Many bills under way at once: an asynchronous iterator of `Outcome`, in order of completion.
 
-
-class Outcomes(_Attached):
-    """An asynchronous iterator over the outcomes of many bills; see `Client.ainsert_bills`."""
+    Made by `Client.ainsert_bills`. Either await `collect()`, or iterate. It is an asynchronous
+    context manager; leaving it calls `aclose()`. All outcomes are kept in `outcomes`, and in
+    `Client.last_run`.
+    """
 
     def __init__(
         self,
         client: "_core.Client",
         bills: "Iterable[Bill] | AsyncIterable[Bill]",
+        *,
         concurrency: int,
         rate: float,
+        keep: int,
+        quota_pause: float = 0.0,
     ) -> None:
         self._pulling: asyncio.Task[None] | None = None  # gets the next bill
         # A plain iterable is the run's own.
@@ -364,47 +369,62 @@ class Outcomes(_Attached):
         run: Run[Outcome] = _core.Run(
             client=client,
             make_outcome=Outcome._from_core,
+            kept=deque(maxlen=keep),
             bills=None if self._abills is not None else iter(bills),  # type: ignore[arg-type]
             concurrency=concurrency,
             rate=rate,
-            quota_pause=0.0,
+            quota_pause=quota_pause,
             bulk=True,
         )
         super().__init__(run, asyncio.get_running_loop())
         self._more = True  # the iterable may have more bills
-        self._error: BaseException | None = None  # what an asynchronous one raised
+        self._begun = False  # somebody has asked for an outcome, or has closed it
+        self._error: BaseException | None = None  # what an asynchronous iterable raised
+        self._raised: BaseException | None = None  # the same, kept
         # One for all pulls: an asynchronous generator may set and reset context variables.
         self._context = copy_context()
         self._wake: asyncio.Future[None] | None = None
         self._stopped = False
         self._busy = False
+        self._record = RunRecord(self)
 
     def __aiter__(self) -> "Self":
         return self
 
     async def __anext__(self) -> Outcome:
+        self._check()
+        self._busy = True
+        try:
+            await self._wait_for_outcome()
+            if not self._told:
+                raise self._last_word()
+            # In a way in which no signal comes in between.
+            outcome: Outcome = self._told[0]
+            del self._told[0]
+            return outcome
+        finally:
+            self._busy = False
+
+    def _check(self) -> None:
         if self._busy:
             raise ValueError("this run is in use by another task")
         if self._loop() is not asyncio.get_running_loop():
             raise RuntimeError("this run was begun in another event loop")
-        self._busy = True
-        try:
-            return await self._next()
-        finally:
-            self._busy = False
 
-    async def _next(self) -> Outcome:
+    async def _wait_for_outcome(self) -> None:
+        """Take bills until there is an outcome, or there will be no other."""
+        self._begun = True
         loop = asyncio.get_running_loop()
         while not self._told:
             delay = self._feed(loop)
-            if self._run.under_way() == 0 and not self._may_pull():
-                if self._run.holds():
+            if self._run._under_way() == 0 and not self._may_pull():
+                if self._run._holds():
                     self._began()
-                    self._run.end_held()
+                    self._run._end_held()
                     continue
                 if self._pulling is None:
                     self._ended()
-                    raise self._last_word()
+                    return
                 # A bill that comes nevertheless gets its outcome like the others.
                 self._stop_pulling(self._pulling)
             self._wake = loop.create_future()
@@ -415,38 +435,34 @@ class Outcomes(_Attached):
                 self._wake = None
                 if timer is not None:
                     timer.cancel()
-        # In a way in which no signal comes in between.
-        outcome: Outcome = self._told[0]
-        del self._told[0]
-        return outcome
 
     def _last_word(self) -> BaseException:
         """What is raised once when nothing is under way any more."""
-        trouble = None if self._stopped else self._run.trouble()
+        trouble = None if self._stopped else self._run._trouble()
         if trouble is not None:
             self._stopped = True
             return trouble
-        error, self._error = self._error or self._run.iterator_error(), None
+        error, self._error = self._error or self._run._iterator_error(), None
         return error or StopAsyncIteration()
 
     def _may_pull(self) -> bool:
-        return self._more and not self._stopped and self._run.trouble() is None
+        return self._more and not self._stopped and self._run._trouble() is None
 
     def _feed(self, loop: asyncio.AbstractEventLoop) -> float | None:
         """Take bills as far as the run wants them; in how many seconds it wants another."""
         self._end_pulling()
         while self._may_pull() and self._pulling is None:
-            wait = self._run.wants_in()
+            wait = self._run._wants_in()
             if wait != 0:
                 return wait if wait > 0 else None
-            if self._abills is not None and not self._run.holds():
+            if self._abills is not None and not self._run._holds():
                 pulling = self._pull(self._abills)
                 self._pulling = loop.create_task(pulling, context=self._context)
                 self._pulling.add_done_callback(self._pulled)
                 self._end_pulling()  # a loop can have tasks that do not wait for its next turn
             else:
                 self._began()  # first: a bill that is in the run must be looked after
-                self._more = self._run.pull()
+                self._more = self._run._pull()
         return None
 
     async def _pull(self, bills: "AsyncIterator[Bill]") -> None:
@@ -457,7 +473,7 @@ class Outcomes(_Attached):
             try:
                 # Only kept: a bill is not sent while nobody asks for outcomes. And kept in one go:
                 # a signal between the two could lose it.
-                self._run.hold(await anext(bills))
+                self._run._hold(await anext(bills))
             finally:
                 self._woken()
 
@@ -476,10 +492,12 @@ class Outcomes(_Attached):
             return
         if pulling.cancelled():
             if self._may_pull():  # not by us: it has cancelled itself
-                self._more, self._error = False, asyncio.CancelledError()
+                self._more = False
+                self._error = self._raised = asyncio.CancelledError()
         elif (error := pulling.exception()) is not None:
             self._more = False
-            self._error = None if isinstance(error, StopAsyncIteration) else error
+            if not isinstance(error, StopAsyncIteration):
+                self._error = self._raised = error
         self._pulling = None
 
     def _deliver(self) -> None:
@@ -500,6 +518,7 @@ class Outcomes(_Attached):
         loop = self._loop()
         if loop is not None and loop is not asyncio.get_running_loop() and loop.is_running():
             raise RuntimeError("this run was begun in another event loop, which is running")
+        self._begun = True
         self._stopped = True
         pulling = self._pulling
         # A task of another loop is not for us; what it still pulls is warned of.
@@ -507,7 +526,7 @@ class Outcomes(_Attached):
             self._stop_pulling(pulling)
             await asyncio.wait([pulling])
         self._pulling = self._abills = self._error = None
-        self._told = self._run.end()
+        self._told = self._run._end()
         self._ended()
         self._woken()
         # In a way in which no signal comes between this and the caller.
@@ -515,8 +534,66 @@ class Outcomes(_Attached):
         del self._told[:]
         return outcomes
 
+    def stop(self) -> None:
+        """Take no more bills from the iterable; those under way come to their ends."""
+        self._stopped = True
+        self._woken()
+
+    async def collect(self) -> "list[Outcome]":
+        """Run to the end; return all outcomes, in the order of the bills.
+
+        What ends the run before its last bill is not raised: `error` has it. Outcomes that were
+        read before are in the list, too, as far as they were kept.
+
+        Where the task is cancelled (by Ctrl-C, too), no more bills are taken, those under way are
+        waited for, and then CancelledError is raised. Cancelled once more, those under way end with
+        what is known of them. In either case `outcomes` has all outcomes.
+        """
+        self._check()
+        self._run._keep_in(deque(self._run._kept()))
+        try:
+            await self._read_on()
+        except BaseException:
+            try:
+                self.stop()
+                await self._read_on()
+            except BaseException:
+                await self.aclose()
+                raise
+            raise
+        await self.aclose()  # so that nothing is raised from here on
+        return self.outcomes
+
+    async def _read_on(self) -> None:
+        self._busy = True
+        try:
+            while True:
+                await self._wait_for_outcome()
+                if not self._told:
+                    return
+                self._told.clear()
+        finally:
+            self._busy = False
+
+    def _kept(self) -> "deque[Outcome]":
+        return self._run._kept()
+
+    def _ended_by(self) -> BaseException | None:
+        return self._run._ended_by() or self._raised
+
     def __del__(self) -> None:
-        _warn_of_unseen(len(getattr(self, "_told", ())))
+        record = getattr(self, "_record", None)
+        if record is None:  # it could not be made
+            return
+        try:
+            if not self._run._is_ours():
+                return
+            if not self._begun:
+                warn_of_unused(2)
+            elif self._run._is_open():
+                warn_of_unread(list(self._run._end()), self._kept().maxlen, 2)
+        finally:
+            record._end(self)
 
     async def __aenter__(self) -> "Self":
         return self
@@ -527,7 +604,7 @@ class Outcomes(_Attached):
         exc: BaseException | None,
         traceback: "TracebackType | None",
     ) -> None:
-        _warn_of_unseen(len(await self.aclose()))
+        warn_of_unread(await self.aclose(), self._kept().maxlen, 2)
 
 
 class Loops:
@@ -553,7 +630,7 @@ class Loops:
 
     def close_idle(self) -> None:
         """Close the connections of loops in which no call is under way. For any thread."""
-        self._forget(Calls.is_idle)
+        self._forget(Calls._is_idle)
 
     def _forget(self, such: "Callable[[Calls], bool]") -> None:
         for reference in self._calls.keyrefs():  # a copy: other threads have loops, too

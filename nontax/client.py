@@ -4,7 +4,7 @@ import os
 
 import nontax
 from nontax import _core, interfaces
-from nontax.bill import InsertedBill, Outcome
+from nontax.bill import InsertedBill
 from nontax.cached import Cached
 from nontax.errors import InvalidRequestError, make_error
 from nontax.pdf import Pdf
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import SupportsIndex
 
-    from nontax._core import Run
-    from nontax.aio import Loops, Outcomes
+    from nontax.aio import AsyncRun, Loops
     from nontax.bill import Bill
     from nontax.interfaces import Request, T
     from nontax.pdf import PdfLike
@@ -45,8 +44,11 @@ if TYPE_CHECKING:
         RidInfo,
         UploadedPdf,
     )
+    from nontax.runs import Run, RunRecord
 
     TokenSource = Callable[[str | None], str]
+
+MOST_KEPT = 1_000_000_000  # outcomes of a run: as good as all
 
 
 class Client:
@@ -93,7 +95,7 @@ class Client:
     Raises ValueError or TypeError if a setting cannot be used; nothing is connected to yet.
     """
 
-    __slots__ = ("_base_url", "_core", "_loops", "_ticket", "_timeout")
+    __slots__ = ("_base_url", "_core", "_last_run", "_loops", "_ticket", "_timeout")
 
     def __init__(
         self,
@@ -160,6 +162,7 @@ class Client:
                 source = token_source._token_or_error if own_source else token_source
             self._ticket: Cached[Ticket] = Cached()
             self._loops: Loops | None = None
+            self._last_run: RunRecord | None = None
             self._core = _core.Client(
                 make_error=make_error,
                 access_token=access_token,
@@ -234,39 +237,58 @@ class Client:
         return await self._acall(interfaces.insert_bill(bill))
 
     def insert_bills(
-        self, bills: "Iterable[Bill]", *, concurrency: int = 16, rate: float | None = None
-    ) -> "Run[Outcome]":
+        self,
+        bills: "Iterable[Bill]",
+        *,
+        concurrency: int = 16,
+        rate: float | None = None,
+        keep: int = 100_000,
+    ) -> "Run":
         """Insert many bills, many at once, and give one honest outcome for each.
+
+            run = client.insert_bills(bills)
+            for outcome in run.collect():
+                print(outcome.bill["order_id"], outcome.outcome)
+            print(run.error)  # what ended the run before its last bill, or None
 
         bills: any iterable of bills as `insert_bill` takes them (of a DataFrame, take
             `df.to_dict("records")`; one bill is a TypeError). It is read as outcomes are asked for,
-            and never more than `concurrency` bills ahead; memory does not grow with it.
+            and never more than `concurrency` bills ahead.
         concurrency: how many bills are under way at once, 1 to 1000.
         rate: bills per second, evenly spread; None: as fast as WeChat answers.
+        keep: how many outcomes, with their bills, are kept while you iterate; 0: none. Memory does
+            not grow beyond that. `collect()` keeps all.
 
-        Returns an iterator of `Outcome` in order of completion. All of it happens in the calling
-        thread, with the GIL released while it waits.
+        Returns a `Run`: call its `collect()`, or iterate over it to get each `Outcome` as it comes.
+        All of it happens in the calling thread, with the GIL released while it waits. All outcomes
+        stay in its `outcomes` and in `last_run`, however it ends.
 
         A bad bill is an outcome, not the end of the run. After errcode 45011 (calls per minute) the
         run pauses until the next minute and goes on. What would hit every bill (a token that cannot
         be had, an account that may not, an IP list, a day's quota, a certificate) ends it: no more
-        bills are taken from the iterable, the outcomes of those under way are given out, and then
-        that error is raised, once. If the iterable raises, its exception comes in the same way.
+        bills are taken from the iterable, and the outcomes of those under way are given out. Then a
+        loop raises that error, once; `collect()` does not. If the iterable raises, its exception
+        comes in the same way.
 
-        Ctrl-C raises KeyboardInterrupt and loses nothing: the iterator goes on if it is asked for
-        more. `close()` ends it and returns the outcomes of all bills that had none yet. Between two
-        outcomes it may be left alone for any time; answers that arrive meanwhile are kept.
+        Ctrl-C in a loop raises KeyboardInterrupt at once and loses nothing: the run goes on if it
+        is asked for more. `stop()` takes no more bills; `close()` ends those under way, too, which
+        are then in doubt, and returns the outcomes that were not read. A run that is dropped while
+        bills are under way is closed, with a RuntimeWarning, as is one that nobody has iterated.
+        Between two outcomes it may be left alone for any time; answers that arrive meanwhile are
+        kept.
         """
+        from nontax.runs import Run
+
         check_bills(bills)
-        return _core.Run(
-            client=self._core,
-            make_outcome=Outcome._from_core,
-            bills=iter(bills),  # None would be a run of single calls
+        run = Run._begin(
+            self._core,
+            bills,
             concurrency=check_count("concurrency", concurrency, 1, 1000),
             rate=check_rate(rate),
-            quota_pause=0.0,
-            bulk=True,
+            keep=check_count("keep", keep, 0, MOST_KEPT),
         )
+        self._last_run = run._record
+        return run
 
     def ainsert_bills(
         self,
@@ -274,21 +296,37 @@ class Client:
         *,
         concurrency: int = 16,
         rate: float | None = None,
-    ) -> "Outcomes":
-        """`insert_bills` in an event loop: `async for outcome in client.ainsert_bills(bills)`.
+        keep: int = 100_000,
+    ) -> "AsyncRun":
+        """`insert_bills` in an event loop.
+
+            run = client.ainsert_bills(bills)
+            outcomes = await run.collect()
 
         bills: an iterable, or an asynchronous one. Must be called in a running loop.
 
         All else is as for `insert_bills`; what is `close()` there is `await aclose()` here. If the
-        task that iterates is cancelled, nothing is lost: the iterator can be asked for more, or
-        closed. In `async with client.ainsert_bills(bills) as outcomes` it is closed in any case.
+        task that iterates (`async for outcome in run`) is cancelled, nothing is lost: the run can
+        be asked for more, or closed. `async with client.ainsert_bills(bills) as run` closes it in
+        any case.
         """
-        from nontax.aio import Outcomes
+        from nontax.aio import AsyncRun
 
         check_bills(bills)
-        return Outcomes(
-            self._core, bills, check_count("concurrency", concurrency, 1, 1000), check_rate(rate)
+        run = AsyncRun(
+            self._core,
+            bills,
+            concurrency=check_count("concurrency", concurrency, 1, 1000),
+            rate=check_rate(rate),
+            keep=check_count("keep", keep, 0, MOST_KEPT),
         )
+        self._last_run = run._record
+        return run
+
+    @property
+    def last_run(self) -> "RunRecord | None":
+        """What is known of the run that was begun last, also when that is gone; None: none was."""
+        return self._last_run
 
     def create_bill_card(self, *, payee: str, logo_url: str) -> "BillCard":
         """Create the template of one collecting unit's bills; once, and keep its `card_id`.

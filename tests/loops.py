@@ -4,7 +4,7 @@ import asyncio
 import gc
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import uvloop
@@ -81,22 +81,17 @@ def known(error: BaseException) -> nontax.NontaxError:
 
 def has_descriptor(client: nontax.Client) -> bool:
     """Whether this build has a descriptor for loops; the portable one looks now and then."""
-    return run_of(client).fileno() >= 0
-
-
-def run_of(
-    client: nontax.Client, quota_pause: float = 0.0, bills: Iterable[Any] | None = None
-) -> "_core.Run[Any]":
-    """A bulk run of the core."""
-    return _core.Run(
+    run: _core.Run[object] = _core.Run(
         client=client._core,
-        make_outcome=nontax.Outcome._from_core,
-        bills=bills,
-        concurrency=4,
+        make_outcome=object,
+        kept=None,
+        bills=None,
+        concurrency=1,
         rate=0.0,
-        quota_pause=quota_pause,
-        bulk=True,
+        quota_pause=0.0,
+        bulk=False,
     )
+    return run._fileno() >= 0
 
 
 class Gate(RawServer):

@@ -16,8 +16,9 @@ from nontax import aio
 
 NOT_IN = (
     # In finalizers exceptions are only printed.
-    "Outcomes.__del__",
-    "_warn_of_unseen",
+    "AsyncRun.__del__",
+    "AsyncRun._kept",
+    "AsyncRun._ended_by",
     # A result that has been handed over is out of our hands, as when any function returns.
     "Loops.call",
     # Where there is no descriptor, the beginning of a look is not made up for.
@@ -55,7 +56,7 @@ def ctrl_c_at(place: int, file: str) -> Iterator[None]:
 
     def look(frame: Any, event: str, _: object) -> None:
         nonlocal left
-        while frame.f_code.co_name == "is_idle":  # a part of whoever asks
+        while frame.f_code.co_name == "_is_idle":  # a part of whoever asks
             frame = frame.f_back
         code = frame.f_code
         ours = code.co_filename.startswith(file) and code.co_qualname not in NOT_IN

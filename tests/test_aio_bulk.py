@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 from bills import bill
-from loops import Gate, Strict, has_descriptor, run_of, until
+from loops import Gate, Strict, has_descriptor, until
 from processes import Child, Talk
 
 import nontax
-from nontax import Outcome
+from nontax import AsyncRun, Outcome
 from nontax.sandbox import Sandbox, faults
 
 
@@ -397,9 +397,9 @@ def test_the_minutes_quota_is_waited_for(
     sandbox.misbehave(faults.Errcode(45011), times=2, skip=1)
 
     async def main() -> list[Outcome]:
-        outcomes = client.ainsert_bills([], concurrency=2)
-        outcomes._run = run_of(client, quota_pause=0.05, bills=bills(6))
-        outcomes._descriptor = outcomes._run.fileno()
+        outcomes = AsyncRun(
+            client._core, bills(6), concurrency=2, rate=0.0, keep=0, quota_pause=0.05
+        )
         return [one async for one in outcomes]
 
     kept = run(main())
@@ -603,7 +603,7 @@ def test_async_with_says_what_is_lost(run: Strict) -> None:
             await first
 
     async def main(gate: Gate) -> None:
-        with pytest.warns(ResourceWarning, match="3 bills whose outcomes nobody has seen") as told:
+        with pytest.warns(RuntimeWarning, match="3 bills whose outcomes nobody has read") as told:
             await leave(gate)
         assert [one.filename for one in told] == [__file__]
 
@@ -633,7 +633,7 @@ def test_a_dropped_run_says_what_is_lost(
 
     async def main() -> None:
         source: Any = bills(10) if kind == "iterable" else slowly(bills(10))
-        with pytest.warns(ResourceWarning, match="whose outcomes nobody has seen"):
+        with pytest.warns(RuntimeWarning, match="nobody has read"):
             await leave(source)
         assert len(sandbox.requests) <= 5
 
@@ -665,7 +665,7 @@ def test_a_loop_that_ends_in_the_middle(run: Strict) -> None:
         assert set(told[3:]) <= {"not_sent"}
 
         run(main_again(client, gate, runs))
-        with pytest.warns(ResourceWarning, match="nobody has seen"):
+        with pytest.warns(RuntimeWarning, match="nobody has read"):
             drop(runs)
 
 
@@ -757,5 +757,5 @@ def test_a_program_that_ends_in_the_middle(sandbox: Sandbox) -> None:
     # The warning about unseen outcomes may be there, and nothing else.
     assert "Task" not in stderr
     # A traceback may show the line that warns, too.
-    warnings = re.findall("^ResourceWarning: .*nobody has seen", stderr, re.MULTILINE)
+    warnings = re.findall("RuntimeWarning: .*nobody has read", stderr, re.MULTILINE)
     assert stderr.count("Traceback") == stderr.count("Exception ignored in") == len(warnings)

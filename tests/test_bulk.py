@@ -209,14 +209,8 @@ def test_the_minutes_quota_is_waited_for(sandbox: Sandbox) -> None:
     """With a pause of its own: a test cannot wait for the next minute."""
     sandbox.misbehave(faults.Errcode(45011), times=2, skip=1)
     client = nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url)
-    run = _core.Run(
-        client=client._core,
-        make_outcome=Outcome._from_core,
-        bills=bills(6),
-        concurrency=2,
-        rate=0.0,
-        quota_pause=0.05,
-        bulk=True,
+    run = nontax.Run._begin(
+        client._core, bills(6), concurrency=2, rate=0.0, keep=0, quota_pause=0.05
     )
     outcomes = list(run)
     assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 6
@@ -392,7 +386,7 @@ def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Cli
     refused: list[ValueError] = []
 
     def make(*values: Any) -> Any:
-        for enter in (run.close, run.poll, run.__next__, lambda: run.cancel(0)):
+        for enter in (run.close, run._poll, run.__next__, lambda: run._cancel(0)):
             with pytest.raises(ValueError, match="in use") as caught:
                 enter()
             refused.append(caught.value)
@@ -401,6 +395,7 @@ def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Cli
     run: _core.Run[Any] = _core.Run(
         client=client._core,
         make_outcome=make,
+        kept=None,
         bills=None,
         concurrency=4,
         rate=0.0,
@@ -409,8 +404,8 @@ def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Cli
     )
     subjects = [[0], [1], [2]]
     for subject in subjects:
-        run.add("insertbill", bill(), subject)
-    cancelled = [run.cancel(subjects[1]), run.cancel(subjects[1])]
+        run._add("insertbill", bill(), subject)
+    cancelled = [run._cancel(subjects[1]), run._cancel(subjects[1])]
     assert [told and told[1] for told in cancelled] == [[1], None]
     assert sorted(told[1] for told in run.close()) == [[0], [2]]
     assert len(refused) == 3 * 4
@@ -429,6 +424,7 @@ def test_a_cancelled_call_keeps_its_outcome_until_it_is_told(
     run: _core.Run[Any] = _core.Run(
         client=client._core,
         make_outcome=make,
+        kept=None,
         bills=None,
         concurrency=4,
         rate=0.0,
@@ -436,11 +432,11 @@ def test_a_cancelled_call_keeps_its_outcome_until_it_is_told(
         bulk=False,
     )
     subject = object()
-    run.add("insertbill", bill(), subject)
+    run._add("insertbill", bill(), subject)
     with pytest.raises(KeyboardInterrupt):
-        run.cancel(subject)
-    assert [told[1] for told in run.poll()] == [subject]
-    assert run.under_way() == 0
+        run._cancel(subject)
+    assert [told[1] for told in run._poll()] == [subject]
+    assert run._under_way() == 0
 
 
 def test_a_token_source_that_forks(sandbox: Sandbox) -> None:
@@ -468,7 +464,7 @@ def test_a_token_source_that_forks(sandbox: Sandbox) -> None:
 def test_a_dropped_run_says_what_is_lost(sandbox: Sandbox, client: nontax.Client) -> None:
     runs = [client.insert_bills(bills(10), concurrency=4)]
     next(runs[0])
-    with pytest.warns(ResourceWarning, match="3 bills under way"):
+    with pytest.warns(RuntimeWarning, match="left with 3 bills"):
         runs.clear()
     assert len(sandbox.requests) <= 4
 
@@ -485,7 +481,7 @@ def test_a_run_that_is_dropped_in_a_cycle_says_so_too(
     cycle[1] = run
     next(run)
     del cycle, run
-    with pytest.warns(ResourceWarning, match="3 bills under way"):
+    with pytest.warns(RuntimeWarning, match="left with 3 bills"):
         gc.collect()
 
 

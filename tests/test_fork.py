@@ -396,7 +396,7 @@ def test_a_fork_in_a_signal_handler_leaves_a_run_to_the_parent() -> None:
             child.signal(signal.SIGUSR1)
             told = child.hear()
             assert told["child"]
-            assert "before a fork" in told["error"]
+            assert "parent process" in told["error"]
             connection.answer()
             assert child.hear() == {"outcomes": ["inserted"], "child": False}
             assert child.finish() == ([], "")

@@ -54,6 +54,7 @@ def test_the_measurement_would_notice() -> None:
 
 
 SHAPES = {"Bill", "FlatBill", "NestedBill", "TableBill"}
+RUNS = {"AsyncRun", "Run", "RunRecord"}
 
 
 def test_the_shapes_are_there_when_somebody_asks() -> None:
@@ -68,6 +69,13 @@ def test_the_shapes_are_there_when_somebody_asks() -> None:
     assert nontax.FlatBill.__required_keys__ >= {"order_id", "fee"}
     with pytest.raises(AttributeError, match="module 'nontax' has no attribute 'Bil'"):
         getattr(nontax, "Bil")  # noqa: B009  (a type checker knows it)
+
+
+def test_the_runs_are_loaded_by_the_first_one() -> None:
+    before = imported_by("import nontax")
+    for name in RUNS:
+        program = f"from nontax import {name}; assert {name}.__doc__"
+        assert {"collections", "warnings"} <= imported_by(program) - before
 
 
 def test_all_names_are_there_and_documented() -> None:
@@ -85,10 +93,10 @@ def test_all_public_names_are_listed() -> None:
         for name, thing in vars(nontax).items()
         if not name.startswith("_") and not isinstance(thing, types.ModuleType)
     }
-    assert public - {"TYPE_CHECKING"} == set(nontax.__all__) - SHAPES
+    assert public - {"TYPE_CHECKING"} == set(nontax.__all__) - SHAPES - RUNS
 
 
-@pytest.mark.parametrize("cls", [nontax.Client], ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", [nontax.Client, nontax.RunRecord], ids=lambda cls: cls.__name__)
 def test_all_public_methods_are_documented(cls: type) -> None:
     methods = [thing for name, thing in vars(cls).items() if not name.startswith("_")]
     assert methods

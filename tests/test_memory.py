@@ -88,8 +88,9 @@ def fail_each(talk: Talk) -> None:
     def bulk(bills: list[Any]) -> list[Any]:
         told: list[Any] = [None] * 10  # a list that grows would need memory here
         count = 0
+        turns = iter(range(50))
         outcomes = client.insert_bills(bills, concurrency=2)
-        for _ in range(50):
+        for _ in turns:
             try:
                 told[count] = next(outcomes)
             except StopIteration:

@@ -25,15 +25,19 @@ typedef struct run_object {
     client_object *client;
     nontax_run *run;
     PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
+    PyObject *kept;           /* where each outcome is put before it is given out; or NULL */
+    PyObject *append;         /* its method */
     PyObject *bills;          /* an iterator; NULL: exhausted */
     PyObject *held;           /* a bill that was taken, and whose beginning was interrupted */
     PyObject *iterator_error; /* what the iterator raised; given out last */
     PyObject *stop_error;     /* trouble that every bill would meet; given out last, before that */
+    PyObject *ended_by;       /* the first of the last two, kept */
     PyObject *source_error;   /* why there was no token, the last time */
     const char *token_problem;
     Py_ssize_t pulled;
     atomic_bool busy; /* somebody is inside, perhaps without the GIL */
-    bool stopped;
+    atomic_bool stopped; /* takes no more bills */
+    bool begun;          /* somebody has asked for an outcome, or has closed it */
     bool bulk; /* trouble that every call would meet ends it */
     entry *entries;
     Py_ssize_t under_way; /* entries */
@@ -76,7 +80,7 @@ static bool is_ours(run_object *self)
     bool ours = nontax_run_is_ours(self->run);
     if (!ours) {
         PyErr_SetString(PyExc_RuntimeError,
-                        "this run was begun before a fork, and its parent process goes on with it");
+                        "this run belongs to the parent process: begin a new one after fork()");
     }
     return ours;
 }
@@ -167,6 +171,13 @@ static PyObject *error_of(run_object *self, nontax_call *call)
                              gave_up ? self->token_problem : NULL);
 }
 
+static void ended_by(run_object *self, PyObject *error)
+{
+    if (!self->ended_by) {
+        self->ended_by = Py_NewRef(error);
+    }
+}
+
 /* What became of a finished call, which stays where it is. */
 static PyObject *outcome_of(run_object *self, nontax_call *call)
 {
@@ -187,10 +198,22 @@ static PyObject *outcome_of(run_object *self, nontax_call *call)
     bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
     if (outcome && stops && self->bulk && !self->stop_error) {
         self->stop_error = Py_NewRef(error);
+        ended_by(self, error);
     }
     Py_XDECREF(fields);
     Py_XDECREF(error);
     return outcome;
+}
+
+/* Puts an outcome where all are kept. After a failure it counts as not made. */
+static int keep_outcome(run_object *self, PyObject *outcome)
+{
+    if (!self->append) {
+        return 0;
+    }
+    PyObject *kept = PyObject_CallFunctionObjArgs(self->append, outcome, NULL);
+    Py_XDECREF(kept);
+    return kept ? 0 : -1;
 }
 
 static void forget_call(run_object *self, nontax_call *call)
@@ -199,17 +222,52 @@ static void forget_call(run_object *self, nontax_call *call)
     nontax_call_free(call);
 }
 
-/* The outcome of the next finished call. NULL without an exception: none is finished. A failure
- * leaves the call where it is, so that nothing is lost. */
+/* Takes a finished call, whose outcome was made, out of the run. */
+static void take_call(run_object *self, nontax_call *call)
+{
+    (void)nontax_run_take(self->run); /* the same one */
+    forget_call(self, call);
+}
+
+/* The next outcome: a gathered one, or that of a finished call. NULL without an exception: there is
+ * none. A failure leaves the call where it is, so that nothing is lost. */
 static PyObject *next_outcome(run_object *self)
 {
+    if (self->gathered && PyList_Size(self->gathered) > 0) {
+        PyObject *first = Py_NewRef(PyList_GetItem(self->gathered, 0));
+        if (PyList_SetSlice(self->gathered, 0, 1, NULL) < 0) {
+            Py_CLEAR(first);
+        }
+        return first;
+    }
     nontax_call *call = nontax_run_finished(self->run);
     PyObject *outcome = call ? outcome_of(self, call) : NULL;
+    if (outcome && keep_outcome(self, outcome) < 0) {
+        Py_CLEAR(outcome);
+    }
     if (outcome) {
-        (void)nontax_run_take(self->run); /* the same one */
-        forget_call(self, call);
+        take_call(self, call);
     }
     return outcome;
+}
+
+/* Adds the outcome of a finished call to the gathered ones. */
+static int gather_one(run_object *self, nontax_call *call)
+{
+    PyObject *outcome = outcome_of(self, call);
+    Py_ssize_t before = PyList_Size(self->gathered);
+    int failed = outcome ? PyList_Append(self->gathered, outcome) : -1;
+    if (!failed && keep_outcome(self, outcome) < 0) {
+        PyObject *raised = take_exception();
+        (void)PyList_SetSlice(self->gathered, before, before + 1, NULL);
+        raise_object(raised);
+        failed = -1;
+    }
+    Py_XDECREF(outcome);
+    if (!failed) {
+        take_call(self, call);
+    }
+    return failed;
 }
 
 /* The outcomes of all finished calls, or, with `end`, of all calls, in a list. After a failure
@@ -228,15 +286,8 @@ static PyObject *gather(run_object *self, bool end)
             nontax_run_end(self->run);
         } else if (!call) {
             break;
-        } else {
-            PyObject *outcome = outcome_of(self, call);
-            int failed = outcome ? PyList_Append(self->gathered, outcome) : -1;
-            Py_XDECREF(outcome);
-            if (failed) {
-                return NULL;
-            }
-            (void)nontax_run_take(self->run); /* the same one */
-            forget_call(self, call);
+        } else if (gather_one(self, call) < 0) {
+            return NULL;
         }
     }
     PyObject *outcomes = self->gathered;
@@ -300,6 +351,7 @@ static int ask_for_token(run_object *self)
 static int turn(run_object *self, int64_t wait_ms)
 {
     double until = seconds_now() + (double)wait_ms / 1000;
+    bool was_stopped = self->stopped;
     for (;;) {
         double now = seconds_now();
         double slice_end = until < now + SLICE_MS / 1e3 ? until : now + SLICE_MS / 1e3;
@@ -313,7 +365,7 @@ static int turn(run_object *self, int64_t wait_ms)
             now = seconds_now();
         } while (!ready && step == NONTAX_STEP_BUSY && now < slice_end);
         PyEval_RestoreThread(thread);
-        if (ready || wait_ms == 0) {
+        if (ready || wait_ms == 0 || self->stopped != was_stopped) {
             return 0;
         }
         if (PyErr_CheckSignals() < 0 || !is_ours(self)) {
@@ -341,6 +393,9 @@ static int pull(run_object *self)
         }
         if (PyErr_Occurred()) {
             self->iterator_error = take_exception();
+            if (self->iterator_error) {
+                ended_by(self, self->iterator_error);
+            }
         }
         Py_CLEAR(self->bills);
         return 0;
@@ -390,30 +445,35 @@ static PyObject *last_word(run_object *self)
     return NULL;
 }
 
-static PyObject *next_in_order(run_object *self)
+static bool has_outcome(run_object *self)
 {
-    for (;;) {
-        PyObject *outcome = next_outcome(self);
-        if (outcome || PyErr_Occurred()) {
-            return outcome;
-        }
+    return (self->gathered && PyList_Size(self->gathered) > 0) || nontax_run_finished(self->run);
+}
+
+/* Takes bills and works until there is an outcome. 1: there is one; 0: there will be no other; -1:
+ * interrupted, and nothing is lost. */
+static int wait_for_outcome(run_object *self)
+{
+    self->begun = true;
+    while (!has_outcome(self)) {
         if (refill(self) < 0) {
-            return NULL;
+            return -1;
         }
         if (!self->entries && !may_pull(self)) {
             if (!self->held) {
-                return last_word(self);
+                return 0;
             }
             if (add_held(self, false) < 0) {
-                return NULL;
+                return -1;
             }
             continue;
         }
         int64_t wait = may_pull(self) ? nontax_run_wants_in(self->run) : -1;
         if (turn(self, wait < 0 ? INT64_C(1000) : wait) < 0) {
-            return NULL;
+            return -1;
         }
     }
+    return 1;
 }
 
 static PyObject *run_next(PyObject *object)
@@ -422,7 +482,8 @@ static PyObject *run_next(PyObject *object)
     if (!reserve(self)) {
         return NULL;
     }
-    PyObject *outcome = next_in_order(self);
+    int there = wait_for_outcome(self);
+    PyObject *outcome = there > 0 ? next_outcome(self) : there == 0 ? last_word(self) : NULL;
     release(self);
     return outcome;
 }
@@ -436,6 +497,7 @@ PyDoc_STRVAR(
 
 static PyObject *close_run(run_object *self)
 {
+    self->begun = true;
     self->stopped = true;
     PyObject *outcomes = gather(self, true);
     if (outcomes) {
@@ -457,10 +519,22 @@ static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
     return outcomes;
 }
 
+PyDoc_STRVAR(run_stop_doc,
+             "stop($self, /)\n--\n\n"
+             "Take no more bills from the iterable; those under way come to their ends.\n\n"
+             "For any thread, and for signal handlers.");
+
+static PyObject *run_stop(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    self->stopped = true;
+    return Py_NewRef(Py_None);
+}
+
 /* ---- from an event loop ------------------------------------------------------------------ */
 
-PyDoc_STRVAR(run_add_doc, "add($self, interface, payload, subject, /)\n--\n\n"
-                          "Begin a call. Its outcome, which comes from poll(), is the subject's.");
+PyDoc_STRVAR(run_add_doc, "_add($self, interface, payload, subject, /)\n--\n\n"
+                          "Begin a call. Its outcome, which comes from _poll(), is the subject's.");
 
 static PyObject *run_add(PyObject *object, PyObject *arguments)
 {
@@ -525,7 +599,7 @@ static PyObject *poll_or_end(PyObject *object, PyObject *(*work)(run_object *))
 
 PyDoc_STRVAR(
     run_poll_doc,
-    "poll($self, /)\n--\n\n"
+    "_poll($self, /)\n--\n\n"
     "Do what can be done without waiting; return the outcomes that have come, in a list.\n\n"
     "It is always the same list, from which they are to be taken out: what Ctrl-C kept\n"
     "somebody from taking is still there the next time.");
@@ -535,8 +609,23 @@ static PyObject *run_poll(PyObject *object, PyObject *Py_UNUSED(ignored))
     return poll_or_end(object, step_and_gather);
 }
 
-PyDoc_STRVAR(run_end_doc, "end($self, /)\n--\n\n"
-                          "As close(), with all outcomes in the list of poll().");
+static PyObject *wait_and_gather(run_object *self)
+{
+    return wait_for_outcome(self) < 0 ? NULL : gather(self, false);
+}
+
+PyDoc_STRVAR(run_group_doc,
+             "_group($self, /)\n--\n\n"
+             "Work until there are outcomes; return all that have come, in the list of _poll().\n\n"
+             "It is empty when the run has ended. What ended it is not raised.");
+
+static PyObject *run_group(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return poll_or_end(object, wait_and_gather);
+}
+
+PyDoc_STRVAR(run_end_doc, "_end($self, /)\n--\n\n"
+                          "As close(), with all outcomes in the list of _poll().");
 
 static PyObject *run_end(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
@@ -556,8 +645,8 @@ static void tell_fetched(run_object *self, PyObject *answer, PyObject *error)
 }
 
 PyDoc_STRVAR(run_fetch_token_doc,
-             "fetch_token($self, /)\n--\n\n"
-             "Ask the token source, in any thread; poll() then uses what it has answered.");
+             "_fetch_token($self, /)\n--\n\n"
+             "Ask the token source, in any thread; _poll() then uses what it has answered.");
 
 static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
@@ -574,8 +663,8 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(run_fetch_ended_doc,
-             "fetch_ended($self, asked, /)\n--\n\n"
-             "For the end of what submit() returned: was fetch_token() called at all?");
+             "_fetch_ended($self, asked, /)\n--\n\n"
+             "For the end of what submit() returned: was _fetch_token() called at all?");
 
 static PyObject *run_fetch_ended(PyObject *object, PyObject *asked)
 {
@@ -595,11 +684,11 @@ static PyObject *run_fetch_ended(PyObject *object, PyObject *asked)
     return Py_NewRef(Py_None);
 }
 
-/* Has fetch_token() called in a thread. -1 with an exception: interrupted. */
+/* Has _fetch_token() called in a thread. -1 with an exception: interrupted. */
 static int begin_fetch(run_object *self, PyObject *submit)
 {
     self->fetching = true;
-    PyObject *fetch = PyObject_GetAttrString((PyObject *)self, "fetch_token");
+    PyObject *fetch = PyObject_GetAttrString((PyObject *)self, "_fetch_token");
     PyObject *asked = fetch ? PyObject_CallFunctionObjArgs(submit, fetch, NULL) : NULL;
     Py_XDECREF(fetch);
     Py_XDECREF(asked);
@@ -619,7 +708,7 @@ static int begin_fetch(run_object *self, PyObject *submit)
 }
 
 PyDoc_STRVAR(run_ask_for_token_doc,
-             "ask_for_token($self, submit, /)\n--\n\n"
+             "_ask_for_token($self, submit, /)\n--\n\n"
              "If calls wait for a token, and none is being fetched, call submit(fetch_token).\n\n"
              "In one go: a signal between the two could leave the calls waiting for ever.");
 
@@ -639,7 +728,7 @@ static PyObject *run_ask_for_token(PyObject *object, PyObject *submit)
     return Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(run_under_way_doc, "under_way($self, /)\n--\n\n"
+PyDoc_STRVAR(run_under_way_doc, "_under_way($self, /)\n--\n\n"
                                 "How many calls have not told their outcomes yet.");
 
 static PyObject *run_under_way(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -647,8 +736,8 @@ static PyObject *run_under_way(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyLong_FromSsize_t(((run_object *)object)->under_way);
 }
 
-PyDoc_STRVAR(run_hold_doc, "hold($self, bill, /)\n--\n\n"
-                           "Keep a bill, the only one, for pull() or end_held().");
+PyDoc_STRVAR(run_hold_doc, "_hold($self, bill, /)\n--\n\n"
+                           "Keep a bill, the only one, for _pull() or _end_held().");
 
 static PyObject *run_hold(PyObject *object, PyObject *bill)
 {
@@ -662,7 +751,7 @@ static PyObject *run_hold(PyObject *object, PyObject *bill)
 }
 
 PyDoc_STRVAR(run_pull_doc,
-             "pull($self, /)\n--\n\n"
+             "_pull($self, /)\n--\n\n"
              "Begin the bill that is held, or else the iterator's next; whether there was one.");
 
 static PyObject *run_pull(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -678,7 +767,7 @@ static PyObject *run_pull(PyObject *object, PyObject *Py_UNUSED(ignored))
     return failed ? NULL : PyBool_FromLong(began);
 }
 
-PyDoc_STRVAR(run_holds_doc, "holds($self, /)\n--\n\n"
+PyDoc_STRVAR(run_holds_doc, "_holds($self, /)\n--\n\n"
                             "Whether a bill is held.");
 
 static PyObject *run_holds(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -686,7 +775,7 @@ static PyObject *run_holds(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyBool_FromLong(((run_object *)object)->held != NULL);
 }
 
-PyDoc_STRVAR(run_end_held_doc, "end_held($self, /)\n--\n\n"
+PyDoc_STRVAR(run_end_held_doc, "_end_held($self, /)\n--\n\n"
                                "End the bill that is held, unsent.");
 
 static PyObject *run_end_held(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -701,7 +790,7 @@ static PyObject *run_end_held(PyObject *object, PyObject *Py_UNUSED(ignored))
 }
 
 PyDoc_STRVAR(run_wants_in_doc,
-             "wants_in($self, /)\n--\n\n"
+             "_wants_in($self, /)\n--\n\n"
              "In how many seconds it can take another call; -1: not before another step.");
 
 static PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -711,7 +800,7 @@ static PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble(wait_ms < 0 ? -1.0 : (double)wait_ms / 1000);
 }
 
-PyDoc_STRVAR(run_iterator_error_doc, "iterator_error($self, /)\n--\n\n"
+PyDoc_STRVAR(run_iterator_error_doc, "_iterator_error($self, /)\n--\n\n"
                                      "Return what the iterator raised, once, or None.");
 
 static PyObject *run_iterator_error(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -722,7 +811,88 @@ static PyObject *run_iterator_error(PyObject *object, PyObject *Py_UNUSED(ignore
     return error ? error : Py_NewRef(Py_None);
 }
 
-PyDoc_STRVAR(run_trouble_doc, "trouble($self, /)\n--\n\n"
+PyDoc_STRVAR(run_ended_by_doc, "_ended_by($self, /)\n--\n\n"
+                               "Return the error that ended the run, as often as asked, or None.");
+
+static PyObject *run_ended_by(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    return Py_NewRef(self->ended_by ? self->ended_by : Py_None);
+}
+
+PyDoc_STRVAR(run_kept_doc, "_kept($self, /)\n--\n\n"
+                           "Return what the outcomes are kept in, or None.");
+
+static PyObject *run_kept(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    return Py_NewRef(self->kept ? self->kept : Py_None);
+}
+
+static int keep_in(run_object *self, PyObject *kept)
+{
+    PyObject *name = PyUnicode_InternFromString("append"); /* Python keeps others in a cache */
+    PyObject *append = name ? PyObject_GetAttr(kept, name) : NULL;
+    Py_XDECREF(name);
+    if (!append) {
+        return -1;
+    }
+    PyObject *before = self->kept, *append_before = self->append;
+    self->kept = Py_NewRef(kept);
+    self->append = append;
+    Py_XDECREF(before);
+    Py_XDECREF(append_before);
+    return 0;
+}
+
+PyDoc_STRVAR(run_keep_in_doc, "_keep_in($self, kept, /)\n--\n\n"
+                              "Append all further outcomes to kept before they are given out.");
+
+static PyObject *run_keep_in(PyObject *object, PyObject *kept)
+{
+    return keep_in((run_object *)object, kept) < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(run_begun_doc, "_begun($self, /)\n--\n\n"
+                            "Whether anybody has asked for outcomes, or has closed it.");
+
+static PyObject *run_begun(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(((run_object *)object)->begun);
+}
+
+PyDoc_STRVAR(run_is_open_doc, "_is_open($self, /)\n--\n\n"
+                              "Whether there are outcomes that were not given out, or will be.");
+
+static PyObject *run_is_open(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    bool gathered = self->gathered && PyList_Size(self->gathered) > 0;
+    return PyBool_FromLong(gathered || self->entries || self->held);
+}
+
+PyDoc_STRVAR(run_is_ours_doc, "_is_ours($self, /)\n--\n\n"
+                              "Whether this process began the run; if not, its parent has it.");
+
+static PyObject *run_is_ours(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(nontax_run_is_ours(((run_object *)object)->run));
+}
+
+PyDoc_STRVAR(run_check_doc, "_check($self, /)\n--\n\n"
+                            "Raise what next() would if the run cannot be used from here.");
+
+static PyObject *run_check(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    release(self);
+    return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(run_trouble_doc, "_trouble($self, /)\n--\n\n"
                               "Return the error that every other bill would meet, too, or None.");
 
 static PyObject *run_trouble(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -745,7 +915,7 @@ static PyObject *cancel_call(run_object *self, nontax_call *call)
 
 PyDoc_STRVAR(
     run_cancel_doc,
-    "cancel($self, subject, /)\n--\n\n"
+    "_cancel($self, subject, /)\n--\n\n"
     "End one call; return its outcome as it is known, or None if it has come already, or the\n"
     "call never was in the run.");
 
@@ -764,26 +934,21 @@ static PyObject *run_cancel(PyObject *object, PyObject *subject)
     return outcome;
 }
 
-PyDoc_STRVAR(run_fileno_doc, "fileno($self, /)\n--\n\n"
-                             "A descriptor, readable when poll() has something to do; or -1.");
+PyDoc_STRVAR(run_fileno_doc, "_fileno($self, /)\n--\n\n"
+                             "A descriptor, readable when _poll() has something to do; or -1.");
 
 static PyObject *run_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     return PyLong_FromLong(nontax_run_descriptor(((run_object *)object)->run));
 }
 
-PyDoc_STRVAR(run_rouse_doc, "rouse($self, /)\n--\n\n"
-                            "Make the descriptor readable until the next poll().");
+PyDoc_STRVAR(run_rouse_doc, "_rouse($self, /)\n--\n\n"
+                            "Make the descriptor readable until the next _poll().");
 
 static PyObject *run_rouse(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     nontax_run_rouse(((run_object *)object)->run);
     return Py_NewRef(Py_None);
-}
-
-static PyObject *run_enter(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    return Py_NewRef(object);
 }
 
 static int warn_of_lost(Py_ssize_t count)
@@ -795,33 +960,34 @@ static int warn_of_lost(Py_ssize_t count)
                                          count);
 }
 
-static PyObject *run_exit(PyObject *object, PyObject *arguments)
-{
-    (void)arguments;
-    PyObject *outcomes = run_close(object, NULL);
-    bool failed = !outcomes || warn_of_lost(PyList_Size(outcomes)) < 0;
-    Py_XDECREF(outcomes);
-    return failed ? NULL : Py_NewRef(Py_None);
-}
-
 /* ---- making and freeing ------------------------------------------------------------------ */
+
+/* The module's state, by way of the base for which it was made: a subclass has none. */
+static const core_state *state_of(PyTypeObject *type)
+{
+    const core_state *state = PyType_GetModuleState(type);
+    while (!state && type) {
+        PyErr_Clear();
+        type = (PyTypeObject *)PyType_GetSlot(type, Py_tp_base);
+        state = type ? PyType_GetModuleState(type) : NULL;
+    }
+    return state;
+}
 
 static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"client", "make_outcome", "bills", "concurrency",
-                            "rate",   "quota_pause",  "bulk",  NULL};
-    PyObject *client, *make_outcome, *bills;
-    PyTypeObject *client_type = PyType_GetModuleState(type)
-                                    ? ((core_state *)PyType_GetModuleState(type))->client_type
-                                    : NULL;
+    static char *names[] = {"client", "make_outcome", "kept", "bills", "concurrency",
+                            "rate",   "quota_pause",  "bulk", NULL};
+    PyObject *client, *make_outcome, *kept, *bills;
+    const core_state *state = state_of(type);
     nontax_run_settings settings = {0};
     double quota_pause;
     int bulk;
     nontax_text why;
-    if (!client_type ||
-        !PyArg_ParseTupleAndKeywords(arguments, keywords, "$O!OOiddp", names, client_type, &client,
-                                     &make_outcome, &bills, &settings.concurrency, &settings.rate,
-                                     &quota_pause, &bulk)) {
+    if (!state || !PyArg_ParseTupleAndKeywords(
+                      arguments, keywords, "$O!OOOiddp", names, state->client_type, &client,
+                      &make_outcome, &kept, &bills, &settings.concurrency, &settings.rate,
+                      &quota_pause, &bulk)) {
         return NULL;
     }
     settings.bulk = bulk != 0;
@@ -836,7 +1002,7 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     self->bulk = settings.bulk;
     self->bills = bills == Py_None ? NULL : PyObject_GetIter(bills);
     nontax_status status = NONTAX_OK;
-    if (self->bills || bills == Py_None) {
+    if ((self->bills || bills == Py_None) && (kept == Py_None || keep_in(self, kept) == 0)) {
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
     if (status != NONTAX_OK) {
@@ -854,10 +1020,13 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->client);
     Py_VISIT(self->make_outcome);
+    Py_VISIT(self->kept);
+    Py_VISIT(self->append);
     Py_VISIT(self->bills);
     Py_VISIT(self->held);
     Py_VISIT(self->iterator_error);
     Py_VISIT(self->stop_error);
+    Py_VISIT(self->ended_by);
     Py_VISIT(self->source_error);
     Py_VISIT(self->answer_error);
     Py_VISIT(self->gathered);
@@ -877,10 +1046,13 @@ static int run_clear(PyObject *object)
     }
     Py_CLEAR(self->client);
     Py_CLEAR(self->make_outcome);
+    Py_CLEAR(self->kept);
+    Py_CLEAR(self->append);
     Py_CLEAR(self->bills);
     Py_CLEAR(self->held);
     Py_CLEAR(self->iterator_error);
     Py_CLEAR(self->stop_error);
+    Py_CLEAR(self->ended_by);
     Py_CLEAR(self->source_error);
     Py_CLEAR(self->gathered);
     Py_CLEAR(self->stale);
@@ -921,30 +1093,37 @@ static void run_dealloc(PyObject *object)
 
 static PyMethodDef run_methods[] = {
     {"close", run_close, METH_NOARGS, run_close_doc},
-    {"add", run_add, METH_VARARGS, run_add_doc},
-    {"poll", run_poll, METH_NOARGS, run_poll_doc},
-    {"end", run_end, METH_NOARGS, run_end_doc},
-    {"ask_for_token", run_ask_for_token, METH_O, run_ask_for_token_doc},
-    {"fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
-    {"fetch_ended", run_fetch_ended, METH_O, run_fetch_ended_doc},
-    {"under_way", run_under_way, METH_NOARGS, run_under_way_doc},
-    {"hold", run_hold, METH_O, run_hold_doc},
-    {"pull", run_pull, METH_NOARGS, run_pull_doc},
-    {"holds", run_holds, METH_NOARGS, run_holds_doc},
-    {"end_held", run_end_held, METH_NOARGS, run_end_held_doc},
-    {"wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
-    {"iterator_error", run_iterator_error, METH_NOARGS, run_iterator_error_doc},
-    {"trouble", run_trouble, METH_NOARGS, run_trouble_doc},
-    {"cancel", run_cancel, METH_O, run_cancel_doc},
-    {"fileno", run_fileno, METH_NOARGS, run_fileno_doc},
-    {"rouse", run_rouse, METH_NOARGS, run_rouse_doc},
-    {"__enter__", run_enter, METH_NOARGS, NULL},
-    {"__exit__", run_exit, METH_VARARGS, NULL},
+    {"_add", run_add, METH_VARARGS, run_add_doc},
+    {"_poll", run_poll, METH_NOARGS, run_poll_doc},
+    {"_end", run_end, METH_NOARGS, run_end_doc},
+    {"_ask_for_token", run_ask_for_token, METH_O, run_ask_for_token_doc},
+    {"_fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
+    {"_fetch_ended", run_fetch_ended, METH_O, run_fetch_ended_doc},
+    {"_under_way", run_under_way, METH_NOARGS, run_under_way_doc},
+    {"_hold", run_hold, METH_O, run_hold_doc},
+    {"_pull", run_pull, METH_NOARGS, run_pull_doc},
+    {"_holds", run_holds, METH_NOARGS, run_holds_doc},
+    {"_end_held", run_end_held, METH_NOARGS, run_end_held_doc},
+    {"_wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
+    {"_iterator_error", run_iterator_error, METH_NOARGS, run_iterator_error_doc},
+    {"_trouble", run_trouble, METH_NOARGS, run_trouble_doc},
+    {"_cancel", run_cancel, METH_O, run_cancel_doc},
+    {"_fileno", run_fileno, METH_NOARGS, run_fileno_doc},
+    {"stop", run_stop, METH_NOARGS, run_stop_doc},
+    {"_group", run_group, METH_NOARGS, run_group_doc},
+    {"_ended_by", run_ended_by, METH_NOARGS, run_ended_by_doc},
+    {"_kept", run_kept, METH_NOARGS, run_kept_doc},
+    {"_keep_in", run_keep_in, METH_O, run_keep_in_doc},
+    {"_begun", run_begun, METH_NOARGS, run_begun_doc},
+    {"_is_ours", run_is_ours, METH_NOARGS, run_is_ours_doc},
+    {"_is_open", run_is_open, METH_NOARGS, run_is_open_doc},
+    {"_check", run_check, METH_NOARGS, run_check_doc},
+    {"_rouse", run_rouse, METH_NOARGS, run_rouse_doc},
     {NULL, NULL, 0, NULL},
 };
 
 PyDoc_STRVAR(run_doc,
-             "An iterator over the outcomes of many bills; see nontax.Client.insert_bills.");
+             "Many calls on one lane: what nontax.Run and the calls of an event loop stand on.");
 
 static PyType_Slot run_slots[] = {
     {Py_tp_doc, (void *)run_doc},    {Py_tp_new, run_new},
@@ -957,7 +1136,8 @@ static PyType_Slot run_slots[] = {
 static PyType_Spec run_spec = {
     .name = "nontax._core.Run",
     .basicsize = sizeof(run_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_BASETYPE,
     .slots = run_slots,
 };
 

@@ -1,0 +1,235 @@
+"""Bulk runs: the run that `Client.insert_bills` returns, and the record that outlives it.
+
+Loaded by the first run, as are collections and warnings.
+"""
+
+import warnings
+import weakref
+from collections import Counter, deque
+from operator import attrgetter
+
+from nontax import _core
+from nontax.bill import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from nontax.bill import Bill
+
+    _CoreRun = _core.Run[Outcome]
+else:
+    _CoreRun = _core.Run
+
+KEEP = 100_000
+SHOWN = 10  # order_ids in a warning
+LONGEST_SHOWN = 64  # characters of one
+
+_by_index = attrgetter("index")
+
+
+class RunRecord:
+    """What is known of a bulk run, also when the run itself is gone; see `Client.last_run`."""
+
+    __slots__ = ("_error", "_kept", "_run")
+
+    def __init__(self, run: "Recorded") -> None:
+        self._run = weakref.ref(run)
+        self._end(run)
+
+    def _end(self, run: "Recorded") -> None:
+        """Take over what the run knows, which ends."""
+        self._kept = run._kept()
+        self._error = run.error
+
+    @property
+    def outcomes(self) -> "list[Outcome]":
+        """The outcomes so far, in the order of the bills; a new list each time.
+
+        All of them after `collect()`; else the last ones, as many as `keep` says.
+        """
+        run = self._run()
+        kept = self._kept if run is None else run._kept()
+        return sorted(kept.copy(), key=_by_index)  # a copy: the run may go on meanwhile
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the run before its last bill, or None; see `Run.error`."""
+        run = self._run()
+        return self._error if run is None else run.error
+
+    def __repr__(self) -> str:
+        return f"<nontax.RunRecord: {_summary_of(self)}>"
+
+
+class Recorded:
+    """What a blocking run and an asynchronous one have in common for their users."""
+
+    _record: RunRecord
+
+    @property
+    def outcomes(self) -> "list[Outcome]":
+        """The outcomes so far, in the order of the bills; a new list each time.
+
+        All of them after `collect()`; else the last ones, as many as `keep` says.
+        """
+        return self._record.outcomes
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended the run before its last bill, or None.
+
+        It is the error that every further bill would meet (a day's quota, an account that may not,
+        a token that cannot be had), or what the iterable raised.
+        """
+        return self._ended_by()
+
+    def _kept(self) -> "deque[Outcome]":
+        raise NotImplementedError
+
+    def _ended_by(self) -> BaseException | None:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        # A traceback with local variables may show one that is not made yet.
+        summary = _summary_of(self._record) if hasattr(self, "_record") else "not made"
+        return f"<nontax.{type(self).__name__}: {summary}>"
+
+
+def _summary_of(record: RunRecord) -> str:
+    error = record.error
+    ended = "" if error is None else f"; ended by {error!r}"
+    return f"{_counts_of(record.outcomes) or 'no outcomes'}{ended}"
+
+
+def _counts_of(outcomes: "Iterable[Outcome]") -> str:
+    counts = Counter(outcome.outcome for outcome in outcomes)
+    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+
+
+def _name_of(outcome: Outcome) -> str:
+    """The order_id, if the bill has one that can be shown."""
+    try:
+        order_id = outcome.bill["order_id"]
+    except Exception:  # a bill is whatever the iterable gave
+        order_id = None
+    if not isinstance(order_id, str) or not order_id.isprintable() or not order_id:
+        return f"the bill at index {outcome.index}"
+    return order_id if len(order_id) <= LONGEST_SHOWN else f"{order_id[:LONGEST_SHOWN]}…"
+
+
+def warn_of_unread(outcomes: "Sequence[Outcome]", kept: int | None, stacklevel: int) -> None:
+    """Say whose outcomes nobody has read, if there are any. kept: as `keep`; None: all."""
+    if not outcomes:
+        return
+    first = sorted(outcomes, key=_by_index)[:SHOWN]
+    names = ", ".join(_name_of(outcome) for outcome in first)
+    more = f" and {len(outcomes) - SHOWN} more" if len(outcomes) > SHOWN else ""
+    count = len(outcomes)
+    bills = "1 bill whose outcome" if count == 1 else f"{count} bills whose outcomes"
+    where = "client.last_run.outcomes has all outcomes"
+    if kept is not None and kept < count:
+        where = f"keep={kept} has dropped outcomes"
+    warnings.warn(
+        f"a run was left with {bills} nobody has read ({_counts_of(outcomes)}): {names}{more}; "
+        f"{where}. Use run.collect(), or call run.stop() and read on to the end",
+        RuntimeWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+def warn_of_unused(stacklevel: int) -> None:
+    """Say that a run has sent nothing."""
+    warnings.warn(
+        "a run was never iterated, so none of its bills was sent: call collect(), or loop over it",
+        RuntimeWarning,
+        stacklevel=stacklevel + 1,
+    )
+
+
+class Run(_CoreRun, Recorded):
+    """Many bills under way at once: an iterator of `Outcome`, in order of completion.
+
+    Made by `Client.insert_bills`. Either call `collect()`, or iterate. It is a context manager;
+    leaving it calls `close()`. All outcomes are kept in `outcomes`, and in `Client.last_run`.
+    """
+
+    @classmethod
+    def _begin(
+        cls,
+        client: _core.Client,
+        bills: "Iterable[Bill]",
+        *,
+        concurrency: int,
+        rate: float,
+        keep: int,
+        quota_pause: float = 0.0,
+    ) -> "Self":
+        run = cls(
+            client=client,
+            make_outcome=Outcome._from_core,
+            kept=deque(maxlen=keep),
+            bills=iter(bills),  # None would be a run of single calls
+            concurrency=concurrency,
+            rate=rate,
+            quota_pause=quota_pause,
+            bulk=True,
+        )
+        run._record = RunRecord(run)
+        return run
+
+    def collect(self) -> "list[Outcome]":
+        """Run to the end; return all outcomes, in the order of the bills.
+
+        What ends the run before its last bill is not raised: `error` has it. Outcomes that were
+        read before are in the list, too, as far as they were kept.
+
+        Ctrl-C (whatever a signal handler raises) takes no more bills, waits for those under way and
+        then is raised. Another one ends those under way with what is known of them. In either case
+        `outcomes` has all outcomes.
+        """
+        self._check()
+        self._keep_in(deque(self._kept()))
+        try:
+            self._read_on()
+        except BaseException:
+            try:
+                self.stop()
+                self._read_on()
+            except BaseException:
+                self.close()
+                raise
+            raise
+        self.close()  # so that nothing is raised from here on
+        return self.outcomes
+
+    def _read_on(self) -> None:
+        while group := self._group():
+            group.clear()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        warn_of_unread(self.close(), self._kept().maxlen, 2)
+
+    def __del__(self) -> None:
+        record = getattr(self, "_record", None)
+        if record is None:  # it could not be made
+            return
+        try:
+            if not self._is_ours():
+                return
+            if not self._begun():
+                warn_of_unused(2)
+            elif self._is_open():
+                warn_of_unread(self.close(), self._kept().maxlen, 2)
+        finally:
+            record._end(self)
