@@ -7,7 +7,7 @@
 #include "target.h"
 #include "text.h"
 
-/* What a host language makes of its own types. Two bytes that no UTF-8 begins with mark them. */
+/* What a host language makes of its own types. Bytes that no UTF-8 begins with mark them. */
 static cJSON *leaf_for(const char *text)
 {
     switch ((unsigned char)text[0]) {
@@ -15,6 +15,12 @@ static cJSON *leaf_for(const char *text)
         return nontax_json_number(text + 1);
     case 0xFF:
         return nontax_json_time(strtoll(text + 1, NULL, 10));
+    case 0xFD:
+        return nontax_json_foreign(text + 1);
+    case 0xFC:
+        return nontax_json_problem(
+            (nontax_problem_id)((unsigned char)text[1] % NONTAX_PROBLEM_COUNT),
+            text[1] ? text + 2 : NULL);
     default:
         return NULL;
     }
@@ -51,7 +57,7 @@ static void check_text(const nontax_interface *interface, const nx_buffer *text)
     }
 }
 
-/* First an interface and whether extra fields go, then the JSON. */
+/* First an interface and what becomes of extra fields, then the JSON. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     nontax_problems problems = {0};
@@ -66,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     put_leaves(payload);
-    switch (nx_request_build(interface, payload, data[1] & 1, &problems, &text, &secret)) {
+    switch (nx_request_build(interface, payload, (nontax_extra)(data[1] % 3), &problems, &text,
+                             &secret)) {
     case NONTAX_OK:
         MUST(problems.count == 0);
         check_text(interface, &text);
@@ -83,6 +90,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     nx_buffer_free(&text);
     nx_buffer_free(&secret);
-    nx_problems_free(&problems);
+    nontax_problems_free(&problems);
     return 0;
 }

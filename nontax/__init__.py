@@ -26,6 +26,7 @@ from nontax.errors import (
     TLSError,
     WeChatError,
 )
+from nontax.problems import Problem
 from nontax.results import (
     AuthData,
     BillAuthUrl,
@@ -49,6 +50,7 @@ else:
     from nontax.client import Client, insert_bill
     from nontax.errcodes import ErrorCode, errcode
     from nontax.token import OrdinaryToken, StableToken
+    from nontax.validation import validate_bill, validate_bills
 
     _core_error = None
     __version__ = nontax._core.version
@@ -84,6 +86,7 @@ __all__ = [
     "ParameterError",
     "PdfUrl",
     "PlatformId",
+    "Problem",
     "Quota",
     "QuotaError",
     "RidInfo",
@@ -101,6 +104,8 @@ __all__ = [
     "fen",
     "insert_bill",
     "order_id_of",
+    "validate_bill",
+    "validate_bills",
 ]
 
 _LAZY = {

@@ -14,6 +14,10 @@ def make_result(
     interface: str, make: Callable[[dict[str, Any]], _T], fields: dict[str, Any], /
 ) -> _T: ...
 def reads(interface: str, /) -> bool: ...
+def check(
+    interface: str, payload: object, extra: int, /
+) -> list[tuple[str, str, str, dict[str, str]]]: ...
+def problem_messages() -> dict[str, str]: ...
 def libraries() -> tuple[str, str | None, str]: ...
 
 @final
@@ -32,7 +36,7 @@ class Client:
         connect_timeout: float,
         timeout: float,
         retries: int,
-        allow_extra: bool,
+        extra: int,
     ) -> Client: ...
     def call(
         self,

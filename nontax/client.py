@@ -13,6 +13,7 @@ from nontax.settings import (
     base_urls_of,
     check_bills,
     check_count,
+    check_extra,
     check_path,
     check_rate,
     check_seconds,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         UploadedPdf,
     )
     from nontax.runs import Run, RunRecord
+    from nontax.settings import Extra
 
     TokenSource = Callable[[str | None], str]
 
@@ -74,7 +76,8 @@ class Client:
     retries: how often a call is repeated that was certainly not taken: nothing could be sent, or
         WeChat answered 72036 or 72054 (busy). What may have been taken is never repeated, unless
         the interface only reads.
-    allow_extra: send fields of a bill that WeChat's page does not name, instead of refusing them.
+    extra: what becomes of a bill's fields that WeChat's page does not name: "refuse" (the bill),
+        "ignore" (they are not sent, and may hold anything) or "send".
 
     What is not given is read from NONTAX_APPID and NONTAX_SECRET, or else NONTAX_ACCESS_TOKEN, and
     from NONTAX_BASE_URL and NONTAX_CA_FILE, if set.
@@ -111,7 +114,7 @@ class Client:
         connect_timeout: float = 5.0,
         timeout: float = 30.0,
         retries: int = 2,
-        allow_extra: bool = False,
+        extra: "Extra" = "refuse",
     ) -> None:
         taken: list[str] = []
         try:
@@ -175,7 +178,7 @@ class Client:
                 connect_timeout=check_seconds("connect_timeout", connect_timeout),
                 timeout=self._timeout,
                 retries=check_count("retries", retries, 0, 100),
-                allow_extra=allow_extra,
+                extra=check_extra(extra),
             )
         except ValueError as error:
             name_variable(error, taken)

@@ -1,8 +1,10 @@
 """What can go wrong, each class a different reaction of the caller, and how the core's report of a
 call becomes one exception.
 
-Imports nothing at its beginning: `import nontax` must stay cheap, and work without the core.
+Imports no core at its beginning: `import nontax` must stay cheap, and work without it.
 """
+
+from nontax.problems import Problem, problem_of_core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,18 +61,20 @@ class NontaxError(Exception):
 class InvalidRequestError(NontaxError, ValueError):
     """The bill, or the access token for it, breaks the interface's rules. Nothing was sent.
 
-    problems: all that is wrong, as (path, message) pairs, such as
-        ("card_ext.user_card.invoice_user_data.fee", "is missing"). The path is empty where the
-        whole is meant. reason: the same in one line.
+    problems: all that is wrong, as a list of `Problem`: (path, message) pairs, such as
+        ("card_ext.user_card.invoice_user_data.fee", "is missing"), with `.id` and `.values` beside.
+        The path is empty where the whole is meant. reason: the same in one line.
     """
 
-    problems: "list[tuple[str, str]]"
+    problems: list[Problem]
     advice = "Correct what `problems` lists, and send it again."
 
     def __init__(self, *, problems: "Sequence[tuple[str, str]]") -> None:
         super().__init__()
         self.outcome = "not_sent"
-        self.problems = list(problems)
+        self.problems = [
+            problem if isinstance(problem, Problem) else Problem(*problem) for problem in problems
+        ]
         self.reason = "; ".join(self._lines())
 
     def _lines(self) -> list[str]:
@@ -333,7 +337,7 @@ def make_error(
     errmsg: str,
     reason: str,
     reply: str | None,
-    problems: "list[tuple[str, str]]",
+    problems: "list[tuple[str, str, str, dict[str, str]]]",
     source_error: Exception | None,
     token_problem: str | None,
 ) -> Exception:
@@ -361,7 +365,7 @@ def make_error(
     elif token_problem is not None and errcode is None:
         error = InvalidRequestError(problems=[("access_token", token_problem)])
     elif cause == "payload":
-        error = InvalidRequestError(problems=problems)
+        error = InvalidRequestError(problems=[problem_of_core(*each) for each in problems])
     elif errcode is not None and cause == "answer":
         error = _refusal(interface, errcode, errmsg, rid, http_status, reply)
         error.__cause__ = source_error

@@ -7,7 +7,9 @@ from nontax import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import SupportsIndex
+    from typing import Literal, SupportsIndex
+
+    Extra = Literal["refuse", "ignore", "send"]
 
 BASE_URL = "https://api.weixin.qq.com"
 
@@ -55,6 +57,16 @@ def check_bills(bills: object) -> None:
             "bills must be an iterable of bills; one bill is for insert_bill, and of a DataFrame "
             'take df.to_dict("records")'
         )
+
+
+_EXTRA = ("refuse", "ignore", "send")  # in the order of the core's
+
+
+def check_extra(extra: object) -> int:
+    """What becomes of fields that the interface does not have, as the core numbers it."""
+    if extra not in _EXTRA:
+        raise ValueError('extra must be "refuse", "ignore" or "send"')
+    return _EXTRA.index(extra)
 
 
 def check_rate(rate: object) -> float:

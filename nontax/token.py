@@ -100,7 +100,7 @@ class FetchedToken:
                 connect_timeout=min(5.0, self._timeout),
                 timeout=self._timeout,
                 retries=2,
-                allow_extra=False,
+                extra=0,
             )
         except ValueError as error:
             name_variable(error, taken)

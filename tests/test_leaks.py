@@ -71,7 +71,7 @@ def fail_in_every_way(talk: Talk) -> None:
     quiet = talk.client(timeout=0.001)
     nobody = talk.client(base_url=setup["nobody"], retries=0)
     untrusted = talk.client(base_url=setup["tls"], retries=0)
-    extra = talk.client(allow_extra=True, base_url=setup["nobody"], retries=0)
+    extra = talk.client(extra="send", base_url=setup["nobody"], retries=0)
     sources = [source(function) for function in (no_token, broken_token, interrupted)]
     refused = [source(function) for function in (same_token, newer_token)]
     nested: dict[str, Any] = {}
@@ -438,7 +438,7 @@ def make_modules(talk: Talk) -> None:
             connect_timeout=1.0,
             timeout=1.0,
             retries=0,
-            allow_extra=False,
+            extra=0,
         )
         run = module.Run(
             client=client,

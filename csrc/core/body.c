@@ -49,23 +49,23 @@ ptrdiff_t nx_body_read(const nx_body *body, size_t at, char *target, size_t room
     return (ptrdiff_t)now;
 }
 
-const char *nx_file_problem(const nontax_file *file)
+bool nx_file_problem(const nontax_file *file, nontax_problem_id *problem)
 {
-    static const char mark[] = "%PDF-";
+    static const char mark[] = "%PDF-", zip[] = "PK\x03\x04";
     char start[LOOK_AT];
-    if (file->size == 0) {
-        return "is empty";
-    }
-    ptrdiff_t got = read_file(file, 0, start, sizeof start);
-    if (got < 0) {
-        return "cannot be read";
+    ptrdiff_t got = file->size ? read_file(file, 0, start, sizeof start) : 0;
+    if (got <= 0) {
+        *problem = got < 0 ? NONTAX_PROBLEM_FILE_UNREADABLE : NONTAX_PROBLEM_EMPTY;
+        return true;
     }
     for (ptrdiff_t i = 0; i + (ptrdiff_t)strlen(mark) <= got; i++) {
         if (memcmp(start + i, mark, strlen(mark)) == 0) {
-            return NULL;
+            return false;
         }
     }
-    return "is not a PDF: it does not begin with %PDF-";
+    bool is_zip = got >= (ptrdiff_t)strlen(zip) && memcmp(start, zip, strlen(zip)) == 0;
+    *problem = is_zip ? NONTAX_PROBLEM_ZIP_NOT_PDF : NONTAX_PROBLEM_NOT_PDF;
+    return true;
 }
 
 nontax_status nx_body_frame(nx_body *body, const nontax_interface *interface,

@@ -24,7 +24,7 @@ nontax_status nx_body_frame(nx_body *body, const nontax_interface *interface,
  * file could not be read. */
 ptrdiff_t nx_body_read(const nx_body *body, size_t at, char *target, size_t room);
 
-/* What is wrong with the file, as a few words about it; NULL: nothing. */
-const char *nx_file_problem(const nontax_file *file);
+/* Whether something is wrong with the file, and what. */
+bool nx_file_problem(const nontax_file *file, nontax_problem_id *problem);
 
 #endif

@@ -33,7 +33,7 @@ nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *inte
 void nontax_call_free(nontax_call *call)
 {
     if (call) {
-        nx_problems_free(&call->problems);
+        nontax_problems_free(&call->problems);
         nx_body_free(&call->body);
         nx_buffer_free(&call->token);
         nx_buffer_free(&call->first_token);
@@ -44,7 +44,7 @@ void nontax_call_free(nontax_call *call)
     }
 }
 
-nontax_problems *nontax_call_problems(nontax_call *call)
+const nontax_problems *nontax_call_problems(const nontax_call *call)
 {
     return &call->problems;
 }
@@ -100,7 +100,7 @@ nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
         nx_json_free(payload);
         return accept_payload(call, NONTAX_BAD_PAYLOAD);
     }
-    nontax_status status = nx_request_build(call->interface, payload, call->client->allow_extra,
+    nontax_status status = nx_request_build(call->interface, payload, call->client->extra,
                                             &call->problems, &call->body.text, &call->secret);
     call->body.size = call->body.text.size;
     return accept_payload(call, status);
@@ -111,16 +111,18 @@ nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file)
     if (!nontax_interface_takes_file(call->interface)) {
         return accept_payload(call, NONTAX_BAD_PAYLOAD);
     }
-    const char *name = call->interface->file_part;
-    const char *problem = nx_file_problem(file);
-    nontax_status status = NONTAX_OK;
-    if (problem) {
-        status = nontax_problems_add(&call->problems, name, problem);
+    static const nx_place whole = {NULL, "", 0};
+    const nx_place part = {&whole, call->interface->file_part, 0}, name = {&whole, "filename", 0};
+    nx_report report = {&call->problems, NONTAX_OK};
+    nontax_problem_id problem;
+    if (nx_file_problem(file, &problem)) {
+        nx_report_problem(&report, &part, problem);
     }
-    if (status == NONTAX_OK && (!*file->name || !nx_utf8_valid(file->name, strlen(file->name)))) {
-        status = nontax_problems_add(&call->problems, "filename",
-                                     *file->name ? "is not valid UTF-8" : "is empty");
+    if (!*file->name || !nx_utf8_valid(file->name, strlen(file->name))) {
+        nx_report_problem(&report, &name,
+                          *file->name ? NONTAX_PROBLEM_NOT_UTF8 : NONTAX_PROBLEM_EMPTY);
     }
+    nontax_status status = report.status;
     if (status == NONTAX_OK && call->problems.count > 0) {
         status = NONTAX_BAD_PAYLOAD;
     }

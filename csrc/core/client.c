@@ -302,7 +302,7 @@ static nontax_status copy_settings(nontax_client *client, const nontax_settings 
     client->connect_timeout_ms = settings->connect_timeout_ms;
     client->timeout_ms = settings->timeout_ms;
     client->retries = settings->retries;
-    client->allow_extra = settings->allow_extra;
+    client->extra = settings->extra;
     if (!copy_text(&client->ca_file, settings->ca_file) ||
         !copy_text(&client->system_ca_file, settings->system_ca_file) ||
         !copy_text(&client->proxy, settings->proxy)) {

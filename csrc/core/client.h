@@ -24,7 +24,7 @@ struct nontax_client {
     int64_t connect_timeout_ms;
     int64_t timeout_ms;
     int retries;
-    bool allow_extra;
+    nontax_extra extra;
     nx_tls tls;
     struct curl_slist *headers[NX_FILE + 1]; /* for each form of request */
     char boundary[40];                       /* of multipart frames */

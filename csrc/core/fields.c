@@ -3,8 +3,10 @@
 
 #include <string.h>
 
+#include "characters.h"
 #include "json.h"
 #include "problems.h"
+#include "text.h"
 
 int nx_next_member(const nontax_interface *interface, int parent, int after)
 {
@@ -65,11 +67,31 @@ void nx_row_path(const nontax_interface *interface, int row, char *target)
     }
 }
 
-bool nx_same_but_for_spelling(const char *left, const char *right)
+int nx_find_row(const nontax_interface *interface, const char *name)
+{
+    for (int row = 0; row < interface->field_count; row++) {
+        if (strcmp(interface->fields[row].name, name) == 0) {
+            return row;
+        }
+    }
+    return -1;
+}
+
+/* Skips what does not matter in a name: separators, and what cannot be seen. */
+static const char *skip(const char *name)
+{
+    size_t size;
+    while ((size = *name == '_' || *name == '-' ? 1 : nx_unseen_size(name)) > 0) {
+        name += size;
+    }
+    return name;
+}
+
+static bool same_but_for_spelling(const char *left, const char *right)
 {
     for (;;) {
-        left += strspn(left, " \t_-");
-        right += strspn(right, " \t_-");
+        left = skip(left);
+        right = skip(right);
         if (!*left || !*right) {
             return *left == *right;
         }
@@ -79,6 +101,17 @@ bool nx_same_but_for_spelling(const char *left, const char *right)
         left++;
         right++;
     }
+}
+
+int nx_find_meant(const nontax_interface *interface, const char *name)
+{
+    bool valid = nx_utf8_valid(name, strlen(name));
+    for (int row = 0; valid && row < interface->field_count; row++) {
+        if (same_but_for_spelling(interface->fields[row].name, name)) {
+            return row;
+        }
+    }
+    return -1;
 }
 
 /* Whether the members of a wrapper stand in its parent, without the wrapper. */
@@ -164,4 +197,18 @@ cJSON *nx_nest(const nontax_interface *interface, cJSON *flat)
         }
     }
     return parents[0];
+}
+
+void nx_drop_extra(const nontax_interface *interface, cJSON *object, int parent)
+{
+    parent = nx_row_of_members(interface, object, parent);
+    for (cJSON *item = object->child, *next; item; item = next) {
+        next = item->next;
+        int row = nx_find_member(interface, parent, nx_name_of(item));
+        if (row < 0) {
+            nx_json_free(cJSON_DetachItemViaPointer(object, item));
+        } else if (nx_is_object_row(&interface->fields[row])) {
+            nx_drop_extra(interface, item, row);
+        }
+    }
 }

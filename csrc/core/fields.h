@@ -19,8 +19,11 @@ bool nx_is_object_row(const nx_field *field);
 /* "card_ext.user_card", into a place of NX_MAX_PATH bytes. */
 void nx_row_path(const nontax_interface *interface, int row, char *target);
 
-/* Whether one of the two names was probably meant for the other. */
-bool nx_same_but_for_spelling(const char *left, const char *right);
+/* The row whose name was probably meant by this one, or -1. */
+int nx_find_meant(const nontax_interface *interface, const char *name);
+
+/* The row where a name that belongs elsewhere stands, or -1. */
+int nx_find_row(const nontax_interface *interface, const char *name);
 
 /* The row whose members stand in `object`, which is the value of row `parent`: that itself, or a
  * wrapper of it that was left out. */
@@ -32,5 +35,9 @@ bool nx_is_flat(const nontax_interface *interface, const cJSON *payload);
 /* Moves the leaves of a checked flat row into the outline's shape; extra fields stay on top. NULL:
  * no memory. */
 cJSON *nx_nest(const nontax_interface *interface, cJSON *flat);
+
+/* Drops all members that the interface does not have from `object`, the value of row `parent` (-1:
+ * the whole payload). */
+void nx_drop_extra(const nontax_interface *interface, cJSON *object, int parent);
 
 #endif

@@ -10,8 +10,8 @@
 
 enum { MAX_JSON = 256 * 1024 * 1024 };
 
-/* A raw cJSON item's valueint is unused by cJSON; ours says what the raw text is. */
-enum { RAW_NUMBER = 1, RAW_TIME = 2 };
+/* The valueint of a raw or invalid item is unused by cJSON; ours says what its text is. */
+enum { RAW_NUMBER = 1, RAW_TIME = 2, FOREIGN = 3, FIRST_PROBLEM = 4 };
 
 /* ---- leaves that cJSON has no constructor for ------------------------------------------- */
 
@@ -36,13 +36,39 @@ cJSON *nontax_json_time(int64_t unix_seconds)
     return raw_item(literal, RAW_TIME);
 }
 
-cJSON *nontax_json_invalid(void)
+/* Invalid for cJSON, which refuses to print it: what was not checked cannot go out. */
+static cJSON *invalid_item(const char *text, int kind)
 {
-    cJSON *item = cJSON_CreateNull();
+    cJSON *item = cJSON_CreateString(text);
     if (item) {
         item->type = cJSON_Invalid;
+        item->valueint = kind;
     }
     return item;
+}
+
+cJSON *nontax_json_foreign(const char *kind)
+{
+    return invalid_item(kind, FOREIGN);
+}
+
+cJSON *nontax_json_problem(nontax_problem_id id, const char *value)
+{
+    return invalid_item(value ? value : "", FIRST_PROBLEM + (int)id);
+}
+
+bool nx_is_foreign(const cJSON *item)
+{
+    return cJSON_IsInvalid(item) && item->valueint == FOREIGN;
+}
+
+bool nx_is_problem(const cJSON *item, nontax_problem_id *id)
+{
+    bool is_problem = cJSON_IsInvalid(item) && item->valueint >= FIRST_PROBLEM;
+    if (is_problem) {
+        *id = (nontax_problem_id)(item->valueint - FIRST_PROBLEM);
+    }
+    return is_problem;
 }
 
 static bool is_raw(const cJSON *item, int kind)
@@ -67,7 +93,9 @@ const char *nx_name_of(const cJSON *member)
 
 const char *nx_kind_of(const cJSON *item)
 {
-    if (cJSON_IsString(item)) {
+    if (nx_is_foreign(item)) {
+        return item->valuestring;
+    } else if (cJSON_IsString(item)) {
         return "a string";
     } else if (cJSON_IsBool(item)) {
         return "a boolean";

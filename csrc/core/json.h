@@ -8,6 +8,10 @@
 bool nx_is_number(const cJSON *item); /* nontax_json_number(), or one of cJSON's own */
 bool nx_is_time(const cJSON *item);   /* nontax_json_time() */
 
+bool nx_is_foreign(const cJSON *item); /* nontax_json_foreign() */
+/* nontax_json_problem(): then *id is which, and its valuestring the value. */
+bool nx_is_problem(const cJSON *item, nontax_problem_id *id);
+
 /* Whether the text is a number as JSON writes it. */
 bool nx_is_number_literal(const char *text);
 

@@ -3,49 +3,49 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "characters.h"
 #include "json.h"
 #include "text.h"
 
 enum { MAX_DEPTH = 64 }; /* of values inside an extra field */
 
-/* Also for what Chinese keyboards and tables fill a cell with. */
-static bool is_blank(const char *text)
+/* Many systems drop what cannot be seen at an end, and others keep it: two ids that look alike
+ * would not be the same. */
+static bool check_ends(nx_report *report, const char *text, const nx_place *here)
 {
-    static const char ideographic_space[] = "\xE3\x80\x80", no_break_space[] = "\xC2\xA0";
-    while (*text) {
-        if (strncmp(text, ideographic_space, 3) == 0) {
-            text += 3;
-        } else if (strncmp(text, no_break_space, 2) == 0) {
-            text += 2;
-        } else if (strchr(" \t\r\n", *text)) {
-            text++;
-        } else {
-            return false;
-        }
+    char name[NX_MAX_CHARACTER_NAME];
+    const char *last = nx_last_character(text);
+    bool begins = nx_unseen_size(text) > 0, ends = nx_unseen_size(last) > 0;
+    if (begins) {
+        nx_name_character(name, text);
+        nx_report_value(report, here, NONTAX_PROBLEM_BEGINS_WITH, name);
     }
-    return true;
+    if (ends) {
+        nx_name_character(name, last);
+        nx_report_value(report, here, NONTAX_PROBLEM_ENDS_WITH, name);
+    }
+    return !begins && !ends;
 }
 
-/* Whether it is a text at all: if not, that is reported, and nothing more can be said about it. */
+/* Whether it is a text without anything odd: if not, that is reported, and nothing more can be said
+ * about it. */
 static bool check_text(nx_report *report, const cJSON *item, const nx_place *here)
 {
-    char message[128];
-    if (!cJSON_IsString(item)) {
-        bool number = nx_is_number(item);
-        bool nan = number && item->valuestring && strcmp(item->valuestring, "nan") == 0;
-        const char *why = nan      ? " (an empty cell?)"
-                          : number ? " (as a number it would lose leading zeros)"
-                                   : "";
-        snprintf(message, sizeof message, "must be a string, not %s%s", nx_kind_of(item), why);
-        nx_report_problem(report, here, message);
-    } else if (is_blank(item->valuestring)) {
-        nx_report_problem(report, here, *item->valuestring ? "is blank" : "is empty");
-    } else if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
-        nx_report_problem(report, here, "is not valid UTF-8");
+    const char *text = item->valuestring;
+    if (nx_is_number(item)) {
+        nx_report_problem(report, here, NONTAX_PROBLEM_NUMBER_NOT_TEXT);
+    } else if (!cJSON_IsString(item)) {
+        nx_report_value(report, here, NONTAX_PROBLEM_NOT_TEXT, nx_kind_of(item));
+    } else if (!nx_utf8_valid(text, strlen(text))) {
+        nx_report_problem(report, here, NONTAX_PROBLEM_NOT_UTF8);
+    } else if (nx_is_blank(text)) {
+        nx_report_problem(report, here, *text ? NONTAX_PROBLEM_BLANK : NONTAX_PROBLEM_EMPTY);
     } else {
-        return true;
+        return check_ends(report, text, here);
     }
     return false;
 }
@@ -55,8 +55,7 @@ static void check_rid(nx_report *report, const cJSON *item, const nx_place *here
 {
     size_t size = nx_rid_size(item->valuestring);
     if (size == 0 || item->valuestring[size]) {
-        nx_report_problem(report, here,
-                          "must be three groups of eight hexadecimal digits, as an error's rid");
+        nx_report_problem(report, here, NONTAX_PROBLEM_NOT_RID);
     }
 }
 
@@ -64,81 +63,116 @@ static void check_interface_path(nx_report *report, const cJSON *item, const nx_
 {
     if (item->valuestring[0] != '/' || item->valuestring[1] == '/' ||
         strpbrk(item->valuestring, "?#: ") != NULL) {
-        nx_report_problem(report, here,
-                          "must be a path such as \"/nontax/insertbill\", without a host");
+        nx_report_problem(report, here, NONTAX_PROBLEM_NOT_INTERFACE_PATH);
     }
 }
 
 static void check_choice(nx_report *report, const cJSON *item, const nx_field *field,
                          const nx_place *here)
 {
-    char message[192] = "must be one of";
+    char choices[192] = "";
     for (const char *const *choice = field->choices; *choice; choice++) {
         if (strcmp(*choice, item->valuestring) == 0) {
             return;
         }
-        size_t used = strlen(message);
-        snprintf(message + used, sizeof message - used, "%s %s",
-                 choice == field->choices ? "" : ",", *choice);
+        size_t used = strlen(choices);
+        snprintf(choices + used, sizeof choices - used, "%s%s", used ? ", " : "", *choice);
     }
-    nx_report_problem(report, here, message);
+    nx_report_value(report, here, NONTAX_PROBLEM_NOT_A_CHOICE, choices);
+}
+
+static void report_not_finite(nx_report *report, const cJSON *item, const nx_place *here)
+{
+    if (cJSON_IsNumber(item) && isnan(item->valuedouble)) {
+        nx_report_value(report, here, NONTAX_PROBLEM_EMPTY_CELL, "NaN");
+    } else {
+        nx_report_problem(report, here, NONTAX_PROBLEM_NOT_NUMBER);
+    }
 }
 
 static void check_fen(nx_report *report, const cJSON *item, const nx_place *here)
 {
     long long value = 0;
-    char message[128];
     switch (nx_is_time(item) ? NX_INTEGER_WRONG_KIND : nx_read_integer(item, &value)) {
     case NX_INTEGER_OK:
         if (value < 0) {
-            nx_report_problem(report, here, "must not be negative: it is an amount in fen");
+            nx_report_problem(report, here, NONTAX_PROBLEM_FEN_NEGATIVE);
         }
         break;
     case NX_INTEGER_WRONG_KIND:
-        snprintf(message, sizeof message, "must be an integer, the amount in fen, not %s",
-                 nx_kind_of(item));
-        nx_report_problem(report, here, message);
+        nx_report_value(report, here, NONTAX_PROBLEM_NOT_FEN, nx_kind_of(item));
         break;
     case NX_INTEGER_FRACTION:
-        nx_report_problem(report, here,
-                          "must be an integer, the amount in fen: 12.34 yuan is 1234, not 12.34");
+        nx_report_problem(report, here, NONTAX_PROBLEM_FEN_FRACTION);
         break;
     case NX_INTEGER_TOO_LARGE:
-        nx_report_problem(report, here, "is too large for a 64-bit integer");
+        nx_report_problem(report, here, NONTAX_PROBLEM_INTEGER_RANGE);
         break;
     case NX_INTEGER_NOT_FINITE:
-        nx_report_problem(report, here, "is not a number that JSON can hold (an empty cell?)");
+        report_not_finite(report, item, here);
         break;
     }
 }
 
-static void check_time(nx_report *report, const cJSON *item, const nx_place *here)
+/* 2026111509 is rather a time to the hour than Unix seconds, which it will be in 2034. */
+static bool reads_as_hour(long long value)
+{
+    long long year = value / 1000000, month = value / 10000 % 100, day = value / 100 % 100;
+    bool reads = year >= 1990 && year <= 2099 && month >= 1 && month <= 12 && day >= 1 &&
+                 day <= 31 && value % 100 <= 24;
+    return reads && value > (long long)time(NULL) + 86400;
+}
+
+static void check_seconds(nx_report *report, long long value, const nx_place *here)
 {
     static const long long lowest = 1000000000LL, highest = 9999999999LL;
-    long long value = 0;
-    char message[160];
-    if (cJSON_IsString(item)) {
-        if (!nx_all_digits(item->valuestring) || strlen(item->valuestring) != 10 ||
-            item->valuestring[0] == '0') {
-            nx_report_problem(report, here,
-                              "must be Unix seconds of 10 digits, such as \"1511169724\"");
+    if (value >= lowest && value <= highest) {
+        if (reads_as_hour(value)) {
+            nx_report_problem(report, here, NONTAX_PROBLEM_TIME_TO_THE_HOUR);
         }
+    } else if (value / 1000 >= lowest && value / 1000 <= highest) {
+        nx_report_problem(report, here, NONTAX_PROBLEM_TIME_MILLISECONDS);
+    } else {
+        nx_report_problem(report, here, NONTAX_PROBLEM_TIME_FORM);
+    }
+}
+
+static void check_time_text(nx_report *report, const cJSON *item, const nx_place *here)
+{
+    const char *text = item->valuestring;
+    if (!check_text(report, item, here)) {
         return;
     }
-    nx_integer found = nx_read_integer(item, &value);
-    if (found == NX_INTEGER_WRONG_KIND) {
-        snprintf(message, sizeof message,
-                 "must be Unix seconds as an integer or a string of 10 digits, not %s",
-                 nx_kind_of(item));
-        nx_report_problem(report, here, message);
-    } else if (found != NX_INTEGER_OK || value < lowest || value > highest) {
-        bool milliseconds =
-            found == NX_INTEGER_OK && value / 1000 >= lowest && value / 1000 <= highest;
-        nx_report_problem(report, here,
-                          milliseconds
-                              ? "must be Unix seconds of 10 digits; this looks like milliseconds"
-                              : "must be Unix seconds of 10 digits, such as 1511169724");
+    bool digits = nx_all_digits(text) && *text != '0' && strlen(text) <= 13;
+    check_seconds(report, digits ? strtoll(text, NULL, 10) : 0, here);
+}
+
+static void check_time(nx_report *report, const cJSON *item, const nx_place *here)
+{
+    long long value = 0;
+    switch (nx_read_integer(item, &value)) {
+    case NX_INTEGER_OK:
+        check_seconds(report, value, here);
+        break;
+    case NX_INTEGER_WRONG_KIND:
+        nx_report_value(report, here, NONTAX_PROBLEM_NOT_TIME, nx_kind_of(item));
+        break;
+    case NX_INTEGER_NOT_FINITE:
+        report_not_finite(report, item, here);
+        break;
+    default:
+        nx_report_problem(report, here, NONTAX_PROBLEM_TIME_FORM);
     }
+}
+
+bool nx_report_if_problem(nx_report *report, const cJSON *item, const nx_place *here)
+{
+    nontax_problem_id id;
+    if (!nx_is_problem(item, &id)) {
+        return false;
+    }
+    nx_report_value(report, here, id, item->valuestring);
+    return true;
 }
 
 /* A name is compared with so many that follow: with all, a huge object would take minutes. */
@@ -149,12 +183,12 @@ static void check_extra_name(nx_report *report, const cJSON *item, const nx_plac
 {
     const char *name = nx_name_of(item);
     if (!nx_utf8_valid(name, strlen(name))) {
-        nx_report_problem(report, here, "has a name that is not valid UTF-8");
+        nx_report_problem(report, here, NONTAX_PROBLEM_NAME_NOT_UTF8);
     }
     int left = MAX_APART;
     for (const cJSON *later = item->next; later && left > 0; later = later->next, left--) {
         if (strcmp(nx_name_of(later), name) == 0) {
-            nx_report_problem(report, here, "is given twice");
+            nx_report_problem(report, here, NONTAX_PROBLEM_GIVEN_TWICE);
             return;
         }
     }
@@ -164,18 +198,22 @@ static void check_extra_name(nx_report *report, const cJSON *item, const nx_plac
 static void check_extra_value(nx_report *report, const cJSON *item, const nx_place *here, int depth)
 {
     if (depth > MAX_DEPTH) {
-        nx_report_problem(report, here, "is nested too deeply");
+        nx_report_problem(report, here, NONTAX_PROBLEM_TOO_DEEP);
+    } else if (nx_report_if_problem(report, item, here)) {
+        return;
+    } else if (nx_is_foreign(item)) {
+        nx_report_value(report, here, NONTAX_PROBLEM_FOREIGN, nx_kind_of(item));
     } else if (cJSON_IsString(item)) {
         if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
-            nx_report_problem(report, here, "is not valid UTF-8");
+            nx_report_problem(report, here, NONTAX_PROBLEM_NOT_UTF8);
         }
     } else if (cJSON_IsNumber(item)) {
         if (!isfinite(item->valuedouble)) {
-            nx_report_problem(report, here, "is not a number that JSON can hold (an empty cell?)");
+            report_not_finite(report, item, here);
         }
     } else if (cJSON_IsRaw(item)) {
         if (item->valueint == 0 || !nx_is_number_literal(item->valuestring)) {
-            nx_report_problem(report, here, "is not a number that JSON can hold (an empty cell?)");
+            report_not_finite(report, item, here);
         }
     } else if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
         int index = 0;
@@ -215,18 +253,22 @@ void nx_check_leaf(nx_report *report, const nx_field *field, const cJSON *item,
         check_fen(report, item, here);
         break;
     case NX_TIME:
-        check_time(report, item, here);
+        if (cJSON_IsString(item)) {
+            check_time_text(report, item, here);
+        } else {
+            check_time(report, item, here);
+        }
         break;
     case NX_SECONDS:
         if (cJSON_IsString(item)) {
-            nx_report_problem(report, here, "must be Unix seconds as an integer, not a string");
+            nx_report_problem(report, here, NONTAX_PROBLEM_TIME_TEXT);
         } else {
             check_time(report, item, here);
         }
         break;
     case NX_BOOL:
         if (!cJSON_IsBool(item)) {
-            nx_report_problem(report, here, "must be true or false");
+            nx_report_problem(report, here, NONTAX_PROBLEM_NOT_BOOLEAN);
         }
         break;
     default:
@@ -236,6 +278,8 @@ void nx_check_leaf(nx_report *report, const nx_field *field, const cJSON *item,
 
 void nx_check_extra(nx_report *report, const cJSON *item, const nx_place *here)
 {
-    check_extra_name(report, item, here);
-    check_extra_value(report, item, here, 1);
+    if (!nx_report_if_problem(report, item, here)) {
+        check_extra_name(report, item, here);
+        check_extra_value(report, item, here, 1);
+    }
 }

@@ -5,6 +5,9 @@
 #include "interfaces.h"
 #include "problems.h"
 
+/* Reports what nontax_json_problem() stands for; whether it was one. */
+bool nx_report_if_problem(nx_report *report, const cJSON *item, const nx_place *here);
+
 /* Checks the value of a field that is no object. */
 void nx_check_leaf(nx_report *report, const nx_field *field, const cJSON *item,
                    const nx_place *here);

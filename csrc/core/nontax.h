@@ -125,21 +125,96 @@ bool nontax_interface_reads(const nontax_interface *interface);
 /* There are credentials in its reply: not to be shown to anybody. */
 bool nontax_interface_answers_secret(const nontax_interface *interface);
 
-/* Payloads are cJSON trees. Four kinds of leaf need more than cJSON's own constructors, because a
+/* Payloads are cJSON trees. Some kinds of leaf need more than cJSON's own constructors, because a
  * cJSON number is a double; NULL means no memory.
  *
  * A number as it is written, exact to the last digit ("9007199254740993", "12.50"). */
 cJSON *nontax_json_number(const char *literal);
 /* A moment, in Unix seconds: printed as an integer, and no amount. */
 cJSON *nontax_json_time(int64_t unix_seconds);
-/* A value that could not be converted, which the caller has reported with nontax_problems_add():
- * it is skipped by the check, so that one mistake is one problem. */
-cJSON *nontax_json_invalid(void);
+/* A value of a kind that JSON does not have, such as "a Decimal". The check says what the field
+ * wants in its place. */
+cJSON *nontax_json_foreign(const char *kind);
 
-/* Everything that is wrong with a payload. */
+/* What can be wrong. Each has an id and a message; see nontax_problem_id_name(). */
+typedef enum nontax_problem_id {
+    NONTAX_PROBLEM_MORE, /* there are more than are listed */
+    /* objects and names */
+    NONTAX_PROBLEM_NOT_FIELDS,
+    NONTAX_PROBLEM_NOT_OBJECT,
+    NONTAX_PROBLEM_MISSING,
+    NONTAX_PROBLEM_GIVEN_TWICE,
+    NONTAX_PROBLEM_WRONG_PLACE,
+    NONTAX_PROBLEM_UNKNOWN_FIELD,
+    NONTAX_PROBLEM_UNKNOWN_FIELD_LIKE,
+    NONTAX_PROBLEM_NAME_CHARACTER,
+    NONTAX_PROBLEM_NAME_NOT_UTF8,
+    NONTAX_PROBLEM_NAME_NOT_TEXT,
+    /* texts */
+    NONTAX_PROBLEM_NOT_TEXT,
+    NONTAX_PROBLEM_NUMBER_NOT_TEXT,
+    NONTAX_PROBLEM_EMPTY,
+    NONTAX_PROBLEM_BLANK,
+    NONTAX_PROBLEM_BEGINS_WITH,
+    NONTAX_PROBLEM_ENDS_WITH,
+    NONTAX_PROBLEM_NOT_UTF8,
+    NONTAX_PROBLEM_HAS_NUL,
+    NONTAX_PROBLEM_HAS_SURROGATE,
+    NONTAX_PROBLEM_NOT_RID,
+    NONTAX_PROBLEM_NOT_INTERFACE_PATH,
+    NONTAX_PROBLEM_NOT_A_CHOICE,
+    /* numbers */
+    NONTAX_PROBLEM_EMPTY_CELL,
+    NONTAX_PROBLEM_NOT_NUMBER,
+    NONTAX_PROBLEM_NOT_BOOLEAN,
+    NONTAX_PROBLEM_NOT_FEN,
+    NONTAX_PROBLEM_FEN_FRACTION,
+    NONTAX_PROBLEM_FEN_NEGATIVE,
+    NONTAX_PROBLEM_INTEGER_RANGE,
+    NONTAX_PROBLEM_INTEGER_RAISED,
+    /* times */
+    NONTAX_PROBLEM_NOT_TIME,
+    NONTAX_PROBLEM_TIME_FORM,
+    NONTAX_PROBLEM_TIME_MILLISECONDS,
+    NONTAX_PROBLEM_TIME_TO_THE_HOUR,
+    NONTAX_PROBLEM_TIME_TEXT,
+    NONTAX_PROBLEM_TIME_NAIVE,
+    NONTAX_PROBLEM_TIME_OFFSET,
+    NONTAX_PROBLEM_TIME_RAISED,
+    /* anything */
+    NONTAX_PROBLEM_FOREIGN,
+    NONTAX_PROBLEM_TOO_DEEP,
+    NONTAX_PROBLEM_TOO_MANY,
+    NONTAX_PROBLEM_INSIDE_ITSELF,
+    NONTAX_PROBLEM_UNREADABLE,
+    NONTAX_PROBLEM_NO_PAIRS,
+    /* files */
+    NONTAX_PROBLEM_FILE_UNREADABLE,
+    NONTAX_PROBLEM_NOT_PDF,
+    NONTAX_PROBLEM_ZIP_NOT_PDF,
+    NONTAX_PROBLEM_COUNT
+} nontax_problem_id;
+
+/* "unknown_field_like": stable, for programs and translations. */
+const char *nontax_problem_id_name(nontax_problem_id id);
+/* In English, with the names of its values in braces: "… did you mean {name}?" */
+const char *nontax_problem_message(nontax_problem_id id);
+
+/* A value that could not be converted: the check reports the problem where it stands. `value` is
+ * the one that its message names, or NULL. */
+cJSON *nontax_json_problem(nontax_problem_id id, const char *value);
+
+enum { NONTAX_PROBLEM_VALUES = 2 };
+
+/* One thing that is wrong with a payload. */
 typedef struct nontax_problem {
+    nontax_problem_id id;
     char *path;    /* "card_ext.user_card.invoice_user_data.fee" */
     char *message; /* "is missing" */
+    struct {
+        char name[16]; /* "": none */
+        char *text;
+    } values[NONTAX_PROBLEM_VALUES]; /* what stands in the message's braces */
 } nontax_problem;
 
 typedef struct nontax_problems {
@@ -148,8 +223,18 @@ typedef struct nontax_problems {
     size_t capacity;
 } nontax_problems;
 
-/* Adds one; both texts are copied. */
-nontax_status nontax_problems_add(nontax_problems *problems, const char *path, const char *message);
+/* What becomes of fields that the interface does not have. */
+typedef enum nontax_extra {
+    NONTAX_EXTRA_REFUSE, /* they are problems */
+    NONTAX_EXTRA_IGNORE, /* they are not sent */
+    NONTAX_EXTRA_SEND
+} nontax_extra;
+
+/* Checks a payload without a client, and sends nothing. The tree is taken over in any case.
+ * NONTAX_BAD_PAYLOAD: see problems, which must be {0} at first and are then the caller's. */
+nontax_status nontax_payload_check(const nontax_interface *interface, cJSON *payload,
+                                   nontax_extra extra, nontax_problems *problems);
+void nontax_problems_free(nontax_problems *problems);
 
 /* ---- client ------------------------------------------------------------------------------ */
 
@@ -164,7 +249,7 @@ typedef struct nontax_settings {
     int64_t connect_timeout_ms; /* for one connection, TLS included */
     int64_t timeout_ms;         /* for a whole call, repeats included */
     int retries;                /* how often a call is repeated that was certainly not taken */
-    bool allow_extra;           /* send fields that the interface does not have */
+    nontax_extra extra;         /* fields that the interface does not have */
 } nontax_settings;
 
 #define NONTAX_SETTINGS_DEFAULT                                                                    \
@@ -235,8 +320,8 @@ nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *inte
 /* Wipes and frees it. It must not be on a lane. NULL is allowed. */
 void nontax_call_free(nontax_call *call);
 
-/* Where the converter may report what it could not convert, before nontax_call_set_payload(). */
-nontax_problems *nontax_call_problems(nontax_call *call);
+/* What is wrong with the payload that it was given. */
+const nontax_problems *nontax_call_problems(const nontax_call *call);
 
 /* Checks the payload and prints it. The tree is taken over in any case. NONTAX_BAD_PAYLOAD, without
  * a problem, for an interface that takes a file. */

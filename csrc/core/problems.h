@@ -20,11 +20,14 @@ typedef struct nx_report {
     nontax_status status; /* NONTAX_OK, or why one could not be added */
 } nx_report;
 
-void nx_report_problem(nx_report *report, const nx_place *here, const char *message);
+/* Reports a problem whose message names no value, one, or two, in the order of the message. */
+void nx_report_problem(nx_report *report, const nx_place *here, nontax_problem_id id);
+void nx_report_value(nx_report *report, const nx_place *here, nontax_problem_id id,
+                     const char *value);
+void nx_report_values(nx_report *report, const nx_place *here, nontax_problem_id id,
+                      const char *first, const char *second);
 
 /* "parent.name", into a place of NX_MAX_PATH bytes, which may be the parent's own. */
 void nx_join_path(char *target, const char *parent, const char *name);
-
-void nx_problems_free(nontax_problems *problems);
 
 #endif

@@ -1,9 +1,9 @@
 /* request.c: check a payload against its interface and print it. */
 #include "request.h"
 
-#include <stdio.h>
 #include <string.h>
 
+#include "characters.h"
 #include "fields.h"
 #include "json.h"
 #include "leaves.h"
@@ -13,18 +13,15 @@
 /* A bit for each row of an interface, of which none has more than 32. */
 typedef uint32_t rows;
 
+enum { FLAT = -2 }; /* in place of a parent row: all leaves stand side by side */
+
 typedef struct check {
     const nontax_interface *interface;
-    bool allow_extra;
+    nontax_extra extra;
     nx_report report;
 } check;
 
 static const nx_place whole = {NULL, "", 0};
-
-static void add_problem(check *check, const nx_place *here, const char *message)
-{
-    nx_report_problem(&check->report, here, message);
-}
 
 /* ---- objects ----------------------------------------------------------------------------- */
 
@@ -32,53 +29,78 @@ static void check_members(check *check, const cJSON *object, int parent, const n
 
 static void check_row(check *check, const cJSON *item, int row, const nx_place *here)
 {
-    if (cJSON_IsInvalid(item)) {
-        return; /* reported by whoever could not convert it */
-    }
     const nx_field *field = &check->interface->fields[row];
+    if (nx_report_if_problem(&check->report, item, here)) {
+        return;
+    }
     if (!nx_is_object_row(field)) {
         nx_check_leaf(&check->report, field, item, here);
     } else if (cJSON_IsObject(item)) {
         check_members(check, item, row, here);
     } else {
-        char message[64];
-        snprintf(message, sizeof message, "must be an object, not %s", nx_kind_of(item));
-        add_problem(check, here, message);
+        nx_report_value(&check->report, here, NONTAX_PROBLEM_NOT_OBJECT, nx_kind_of(item));
     }
 }
 
-static void check_unknown(check *check, const cJSON *item, const nx_place *here)
+static int find_row(const check *check, int parent, const char *name)
+{
+    return parent == FLAT ? nx_find_leaf(check->interface, name)
+                          : nx_find_member(check->interface, parent, name);
+}
+
+static void report_unknown(check *check, const char *name, int meant, const nx_place *here)
+{
+    const char *right = meant < 0 ? NULL : check->interface->fields[meant].name;
+    const char *character = right ? nx_find_unseen(name) : NULL;
+    if (character) {
+        char named[NX_MAX_CHARACTER_NAME];
+        nx_name_character(named, character);
+        nx_report_values(&check->report, here, NONTAX_PROBLEM_NAME_CHARACTER, named, right);
+    } else if (right) {
+        nx_report_value(&check->report, here, NONTAX_PROBLEM_UNKNOWN_FIELD_LIKE, right);
+    } else {
+        nx_report_problem(&check->report, here, NONTAX_PROBLEM_UNKNOWN_FIELD);
+    }
+}
+
+/* Whether a member that is unknown may stay so: where the field that was meant is missing, another
+ * spelling of its name is no extra. */
+static bool is_allowed_extra(const check *check, const cJSON *object, int parent, int meant)
+{
+    if (check->extra == NONTAX_EXTRA_REFUSE) {
+        return false;
+    }
+    const char *name = meant < 0 ? "" : check->interface->fields[meant].name;
+    return meant < 0 || find_row(check, parent, name) != meant ||
+           cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static void check_unknown(check *check, const cJSON *object, int parent, const cJSON *item,
+                          const nx_place *here)
 {
     const nontax_interface *interface = check->interface;
-    char message[NX_MAX_PATH + 64], right_path[NX_MAX_PATH];
-    for (int row = 0; row < interface->field_count; row++) {
-        if (strcmp(interface->fields[row].name, nx_name_of(item)) == 0) {
-            nx_row_path(interface, row, right_path);
-            snprintf(message, sizeof message, "stands in the wrong place: it belongs at %s",
-                     right_path);
-            add_problem(check, here, message);
-            return;
-        }
-    }
-    if (check->allow_extra) {
-        nx_check_extra(&check->report, item, here);
+    const char *name = nx_name_of(item);
+    int right = nx_find_row(interface, name);
+    if (right >= 0) {
+        char path[NX_MAX_PATH];
+        nx_row_path(interface, right, path);
+        nx_report_value(&check->report, here, NONTAX_PROBLEM_WRONG_PLACE, path);
         return;
     }
-    for (int row = 0; row < interface->field_count; row++) {
-        if (nx_same_but_for_spelling(interface->fields[row].name, nx_name_of(item))) {
-            snprintf(message, sizeof message, "is not a field of this interface; did you mean %s?",
-                     interface->fields[row].name);
-            add_problem(check, here, message);
-            return;
+    int meant = nx_find_meant(interface, name);
+    if (is_allowed_extra(check, object, parent, meant)) {
+        if (check->extra == NONTAX_EXTRA_SEND) {
+            nx_check_extra(&check->report, item, here);
         }
+    } else if (*name || !nx_report_if_problem(&check->report, item, here)) {
+        report_unknown(check, name, meant, here);
     }
-    add_problem(check, here, "is not a field of this interface");
 }
 
 static void check_missing(check *check, int row, rows seen, const nx_place *here)
 {
     if (check->interface->fields[row].required && !(seen & ((rows)1 << row))) {
-        add_problem(check, here, "is missing");
+        nx_report_problem(&check->report, here, NONTAX_PROBLEM_MISSING);
     }
 }
 
@@ -87,29 +109,36 @@ static bool first_time(check *check, int row, rows *seen, const nx_place *here)
 {
     rows bit = (rows)1 << row;
     if (*seen & bit) {
-        add_problem(check, here, "is given twice");
+        nx_report_problem(&check->report, here, NONTAX_PROBLEM_GIVEN_TWICE);
         return false;
     }
     *seen |= bit;
     return true;
 }
 
-static void check_members(check *check, const cJSON *object, int parent, const nx_place *here)
+/* Checks what is there; which of the fields are. */
+static rows check_given(check *check, const cJSON *object, int parent, const nx_place *here)
 {
-    const nontax_interface *interface = check->interface;
-    parent = nx_row_of_members(interface, object, parent);
     rows seen = 0;
     const cJSON *item = NULL;
     cJSON_ArrayForEach(item, object)
     {
-        int row = nx_find_member(interface, parent, nx_name_of(item));
+        int row = find_row(check, parent, nx_name_of(item));
         const nx_place there = {here, nx_name_of(item), 0};
         if (row < 0) {
-            check_unknown(check, item, &there);
+            check_unknown(check, object, parent, item, &there);
         } else if (first_time(check, row, &seen, &there)) {
             check_row(check, item, row, &there);
         }
     }
+    return seen;
+}
+
+static void check_members(check *check, const cJSON *object, int parent, const nx_place *here)
+{
+    const nontax_interface *interface = check->interface;
+    parent = nx_row_of_members(interface, object, parent);
+    rows seen = check_given(check, object, parent, here);
     int row = -1;
     while ((row = nx_next_member(interface, parent, row)) >= 0) {
         const nx_place there = {here, interface->fields[row].name, 0};
@@ -119,18 +148,7 @@ static void check_members(check *check, const cJSON *object, int parent, const n
 
 static void check_flat(check *check, const cJSON *payload)
 {
-    rows seen = 0;
-    const cJSON *item = NULL;
-    cJSON_ArrayForEach(item, payload)
-    {
-        int row = nx_find_leaf(check->interface, nx_name_of(item));
-        const nx_place there = {&whole, nx_name_of(item), 0};
-        if (row < 0) {
-            check_unknown(check, item, &there);
-        } else if (first_time(check, row, &seen, &there)) {
-            check_row(check, item, row, &there);
-        }
-    }
+    rows seen = check_given(check, payload, FLAT, &whole);
     for (int row = 0; row < check->interface->field_count; row++) {
         if (!nx_is_object_row(&check->interface->fields[row])) {
             const nx_place there = {&whole, check->interface->fields[row].name, 0};
@@ -141,32 +159,37 @@ static void check_flat(check *check, const cJSON *payload)
 
 /* ---- the whole --------------------------------------------------------------------------- */
 
+/* Checks the payload; if there is nothing wrong with it, it is afterwards what shall be sent. */
 static nontax_status check_payload(check *check, cJSON **payload)
 {
-    if (!cJSON_IsObject(*payload)) {
-        if (!cJSON_IsInvalid(*payload)) {
-            char message[64];
-            snprintf(message, sizeof message, "must be an object with fields, not %s",
-                     nx_kind_of(*payload));
-            add_problem(check, &whole, message);
-        }
-    } else if (nx_is_flat(check->interface, *payload)) {
+    bool flat = nx_is_flat(check->interface, *payload);
+    if (nx_report_if_problem(&check->report, *payload, &whole)) {
+        /* nothing more can be said about it */
+    } else if (!cJSON_IsObject(*payload)) {
+        nx_report_value(&check->report, &whole, NONTAX_PROBLEM_NOT_FIELDS, nx_kind_of(*payload));
+    } else if (flat) {
         check_flat(check, *payload);
-        if (check->report.status == NONTAX_OK && check->report.problems->count == 0) {
-            cJSON *nested = nx_nest(check->interface, *payload);
-            if (!nested) {
-                return NONTAX_NO_MEMORY;
-            }
-            nx_json_free(*payload);
-            *payload = nested;
-        }
     } else {
         check_members(check, *payload, -1, &whole);
     }
-    if (check->report.status == NONTAX_OK && check->report.problems->count > 0) {
+    if (check->report.status != NONTAX_OK) {
+        return check->report.status;
+    }
+    if (check->report.problems->count > 0) {
         return NONTAX_BAD_PAYLOAD;
     }
-    return check->report.status;
+    if (flat) {
+        cJSON *nested = nx_nest(check->interface, *payload);
+        if (!nested) {
+            return NONTAX_NO_MEMORY;
+        }
+        nx_json_free(*payload);
+        *payload = nested;
+    }
+    if (check->extra == NONTAX_EXTRA_IGNORE) {
+        nx_drop_extra(check->interface, *payload, -1);
+    }
+    return NONTAX_OK;
 }
 
 static nontax_status print_query(const cJSON *payload, nx_buffer *text)
@@ -205,12 +228,13 @@ static nontax_status copy_secret(const nontax_interface *interface, const cJSON 
     return NONTAX_OK;
 }
 
-nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
-                               nontax_problems *problems, nx_buffer *text, nx_buffer *secret)
+nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload,
+                               nontax_extra extra, nontax_problems *problems, nx_buffer *text,
+                               nx_buffer *secret)
 {
-    /* What an interface of this form does not know could not be printed. */
-    bool extra = allow_extra && interface->form == NX_JSON;
-    check check = {interface, extra, {problems, NONTAX_OK}};
+    /* What an interface of another form does not know could not be printed. */
+    bool refused = extra == NONTAX_EXTRA_SEND && interface->form != NX_JSON;
+    check check = {interface, refused ? NONTAX_EXTRA_REFUSE : extra, {problems, NONTAX_OK}};
     if (!payload) {
         return NONTAX_NO_MEMORY;
     }
@@ -222,6 +246,18 @@ nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload
         status =
             interface->form == NX_QUERY ? print_query(payload, text) : nx_json_print(payload, text);
     }
+    nx_json_free(payload);
+    return status;
+}
+
+nontax_status nontax_payload_check(const nontax_interface *interface, cJSON *payload,
+                                   nontax_extra extra, nontax_problems *problems)
+{
+    check check = {interface, extra, {problems, NONTAX_OK}};
+    if (!payload) {
+        return NONTAX_NO_MEMORY;
+    }
+    nontax_status status = check_payload(&check, &payload);
     nx_json_free(payload);
     return status;
 }

@@ -9,7 +9,8 @@
  * JSON, or for NX_QUERY as "name=value&name=value". The payload is wiped and freed in any case.
  * NONTAX_OK: *text is the whole, and *secret what an NX_SECRET field has, if there is one.
  * NONTAX_BAD_PAYLOAD: see problems. */
-nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload, bool allow_extra,
-                               nontax_problems *problems, nx_buffer *text, nx_buffer *secret);
+nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload,
+                               nontax_extra extra, nontax_problems *problems, nx_buffer *text,
+                               nx_buffer *secret);
 
 #endif

@@ -13,15 +13,33 @@ static const char answer_lost[] = "out of memory: WeChat's answer was lost";
 
 /* ---- exceptions -------------------------------------------------------------------------- */
 
-static PyObject *problems_as_list(const nontax_problems *problems)
+static PyObject *values_of(const nontax_problem *problem)
+{
+    PyObject *values = PyDict_New();
+    for (int i = 0; values && i < NONTAX_PROBLEM_VALUES && problem->values[i].text; i++) {
+        PyObject *text = PyUnicode_FromString(problem->values[i].text);
+        if (!text || PyDict_SetItemString(values, problem->values[i].name, text) < 0) {
+            Py_CLEAR(values);
+        }
+        Py_XDECREF(text);
+    }
+    return values;
+}
+
+PyObject *client_list_problems(const nontax_problems *problems)
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; list && i < problems->count; i++) {
-        PyObject *pair = Py_BuildValue("(ss)", problems->list[i].path, problems->list[i].message);
-        if (!pair || PyList_Append(list, pair) < 0) {
+        const nontax_problem *problem = &problems->list[i];
+        PyObject *values = values_of(problem);
+        PyObject *fields = values ? Py_BuildValue("(sssO)", problem->path, problem->message,
+                                                  nontax_problem_id_name(problem->id), values)
+                                  : NULL;
+        if (!fields || PyList_Append(list, fields) < 0) {
             Py_CLEAR(list);
         }
-        Py_XDECREF(pair);
+        Py_XDECREF(values);
+        Py_XDECREF(fields);
     }
     return list;
 }
@@ -34,7 +52,7 @@ static PyObject *make_error(client_object *self, const nontax_interface *interfa
     static const char *const causes[] = {"answer", "payload", "token",     "connection",
                                          "tls",    "reply",   "cancelled", "memory"};
     PyObject *fields = NULL, *error = NULL;
-    PyObject *listed = problems ? problems_as_list(problems) : PyList_New(0);
+    PyObject *listed = problems ? client_list_problems(problems) : PyList_New(0);
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
     PyObject *timed_out = PyBool_FromLong(result->timed_out);
     PyObject *positional = PyTuple_New(0);
@@ -455,7 +473,7 @@ int client_set_payload(nontax_call *call, PyObject *payload)
     if (nontax_interface_takes_file(nontax_call_interface(call))) {
         return set_file(call, payload);
     }
-    cJSON *tree = json_from_python(payload, nontax_call_problems(call));
+    cJSON *tree = json_from_python(payload);
     if (!tree) {
         return -1;
     }
@@ -628,22 +646,22 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
                             "connect_timeout",
                             "timeout",
                             "retries",
-                            "allow_extra",
+                            "extra",
                             NULL};
     PyObject *make_error_function, *access_token, *token_source, *base_urls;
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     double connect_timeout, timeout;
-    int own_source, allow_extra;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOpO!zzzddip", names,
+    int own_source, extra;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOpO!zzzddii", names,
                                      &make_error_function, &access_token, &token_source,
                                      &own_source, &PyTuple_Type, &base_urls, &settings.ca_file,
                                      &settings.system_ca_file, &settings.proxy, &connect_timeout,
-                                     &timeout, &settings.retries, &allow_extra)) {
+                                     &timeout, &settings.retries, &extra)) {
         return NULL;
     }
     settings.connect_timeout_ms = milliseconds(connect_timeout);
     settings.timeout_ms = milliseconds(timeout);
-    settings.allow_extra = allow_extra != 0;
+    settings.extra = (nontax_extra)extra;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     client_object *self = (client_object *)allocate(type, 0);
     if (!self) {

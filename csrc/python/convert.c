@@ -2,33 +2,29 @@
  * a payload should. */
 #include "core.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 enum {
     MAX_DEPTH = 64,      /* like the core's own limit */
     MAX_VALUES = 100000, /* shared lists can unfold without end: a payload has a dozen values */
-    MAX_PATH = 256,
-    MAX_DIGITS = 500, /* of an integer in a reply; Python's own limit can be set to 640 */
-    MAX_NAME = 81
+    MAX_DIGITS = 500,    /* of an integer in a reply; Python's own limit can be set to 640 */
+    MAX_NAME = 81,       /* of a type or an exception */
+    ZONE_STEP = 15 * 60, /* all zones' offsets are multiples, since 1972 */
+    FIRST_ZONE = -12 * 3600,
+    LAST_ZONE = 14 * 3600
 };
 
-/* A place in the tree, linked to the places above it; they live on the C stack. */
+/* A container that is being walked, linked to those that it is in; they live on the C stack. */
 typedef struct place {
     const struct place *above;
-    const char *name; /* NULL: `index` counts */
-    Py_ssize_t index;
-    PyObject *container; /* what is being walked here; borrowed */
+    PyObject *container; /* borrowed */
     int depth;
 } place;
 
-typedef struct walk {
-    nontax_problems *problems;
-    int values;
-} walk;
-
 /* Every one of these returns a new item, or NULL with an exception set. */
-static cJSON *convert(walk *walk, PyObject *object, const place *here);
+static cJSON *convert(int *values, PyObject *object, const place *here);
 
 static cJSON *checked(cJSON *item)
 {
@@ -38,53 +34,31 @@ static cJSON *checked(cJSON *item)
     return item;
 }
 
-static void write_path(const place *here, char *path)
+/* The item that stands for a value which cannot be converted. */
+static cJSON *refuse(nontax_problem_id id, const char *value)
 {
-    *path = '\0';
-    if (!here->above) {
-        return;
-    }
-    write_path(here->above, path);
-    size_t used = strlen(path);
-    const char *dot = used ? "." : "";
-    if (here->name) {
-        snprintf(path + used, MAX_PATH - used, "%s%s", dot, *here->name ? here->name : "\"\"");
-    } else {
-        snprintf(path + used, MAX_PATH - used, "%s%zd", dot, here->index);
-    }
-}
-
-/* Adds a problem and returns the item that stands for it. */
-static cJSON *refuse(walk *walk, const place *here, const char *message)
-{
-    char path[MAX_PATH];
-    write_path(here, path);
-    if (nontax_problems_add(walk->problems, path, message) != NONTAX_OK) {
-        PyErr_NoMemory();
-        return NULL;
-    }
-    return checked(nontax_json_invalid());
+    return checked(nontax_json_problem(id, value));
 }
 
 /* The caller's own code, behind a mapping or a number, has raised. One bad bill must not look like
  * a failure of the program, so an Exception becomes a problem. */
-static cJSON *refuse_raised(walk *walk, const place *here, const char *what)
+static cJSON *refuse_raised(nontax_problem_id id)
 {
     PyObject *type = NULL, *value = NULL, *traceback = NULL;
     if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception)) {
         return NULL;
     }
     PyErr_Fetch(&type, &value, &traceback);
-    char message[160];
+    char written[MAX_NAME];
     PyObject *name = PyType_GetName((PyTypeObject *)type);
     const char *text = name ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
     PyErr_Clear();
-    snprintf(message, sizeof message, "%s: it raised %.80s", what, text ? text : "an exception");
+    snprintf(written, sizeof written, "%.80s", text ? text : "an exception");
     Py_XDECREF(name);
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(traceback);
-    return refuse(walk, here, message);
+    return refuse(id, written);
 }
 
 static void write_type(PyObject *object, char *written)
@@ -98,57 +72,67 @@ static void write_type(PyObject *object, char *written)
     Py_XDECREF(name);
 }
 
-/* A name that is no str is shown only if it is sure to be neither long nor secret. */
-static cJSON *refuse_name(walk *walk, PyObject *key, const place *here)
+/* What JSON does not have, by its type. */
+static cJSON *convert_foreign(PyObject *object)
 {
-    char type[MAX_NAME], message[160];
+    char type[MAX_NAME], kind[MAX_NAME + 3];
+    write_type(object, type);
+    snprintf(kind, sizeof kind, "%s %s", strchr("AEIOUaeio", type[0]) ? "an" : "a", type);
+    return checked(nontax_json_foreign(kind));
+}
+
+/* A name that is no str is shown only if it is sure to be neither long nor secret. */
+static cJSON *refuse_name(PyObject *key)
+{
+    char type[MAX_NAME], written[MAX_NAME + 16];
     int overflow = 0;
     long long value = PyLong_CheckExact(key) ? PyLong_AsLongLongAndOverflow(key, &overflow) : 0;
     write_type(key, type);
     if (key == Py_None || key == Py_True || key == Py_False) {
-        const char *text = key == Py_None ? "None" : key == Py_True ? "True" : "False";
-        snprintf(message, sizeof message, "has a name that is not a str but %s", text);
-    } else if (PyLong_CheckExact(key) && !overflow) {
-        snprintf(message, sizeof message, "has a name that is not a str but the int %lld", value);
-    } else {
-        snprintf(message, sizeof message, "has a name that is not a str but of type %s", type);
+        return refuse(NONTAX_PROBLEM_NAME_NOT_TEXT, key == Py_None   ? "None"
+                                                    : key == Py_True ? "True"
+                                                                     : "False");
     }
-    return refuse(walk, here, message);
+    if (PyLong_CheckExact(key) && !overflow) {
+        snprintf(written, sizeof written, "the int %lld", value);
+    } else {
+        snprintf(written, sizeof written, "of type %s", type);
+    }
+    return refuse(NONTAX_PROBLEM_NAME_NOT_TEXT, written);
 }
 
 /* ---- leaves ------------------------------------------------------------------------------ */
 
-/* The text of a str, or NULL: then *why is the problem, or NULL with an exception set. */
-static const char *text_of(PyObject *object, const char **why)
+/* The text of a str, or NULL: then *why is the problem, or there is an exception set. */
+static const char *text_of(PyObject *object, nontax_problem_id *why)
 {
     Py_ssize_t size = 0;
     const char *text = PyUnicode_AsUTF8AndSize(object, &size);
-    *why = NULL;
     if (!text) {
         if (PyErr_ExceptionMatches(PyExc_UnicodeError)) {
             PyErr_Clear();
-            *why = "has half of a surrogate pair in it, which is no text";
+            *why = NONTAX_PROBLEM_HAS_SURROGATE;
         }
         return NULL;
     }
     if (strlen(text) != (size_t)size) {
-        *why = "has a NUL character in it";
+        *why = NONTAX_PROBLEM_HAS_NUL;
         return NULL;
     }
     return text;
 }
 
-static cJSON *convert_text(walk *walk, PyObject *object, const place *here)
+static cJSON *convert_text(PyObject *object)
 {
-    const char *why;
+    nontax_problem_id why = NONTAX_PROBLEM_COUNT;
     const char *text = text_of(object, &why);
     if (text) {
         return checked(cJSON_CreateString(text));
     }
-    return why ? refuse(walk, here, why) : NULL;
+    return PyErr_Occurred() ? NULL : refuse(why, NULL);
 }
 
-static cJSON *convert_integer(walk *walk, PyObject *object, const place *here)
+static cJSON *convert_integer(PyObject *object)
 {
     int overflow = 0;
     long long value = PyLong_AsLongLongAndOverflow(object, &overflow);
@@ -162,7 +146,7 @@ static cJSON *convert_integer(walk *walk, PyObject *object, const place *here)
     }
     PyObject *digits = PyNumber_ToBase(object, 10);
     if (!digits) {
-        return refuse_raised(walk, here, "is too large"); /* beyond sys.get_int_max_str_digits() */
+        return refuse_raised(NONTAX_PROBLEM_INTEGER_RANGE); /* sys.get_int_max_str_digits() */
     }
     const char *literal = PyUnicode_AsUTF8AndSize(digits, NULL);
     cJSON *item = literal ? checked(nontax_json_number(literal)) : NULL;
@@ -176,53 +160,98 @@ static cJSON *convert_float(PyObject *object)
     if (value == -1.0 && PyErr_Occurred()) {
         return NULL;
     }
+    if (isnan(value)) {
+        return refuse(NONTAX_PROBLEM_EMPTY_CELL, "NaN");
+    }
     char *literal = PyOS_double_to_string(value, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
     if (!literal) {
         return NULL;
     }
-    cJSON *item = checked(nontax_json_number(literal)); /* "nan" is the core's to refuse */
+    cJSON *item = checked(nontax_json_number(literal)); /* "inf" is the core's to refuse */
     PyMem_Free(literal);
     return item;
 }
 
 /* A number of another library (NumPy's integers), by way of __index__. */
-static cJSON *convert_index(walk *walk, PyObject *object, const place *here)
+static cJSON *convert_index(PyObject *object)
 {
     PyObject *integer = PyNumber_Index(object);
     if (!integer) {
-        return refuse_raised(walk, here, "is not an integer");
+        return refuse_raised(NONTAX_PROBLEM_INTEGER_RAISED);
     }
-    cJSON *item = convert_integer(walk, integer, here);
+    cJSON *item = convert_integer(integer);
     Py_DECREF(integer);
     return item;
 }
 
+/* An attribute that is an integer; false with an exception set. */
+static bool get_integer(PyObject *object, const char *name, long *value)
+{
+    PyObject *attribute = PyObject_GetAttrString(object, name);
+    *value = attribute ? PyLong_AsLong(attribute) : -1;
+    Py_XDECREF(attribute);
+    return *value != -1 || !PyErr_Occurred();
+}
+
+/* The timedelta that a time gives as its offset, in seconds; false with an exception set. */
+static bool read_offset(PyObject *offset, long *seconds, bool *whole)
+{
+    long days, rest, microseconds;
+    if (!get_integer(offset, "days", &days) || !get_integer(offset, "seconds", &rest) ||
+        !get_integer(offset, "microseconds", &microseconds)) {
+        return false;
+    }
+    *seconds = days * 86400 + rest;
+    *whole = microseconds == 0;
+    return true;
+}
+
+/* pytz's zones, handed to datetime(), give the mean solar time of 1900. */
+static cJSON *refuse_offset(long seconds)
+{
+    char written[MAX_NAME];
+    long magnitude = seconds < 0 ? -seconds : seconds;
+    int size = snprintf(written, sizeof written, "%c%02ld:%02ld", seconds < 0 ? '-' : '+',
+                        magnitude / 3600, magnitude / 60 % 60);
+    if (magnitude % 60) {
+        snprintf(written + size, sizeof written - (size_t)size, ":%02ld", magnitude % 60);
+    }
+    return refuse(NONTAX_PROBLEM_TIME_OFFSET, written);
+}
+
 /* A datetime, or something that behaves like one (pandas.Timestamp). The C API of datetime is not
  * part of the limited API, and importing the module would slow down `import nontax`. */
-static cJSON *convert_time(walk *walk, PyObject *object, const place *here)
+static cJSON *convert_time(PyObject *object)
 {
+    long zone = 0;
+    bool whole_seconds = true;
     PyObject *offset = PyObject_CallMethod(object, "utcoffset", NULL);
     if (!offset) {
-        return refuse_raised(walk, here, "is not a time");
+        return refuse_raised(NONTAX_PROBLEM_TIME_RAISED);
     }
-    bool naive = offset == Py_None;
+    bool naive = offset == Py_None, read = naive || read_offset(offset, &zone, &whole_seconds);
     Py_DECREF(offset);
     if (naive) {
-        return refuse(walk, here,
-                      "is a time without a time zone, which may mean any of 26 hours: "
-                      "give it one, such as tzinfo=ZoneInfo(\"Asia/Shanghai\")");
+        return refuse(NONTAX_PROBLEM_TIME_NAIVE, NULL);
+    } else if (!read) {
+        return refuse_raised(NONTAX_PROBLEM_TIME_RAISED);
+    } else if (!whole_seconds || zone % ZONE_STEP || zone < FIRST_ZONE || zone > LAST_ZONE) {
+        return refuse_offset(zone);
     }
     PyObject *seconds = PyObject_CallMethod(object, "timestamp", NULL);
     if (!seconds) {
-        return refuse_raised(walk, here, "is not a time");
+        return refuse_raised(NONTAX_PROBLEM_TIME_RAISED);
     }
     double value = PyFloat_AsDouble(seconds);
     Py_DECREF(seconds);
     if (value == -1.0 && PyErr_Occurred()) {
-        return refuse_raised(walk, here, "is not a time");
+        return refuse_raised(NONTAX_PROBLEM_TIME_RAISED);
+    }
+    if (isnan(value)) {
+        return refuse(NONTAX_PROBLEM_EMPTY_CELL, "NaT");
     }
     if (!(value > -1e15 && value < 1e15)) {
-        return refuse(walk, here, "is not a time (an empty cell?)");
+        return refuse(NONTAX_PROBLEM_TIME_FORM, NULL);
     }
     int64_t whole = (int64_t)value;
     whole -= (double)whole > value; /* rounds down, also before 1970 */
@@ -231,14 +260,13 @@ static cJSON *convert_time(walk *walk, PyObject *object, const place *here)
 
 /* A credential, which no frame of Python's is to show: its repr() does not, and only here its text
  * is taken. */
-static cJSON *convert_secret(walk *walk, PyObject *object, const place *here)
+static cJSON *convert_secret(PyObject *object)
 {
     PyObject *text = PyObject_GetAttrString(object, "_secret_text");
     if (!text) {
-        return refuse_raised(walk, here, "cannot be read");
+        return refuse_raised(NONTAX_PROBLEM_UNREADABLE);
     }
-    cJSON *item = PyUnicode_Check(text) ? convert_text(walk, text, here)
-                                        : refuse(walk, here, "is not a text");
+    cJSON *item = PyUnicode_Check(text) ? convert_text(text) : convert_foreign(text);
     Py_DECREF(text);
     return item;
 }
@@ -255,27 +283,20 @@ static bool is_inside_itself(PyObject *container, const place *here)
     return false;
 }
 
-static int add_member(walk *walk, cJSON *target, PyObject *key, PyObject *value, const place *here)
+static int add_member(int *values, cJSON *target, PyObject *key, PyObject *value, const place *here)
 {
-    place there = {here, "", 0, NULL, here->depth + 1};
-    const char *why = NULL, *name = NULL;
-    if (PyUnicode_Check(key)) {
-        name = text_of(key, &why);
-        if (!name && !why) {
-            return -1;
-        }
+    nontax_problem_id why = NONTAX_PROBLEM_COUNT;
+    const char *name = PyUnicode_Check(key) ? text_of(key, &why) : NULL;
+    cJSON *item = NULL;
+    if (name) {
+        item = convert(values, value, here);
+    } else if (!PyErr_Occurred()) {
+        item = why == NONTAX_PROBLEM_COUNT ? refuse_name(key) : refuse(why, NULL);
     }
-    if (!name) {
-        cJSON *item = why ? refuse(walk, &there, why) : refuse_name(walk, key, &there);
-        cJSON_Delete(item);
-        return item ? 0 : -1;
-    }
-    there.name = name;
-    cJSON *item = convert(walk, value, &there);
     if (!item) {
         return -1;
     }
-    if (!cJSON_AddItemToObject(target, name, item)) {
+    if (!cJSON_AddItemToObject(target, name ? name : "", item)) {
         cJSON_Delete(item);
         PyErr_NoMemory();
         return -1;
@@ -283,13 +304,12 @@ static int add_member(walk *walk, cJSON *target, PyObject *key, PyObject *value,
     return 0;
 }
 
-static cJSON *convert_mapping(walk *walk, PyObject *object, place *here)
+static cJSON *convert_mapping(int *values, PyObject *object, const place *here)
 {
-    here->container = object;
     /* A snapshot: converting a value may run the caller's code, and that may change the mapping. */
     PyObject *items = PyMapping_Items(object);
     if (!items) {
-        return refuse_raised(walk, here, "cannot be read");
+        return refuse_raised(NONTAX_PROBLEM_UNREADABLE);
     }
     cJSON *target = checked(cJSON_CreateObject());
     Py_ssize_t count = target ? PyList_Size(items) : 0;
@@ -297,11 +317,11 @@ static cJSON *convert_mapping(walk *walk, PyObject *object, place *here)
         PyObject *item = PyList_GetItem(items, i); /* borrowed; the list is ours alone */
         int failed;
         if (item && PyTuple_Check(item) && PyTuple_Size(item) == 2) {
-            failed =
-                add_member(walk, target, PyTuple_GetItem(item, 0), PyTuple_GetItem(item, 1), here);
+            failed = add_member(values, target, PyTuple_GetItem(item, 0), PyTuple_GetItem(item, 1),
+                                here);
         } else {
             cJSON_Delete(target);
-            target = refuse(walk, here, "cannot be read: its items() gives no pairs");
+            target = refuse(NONTAX_PROBLEM_NO_PAIRS, NULL);
             break;
         }
         if (failed) {
@@ -314,18 +334,16 @@ static cJSON *convert_mapping(walk *walk, PyObject *object, place *here)
     return target;
 }
 
-static cJSON *convert_sequence(walk *walk, PyObject *object, place *here)
+static cJSON *convert_sequence(int *values, PyObject *object, const place *here)
 {
-    here->container = object;
     PyObject *items = PySequence_Tuple(object);
     if (!items) {
-        return refuse_raised(walk, here, "cannot be read");
+        return refuse_raised(NONTAX_PROBLEM_UNREADABLE);
     }
     cJSON *target = checked(cJSON_CreateArray());
     Py_ssize_t count = target ? PyTuple_Size(items) : 0;
     for (Py_ssize_t i = 0; i < count; i++) {
-        place there = {here, NULL, i, NULL, here->depth + 1};
-        cJSON *item = convert(walk, PyTuple_GetItem(items, i), &there);
+        cJSON *item = convert(values, PyTuple_GetItem(items, i), here);
         if (!item || !cJSON_AddItemToArray(target, item)) {
             cJSON_Delete(item);
             cJSON_Delete(target);
@@ -337,33 +355,20 @@ static cJSON *convert_sequence(walk *walk, PyObject *object, place *here)
     return target;
 }
 
-static cJSON *convert_container(walk *walk, PyObject *object, const place *here, bool is_mapping)
+static cJSON *convert_container(int *values, PyObject *object, const place *here, bool is_mapping)
 {
-    place there = *here;
+    const place there = {here, object, here->depth + 1};
     if (is_inside_itself(object, here)) {
-        return refuse(walk, here, "contains itself");
+        return refuse(NONTAX_PROBLEM_INSIDE_ITSELF, NULL);
     }
     if (here->depth >= MAX_DEPTH) {
-        return refuse(walk, here, "is nested too deeply");
+        return refuse(NONTAX_PROBLEM_TOO_DEEP, NULL);
     }
-    return is_mapping ? convert_mapping(walk, object, &there)
-                      : convert_sequence(walk, object, &there);
+    return is_mapping ? convert_mapping(values, object, &there)
+                      : convert_sequence(values, object, &there);
 }
 
 /* ---- anything ---------------------------------------------------------------------------- */
-
-static cJSON *refuse_type(walk *walk, PyObject *object, const place *here)
-{
-    char name[MAX_NAME], message[160];
-    write_type(object, name);
-    if (here->above) {
-        snprintf(message, sizeof message, "is a %s, which JSON does not have; give a str or an int",
-                 name);
-    } else {
-        snprintf(message, sizeof message, "must be a dict, not %s", name);
-    }
-    return refuse(walk, here, message);
-}
 
 /* 1, 0, or -1 with an exception set: what came out of the caller's code was no Exception. */
 static int has(PyObject *object, const char *name)
@@ -387,58 +392,66 @@ static int has_both(PyObject *object, const char *one, const char *other)
 }
 
 /* What is none of Python's own types. */
-static cJSON *convert_other(walk *walk, PyObject *object, const place *here)
+static cJSON *convert_other(int *values, PyObject *object, const place *here)
 {
+    char type[MAX_NAME];
+    write_type(object, type);
+    if (strcmp(type, "NAType") == 0 || strcmp(type, "NaTType") == 0) { /* pandas' */
+        return refuse(NONTAX_PROBLEM_EMPTY_CELL, type[1] == 'A' ? "NA" : "NaT");
+    }
     int is_time = has_both(object, "utcoffset", "timestamp");
     if (is_time) {
-        return is_time < 0 ? NULL : convert_time(walk, object, here);
+        return is_time < 0 ? NULL : convert_time(object);
     }
     int is_mapping = PyMapping_Check(object) ? has_both(object, "keys", "items") : 0;
     if (is_mapping) {
-        return is_mapping < 0 ? NULL : convert_container(walk, object, here, true);
+        return is_mapping < 0 ? NULL : convert_container(values, object, here, true);
     }
     int is_secret = has(object, "_secret_text");
     if (is_secret) {
-        return is_secret < 0 ? NULL : convert_secret(walk, object, here);
+        return is_secret < 0 ? NULL : convert_secret(object);
     }
-    return refuse_type(walk, object, here);
+    return convert_foreign(object);
 }
 
-static cJSON *convert(walk *walk, PyObject *object, const place *here)
+static cJSON *convert(int *values, PyObject *object, const place *here)
 {
-    if (++walk->values > MAX_VALUES) {
-        return walk->values == MAX_VALUES + 1 ? refuse(walk, here, "has too many values")
-                                              : checked(nontax_json_invalid());
+    if (++*values > MAX_VALUES) {
+        return refuse(NONTAX_PROBLEM_TOO_MANY, NULL);
     }
     if (PyUnicode_Check(object)) {
-        return convert_text(walk, object, here);
+        return convert_text(object);
     } else if (object == Py_True || object == Py_False) {
         return checked(cJSON_CreateBool(object == Py_True));
     } else if (PyLong_Check(object)) {
-        return convert_integer(walk, object, here);
+        return convert_integer(object);
     } else if (PyDict_Check(object)) {
-        return convert_container(walk, object, here, true);
+        return convert_container(values, object, here, true);
     } else if (object == Py_None) {
         return checked(cJSON_CreateNull());
     } else if (PyFloat_Check(object)) {
         return convert_float(object);
     } else if (PyList_Check(object) || PyTuple_Check(object)) {
-        return convert_container(walk, object, here, false);
+        return convert_container(values, object, here, false);
     } else if (PyIndex_Check(object)) {
-        return convert_index(walk, object, here);
+        return convert_index(object);
     }
-    return convert_other(walk, object, here);
+    return convert_other(values, object, here);
 }
 
-cJSON *json_from_python(PyObject *object, nontax_problems *problems)
+cJSON *json_from_python(PyObject *object)
 {
-    walk walk = {problems, 0};
-    const place top = {NULL, NULL, 0, NULL, 0};
-    size_t before = problems->count;
-    cJSON *tree = convert(&walk, object, &top);
-    if (tree && !cJSON_IsObject(tree) && problems->count == before) {
+    int values = 0;
+    const place top = {NULL, NULL, 0};
+    cJSON *tree = convert(&values, object, &top);
+    bool problem = tree && cJSON_IsInvalid(tree);
+    if (tree && !problem && !cJSON_IsObject(tree)) {
         cJSON_Delete(tree);
-        tree = refuse_type(&walk, object, &top);
+        return convert_foreign(object); /* its own name says more than JSON's */
+    }
+    if (tree && values > MAX_VALUES) { /* in an extra field it could stay unseen */
+        cJSON_Delete(tree);
+        return refuse(NONTAX_PROBLEM_TOO_MANY, NULL);
     }
     return tree;
 }

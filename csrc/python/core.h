@@ -14,10 +14,10 @@ typedef struct core_state {
     PyTypeObject *client_type;
 } core_state;
 
-/* convert.c: a tree of Python's as a cJSON tree, everything copied. What JSON cannot hold is added
- * to problems, with its path. NULL, with an exception set: no memory, or an exception that is not
- * an Exception came out of the caller's own code (KeyboardInterrupt). */
-cJSON *json_from_python(PyObject *object, nontax_problems *problems);
+/* convert.c: a tree of Python's as a cJSON tree, everything copied. In place of what JSON cannot
+ * hold stands a leaf that says so. NULL, with an exception set: no memory, or an exception that is
+ * not an Exception came out of the caller's own code (KeyboardInterrupt). */
+cJSON *json_from_python(PyObject *object);
 
 /* The members of a JSON tree as Python objects. NULL with an exception set: no memory. */
 PyObject *python_from_json(const cJSON *item);
@@ -55,6 +55,9 @@ PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *fu
  * with an exception set: the source's own, or else the asking was interrupted. */
 PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms,
                             bool *interrupted);
+
+/* Problems as a list of (path, message, id, values). NULL with an exception set: no memory. */
+PyObject *client_list_problems(const nontax_problems *problems);
 
 /* The exception that tells what became of a call. The last two, which may be NULL, say why there
  * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */

@@ -73,7 +73,50 @@ static PyObject *make_result(PyObject *Py_UNUSED(module), PyObject *args)
     return result;
 }
 
+PyDoc_STRVAR(check_doc, "check(interface, payload, extra, /)\n--\n\n"
+                        "Return all problems of a payload as (path, message, id, values).");
+
+static PyObject *check(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    PyObject *name, *payload;
+    int extra;
+    if (!PyArg_ParseTuple(args, "UOi", &name, &payload, &extra)) {
+        return NULL;
+    }
+    const nontax_interface *interface = client_find_interface(name);
+    cJSON *tree = interface ? json_from_python(payload) : NULL;
+    if (!tree) {
+        return NULL;
+    }
+    nontax_problems problems = {0};
+    PyObject *list =
+        nontax_payload_check(interface, tree, (nontax_extra)extra, &problems) == NONTAX_NO_MEMORY
+            ? PyErr_NoMemory()
+            : client_list_problems(&problems);
+    nontax_problems_free(&problems);
+    return list;
+}
+
+PyDoc_STRVAR(problem_messages_doc, "problem_messages()\n--\n\n"
+                                   "Return the message of each problem's id.");
+
+static PyObject *problem_messages(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    PyObject *messages = PyDict_New();
+    for (int id = 0; messages && id < NONTAX_PROBLEM_COUNT; id++) {
+        PyObject *text = PyUnicode_FromString(nontax_problem_message((nontax_problem_id)id));
+        const char *name = nontax_problem_id_name((nontax_problem_id)id);
+        if (!text || PyDict_SetItemString(messages, name, text) < 0) {
+            Py_CLEAR(messages);
+        }
+        Py_XDECREF(text);
+    }
+    return messages;
+}
+
 static PyMethodDef methods[] = {
+    {"check", check, METH_VARARGS, check_doc},
+    {"problem_messages", problem_messages, METH_NOARGS, problem_messages_doc},
     {"errcode", errcode, METH_O, errcode_doc},
     {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
     {"reads", reads, METH_O, reads_doc},

@@ -166,12 +166,12 @@ static void test_names(void **state)
 
 static void expect_problem(const nontax_file *file, const char *expected)
 {
-    const char *found = nx_file_problem(file);
+    nontax_problem_id found = NONTAX_PROBLEM_COUNT;
+    assert_int_equal(nx_file_problem(file, &found), expected != NULL);
     if (expected) {
-        assert_non_null(found);
-        assert_string_equal(found, expected);
+        assert_string_equal(nontax_problem_message(found), expected);
     } else {
-        assert_null(found);
+        assert_int_equal(found, NONTAX_PROBLEM_COUNT);
     }
 }
 
@@ -197,6 +197,10 @@ static void test_pdfs(void **state)
     expect_data_problem("%PDF", 4, no_pdf);
     expect_data_problem("%pdf-1.7", 8, no_pdf);
     expect_data_problem("<html>", 6, no_pdf);
+    expect_data_problem("PK\x03\x04.", 5,
+                        "is not a PDF but a ZIP archive, as an OFD file is: WeChat takes PDF only");
+    expect_data_problem("PK\x03", 3, no_pdf);
+    expect_data_problem("PK\x05\x06", 4, no_pdf);
     expect_data_problem("%PDF\0-1.7", 9, no_pdf);
 }
 

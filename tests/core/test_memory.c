@@ -9,8 +9,8 @@
 
 #include "call.h"
 #include "memory.h"
-#include "reply.h"
 #include "problems.h"
+#include "reply.h"
 #include "request.h"
 
 /* ---- starting and clients ---------------------------------------------------------------- */
@@ -408,12 +408,12 @@ static void test_run(void **state)
 
 /* ---- requests ----------------------------------------------------------------------------- */
 
-static bool build(cJSON *payload, bool valid, long number, bool and_all_after)
+static bool build(cJSON *payload, nontax_extra extra, bool valid, long number, bool and_all_after)
 {
     nontax_problems problems = {0};
     nx_buffer body = {0}, secret = {0};
     fail_at(number, and_all_after);
-    nontax_status status = nx_request_build(nontax_interface_find("insertbill"), payload, true,
+    nontax_status status = nx_request_build(nontax_interface_find("insertbill"), payload, extra,
                                             &problems, &body, &secret);
     fail_no_more();
     REQUIRE((status == NONTAX_OK) == (body.data != NULL));
@@ -421,10 +421,12 @@ static bool build(cJSON *payload, bool valid, long number, bool and_all_after)
     /* A failure may pass unnoticed only where nothing is missing because of it. */
     REQUIRE((status == NONTAX_NO_MEMORY) == heap_failed());
     for (size_t i = 0; i < problems.count; i++) {
-        REQUIRE(problems.list[i].path && problems.list[i].message);
+        const nontax_problem *problem = &problems.list[i];
+        REQUIRE(problem->path && problem->message);
+        REQUIRE(!*problem->values[0].name == !problem->values[0].text);
     }
     nx_buffer_free(&body);
-    nx_problems_free(&problems);
+    nontax_problems_free(&problems);
     return true;
 }
 
@@ -433,23 +435,30 @@ static bool build_flat(long number, bool and_all_after)
     cJSON *bill = flat_bill();
     put(bill, "extra", json("{'a':[1,2,'b']}"));
     put(bill, "number", nontax_json_number("12.50"));
-    return build(bill, true, number, and_all_after);
+    return build(bill, NONTAX_EXTRA_SEND, true, number, and_all_after);
+}
+
+static bool build_without_extra(long number, bool and_all_after)
+{
+    cJSON *bill = flat_bill();
+    put(bill, "extra", json("{'a':[1,2,'b']}"));
+    return build(bill, NONTAX_EXTRA_IGNORE, true, number, and_all_after);
 }
 
 static bool build_sample(long number, bool and_all_after)
 {
-    return build(sample_bill(), true, number, and_all_after);
+    return build(sample_bill(), NONTAX_EXTRA_SEND, true, number, and_all_after);
 }
 
 static bool build_with_problems(long number, bool and_all_after)
 {
-    cJSON *bill = json("{'card_ext':{'user_card':{'fee':-1,'title':'','billing_time':1}}}");
+    cJSON *bill = json("{'card_ext':{'user_card':{'fee':'1','title':' x','billing_time':1}}}");
     for (int i = 0; i < 20; i++) {
         char name[16];
         snprintf(name, sizeof name, "x%d", i);
         put(bill, name, cJSON_CreateString("\xFF"));
     }
-    return build(bill, false, number, and_all_after);
+    return build(bill, NONTAX_EXTRA_REFUSE, false, number, and_all_after);
 }
 
 static bool make_leaves(long number, bool and_all_after)
@@ -457,12 +466,14 @@ static bool make_leaves(long number, bool and_all_after)
     fail_at(number, and_all_after);
     cJSON *literal = nontax_json_number("12.50");
     cJSON *moment = nontax_json_time(1511169724);
-    cJSON *invalid = nontax_json_invalid();
+    cJSON *foreign = nontax_json_foreign("a Decimal");
+    cJSON *problem = nontax_json_problem(NONTAX_PROBLEM_EMPTY_CELL, "NaT");
     fail_no_more();
-    REQUIRE(heap_failed() == !(literal && moment && invalid));
+    REQUIRE(heap_failed() == !(literal && moment && foreign && problem));
     cJSON_Delete(literal);
     cJSON_Delete(moment);
-    cJSON_Delete(invalid);
+    cJSON_Delete(foreign);
+    cJSON_Delete(problem);
     return true;
 }
 
@@ -471,8 +482,9 @@ static bool requests(void *context)
     (void)context;
     use_heap();
     REQUIRE(nontax_start(NULL) == NONTAX_OK); /* it is what tells cJSON of the allocator */
-    return with_every_failure(build_flat) && with_every_failure(build_sample) &&
-           with_every_failure(build_with_problems) && with_every_failure(make_leaves);
+    return with_every_failure(build_flat) && with_every_failure(build_without_extra) &&
+           with_every_failure(build_sample) && with_every_failure(build_with_problems) &&
+           with_every_failure(make_leaves);
 }
 
 static void test_requests(void **state)

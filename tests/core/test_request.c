@@ -20,12 +20,12 @@ static const nontax_interface *insertbill(void)
     return interface;
 }
 
-static void expect_body_with(cJSON *payload, bool allow_extra, const char *expected)
+static void expect_body_with(cJSON *payload, nontax_extra extra, const char *expected)
 {
     nontax_problems problems = {0};
     nx_buffer body = {0}, secret = {0};
     nontax_status status =
-        nx_request_build(insertbill(), payload, allow_extra, &problems, &body, &secret);
+        nx_request_build(insertbill(), payload, extra, &problems, &body, &secret);
     for (size_t i = 0; i < problems.count; i++) {
         print_error("%s: %s\n", problems.list[i].path, problems.list[i].message);
     }
@@ -35,30 +35,30 @@ static void expect_body_with(cJSON *payload, bool allow_extra, const char *expec
     assert_int_equal(body.size, strlen(expected));
     assert_null(secret.data);
     nx_buffer_free(&body);
-    nx_problems_free(&problems);
+    nontax_problems_free(&problems);
 }
 
 static void expect_body(cJSON *payload, const char *expected)
 {
-    expect_body_with(payload, false, expected);
+    expect_body_with(payload, NONTAX_EXTRA_REFUSE, expected);
 }
 
 /* `expected`: "path: message\n" for every problem. */
-static void expect_problems_with(cJSON *payload, bool allow_extra, const char *expected)
+static void expect_problems_with(cJSON *payload, nontax_extra extra, const char *expected)
 {
     nontax_problems problems = {0};
     nx_buffer body = {0}, secret = {0};
     char found[16384];
     size_t size = 0;
     nontax_status status =
-        nx_request_build(insertbill(), payload, allow_extra, &problems, &body, &secret);
+        nx_request_build(insertbill(), payload, extra, &problems, &body, &secret);
     found[0] = '\0';
     for (size_t i = 0; i < problems.count; i++) {
         size += (size_t)snprintf(found + size, sizeof found - size, "%s: %s\n",
                                  problems.list[i].path, problems.list[i].message);
         assert_true(size < sizeof found);
     }
-    nx_problems_free(&problems);
+    nontax_problems_free(&problems);
     nx_buffer_free(&body);
     assert_string_equal(found, expected);
     assert_int_equal(status, NONTAX_BAD_PAYLOAD);
@@ -67,7 +67,7 @@ static void expect_problems_with(cJSON *payload, bool allow_extra, const char *e
 
 static void expect_problems(cJSON *payload, const char *expected)
 {
-    expect_problems_with(payload, false, expected);
+    expect_problems_with(payload, NONTAX_EXTRA_REFUSE, expected);
 }
 
 /* The sample with one field of the bill changed. */
@@ -172,8 +172,8 @@ static void test_interfaces(void **state)
 static void test_text_is_raw_utf8(void **state)
 {
     (void)state;
-    expect_field("title", cJSON_CreateString("王小明 \xF0\x9F\x98\x80 é / DEL\x7F"), "张三",
-                 "王小明 \xF0\x9F\x98\x80 é / DEL\x7F");
+    expect_field("title", cJSON_CreateString("王小明 \xF0\x9F\x98\x80 é / DEL\x7F."), "张三",
+                 "王小明 \xF0\x9F\x98\x80 é / DEL\x7F.");
 }
 
 static void test_text_escapes_what_json_demands(void **state)
@@ -183,10 +183,86 @@ static void test_text_escapes_what_json_demands(void **state)
                  "a\\\"b\\\\c\\nd\\te\\rf\\bg\\fh\\u0001i\\u001fj");
 }
 
-static void test_text_keeps_its_blanks(void **state)
+static void test_text_keeps_what_is_inside(void **state)
 {
     (void)state;
-    expect_field("title", cJSON_CreateString("  a b  "), "张三", "  a b  ");
+    expect_field("title", cJSON_CreateString("a  \xE3\x80\x80 b\xE2\x80\x8B\tc"), "张三",
+                 "a  \xE3\x80\x80 b\xE2\x80\x8B\\tc");
+}
+
+static void test_text_ends_with_nothing_unseen(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *name;
+    } rows[] = {
+        {"\x01", "U+0001"},
+        {"\t", "U+0009 (tab)"},
+        {"\n", "U+000A (line feed)"},
+        {"\r", "U+000D (carriage return)"},
+        {" ", "U+0020 (space)"},
+        {"\x7F", "U+007F"},
+        {"\xC2\x85", "U+0085"},
+        {"\xC2\xA0", "U+00A0 (no-break space)"},
+        {"\xC2\xAD", "U+00AD (soft hyphen)"},
+        {"\xD8\x9C", "U+061C"},
+        {"\xE1\x85\x9F", "U+115F"},
+        {"\xE1\x9A\x80", "U+1680"},
+        {"\xE1\xA0\x8E", "U+180E"},
+        {"\xE2\x80\x80", "U+2000"},
+        {"\xE2\x80\x8B", "U+200B (zero width space)"},
+        {"\xE2\x80\x8C", "U+200C (zero width non-joiner)"},
+        {"\xE2\x80\x8D", "U+200D (zero width joiner)"},
+        {"\xE2\x80\x8E", "U+200E (left-to-right mark)"},
+        {"\xE2\x80\x8F", "U+200F (right-to-left mark)"},
+        {"\xE2\x80\xA8", "U+2028"},
+        {"\xE2\x80\xAF", "U+202F"},
+        {"\xE2\x81\x9F", "U+205F"},
+        {"\xE2\x81\xA0", "U+2060 (word joiner)"},
+        {"\xE2\x81\xAF", "U+206F"},
+        {"\xE2\xA0\x80", "U+2800"},
+        {"\xE3\x80\x80", "U+3000 (ideographic space)"},
+        {"\xE3\x85\xA4", "U+3164"},
+        {"\xEF\xBB\xBF", "U+FEFF (byte order mark)"},
+        {"\xEF\xBE\xA0", "U+FFA0"},
+        {"\xEF\xBF\xB9", "U+FFF9"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char text[32], message[96], expected[512];
+        snprintf(text, sizeof text, "%sx", rows[i].text);
+        snprintf(message, sizeof message, "begins with %s", rows[i].name);
+        expect_field_problem("title", cJSON_CreateString(text), message);
+        snprintf(text, sizeof text, "票%s", rows[i].text);
+        snprintf(message, sizeof message, "ends with %s", rows[i].name);
+        expect_field_problem("billing_no", cJSON_CreateString(text), message);
+        expect_field_problem("billing_time", cJSON_CreateString(text), message);
+        expect_field_problem("title", cJSON_CreateString(rows[i].text), "is blank");
+        snprintf(text, sizeof text, "%sx%s", rows[i].text, rows[i].text);
+        snprintf(expected, sizeof expected,
+                 IN_SAMPLE "title: begins with %s\n" IN_SAMPLE "title: ends with %s\n",
+                 rows[i].name, rows[i].name);
+        expect_problems(with("title", cJSON_CreateString(text)), expected);
+    }
+}
+
+static void test_text_may_end_with_anything_else(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"!",
+                                        "~",
+                                        "\xC2\xA1",
+                                        "\xC3\xA9",
+                                        "\xE2\x80\xA7",
+                                        "\xE2\x80\xB0",
+                                        "\xE3\x80\x81",
+                                        "票",
+                                        "\xEF\xBC\x81",
+                                        "\xF0\x9F\x98\x80",
+                                        "\xEF\xBF\xBD",
+                                        "\xE2\x9C\x94\xEF\xB8\x8F"};
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        expect_field("title", cJSON_CreateString(texts[i]), "张三", texts[i]);
+    }
 }
 
 static void test_text_problems(void **state)
@@ -260,7 +336,8 @@ static void test_fee_problems(void **state)
     static const char fraction[] =
         "must be an integer, the amount in fen: 12.34 yuan is 1234, not 12.34";
     static const char large[] = "is too large for a 64-bit integer";
-    static const char no_number[] = "is not a number that JSON can hold (an empty cell?)";
+    static const char no_number[] = "is not a number that JSON can hold";
+    static const char nan[] = "is NaN, which an empty cell becomes";
     expect_field_problem("fee", cJSON_CreateNumber(-1), negative);
     expect_field_problem("fee", nontax_json_number("-1"), negative);
     expect_field_problem("fee", nontax_json_number("-9223372036854775807"), negative);
@@ -275,7 +352,7 @@ static void test_fee_problems(void **state)
     expect_field_problem("fee", cJSON_CreateNumber(1e15), large);
     expect_field_problem("fee", cJSON_CreateNumber(-1e15), large);
     expect_field_problem("fee", cJSON_CreateNumber(1e300), large);
-    expect_field_problem("fee", cJSON_CreateNumber((double)NAN), no_number);
+    expect_field_problem("fee", cJSON_CreateNumber((double)NAN), nan);
     expect_field_problem("fee", cJSON_CreateNumber((double)INFINITY), no_number);
     expect_field_problem("fee", cJSON_CreateNumber((double)-INFINITY), no_number);
 }
@@ -312,11 +389,11 @@ static void test_number_literals(void **state)
                                         "1}",  "1\n",  "Infinity", "1.e5", "00",  "-01"};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         expect_field_problem("fee", nontax_json_number(wrong[i]),
-                             "is not a number that JSON can hold (an empty cell?)");
+                             "is not a number that JSON can hold");
         cJSON *bill = sample_bill();
         put(bill, "extra", nontax_json_number(wrong[i]));
-        expect_problems_with(bill, true,
-                             "extra: is not a number that JSON can hold (an empty cell?)\n");
+        expect_problems_with(bill, NONTAX_EXTRA_SEND,
+                             "extra: is not a number that JSON can hold\n");
     }
     static const char *const right[] = {
         "0", "-0.5", "12.50", "1e5", "1E+5", "2.5e-3", "123456789012345678901234567890"};
@@ -325,7 +402,7 @@ static void test_number_literals(void **state)
         cJSON *bill = sample_bill();
         put(bill, "extra", nontax_json_number(right[i]));
         snprintf(end, sizeof end, "}}},\"extra\":%s}", right[i]);
-        expect_body_with(bill, true, sample_but("}}}}", end));
+        expect_body_with(bill, NONTAX_EXTRA_SEND, sample_but("}}}}", end));
     }
 }
 
@@ -356,14 +433,14 @@ static void test_time_problems(void **state)
     static const char number[] = "must be Unix seconds of 10 digits, such as 1511169724";
     static const char milliseconds[] =
         "must be Unix seconds of 10 digits; this looks like milliseconds";
-    static const char string[] = "must be Unix seconds of 10 digits, such as \"1511169724\"";
     expect_field_problem("billing_time", cJSON_CreateNumber(0), number);
     expect_field_problem("billing_time", cJSON_CreateNumber(-1511169724), number);
     expect_field_problem("billing_time", cJSON_CreateNumber(999999999), number);
     expect_field_problem("billing_time", cJSON_CreateNumber(10000000000.0), number);
     expect_field_problem("billing_time", cJSON_CreateNumber(20171120172204.0), number);
     expect_field_problem("billing_time", cJSON_CreateNumber(1511169724.5), number);
-    expect_field_problem("billing_time", cJSON_CreateNumber((double)NAN), number);
+    expect_field_problem("billing_time", cJSON_CreateNumber((double)NAN),
+                         "is NaN, which an empty cell becomes");
     expect_field_problem("billing_time", nontax_json_number("1511169724.0"), number);
     expect_field_problem("billing_time", nontax_json_time(-1), number);
     expect_field_problem("billing_time", nontax_json_time(999999999), number);
@@ -373,12 +450,42 @@ static void test_time_problems(void **state)
     expect_field_problem("billing_time", cJSON_CreateNumber(1511169724000.0), milliseconds);
     expect_field_problem("billing_time", cJSON_CreateNumber(9999999999999.0), milliseconds);
     expect_field_problem("billing_time", nontax_json_time(1511169724123), milliseconds);
-    static const char *const strings[] = {
-        "",           " ",           "151116972",    "15111697240",
-        "0511169724", "-511169724",  "1511169724 ",  "1511169.24",
-        "2017-11-20", "151116972４", "1511169724000"};
-    for (size_t i = 0; i < COUNT(strings); i++) {
-        expect_field_problem("billing_time", cJSON_CreateString(strings[i]), string);
+    static const struct {
+        const char *text, *message;
+    } texts[] = {
+        {"", "is empty"},
+        {" ", "is blank"},
+        {"151116972", number},
+        {"15111697240", number},
+        {"0511169724", number},
+        {"-511169724", number},
+        {"1511169724 ", "ends with U+0020 (space)"},
+        {"1511169.24", number},
+        {"2017-11-20", number},
+        {"151116972４", number},
+        {"1511169724000", milliseconds},
+        {"20171120172204", number},
+        {"99999999999999999999", number},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        expect_field_problem("billing_time", cJSON_CreateString(texts[i].text), texts[i].message);
+    }
+}
+
+static void test_time_to_the_hour(void **state)
+{
+    (void)state;
+    static const char hour[] = "must be Unix seconds; this reads as year, month, day and hour";
+    static const char *const hours[] = {"2033111506", "2036010100", "2099123124"};
+    static const char *const seconds[] = {"2033131506", "2033001506", "2033113206",
+                                          "2033110006", "2033111525", "2100010100"};
+    for (size_t i = 0; i < COUNT(hours); i++) {
+        expect_field_problem("billing_time", cJSON_CreateString(hours[i]), hour);
+        expect_field_problem("billing_time", nontax_json_number(hours[i]), hour);
+        expect_field_problem("billing_time", cJSON_CreateNumber(strtod(hours[i], NULL)), hour);
+    }
+    for (size_t i = 0; i < COUNT(seconds); i++) {
+        expect_time(nontax_json_number(seconds[i]), seconds[i]);
     }
 }
 
@@ -447,7 +554,16 @@ static void test_unknown(void **state)
          "is not a field of this interface; did you mean invoice_user_data?"},
         {"orderId", "is not a field of this interface; did you mean order_id?"},
         {"ORDER-ID", "is not a field of this interface; did you mean order_id?"},
-        {"order_id ", "is not a field of this interface; did you mean order_id?"},
+        {"order_id ",
+         "is not a field of this interface: it has U+0020 (space) in its name; did you "
+         "mean order_id?"},
+        {"\xEF\xBB\xBForder_id",
+         "is not a field of this interface: it has U+FEFF (byte order mark) "
+         "in its name; did you mean order_id?"},
+        {IN_SAMPLE "fe\xE2\x80\x8B"
+                   "e",
+         "is not a field of this interface: it has U+200B (zero width "
+         "space) in its name; did you mean fee?"},
         {IN_SAMPLE "Fee", "is not a field of this interface; did you mean fee?"},
         {IN_SAMPLE "sPdfMediaId", "is not a field of this interface; did you mean s_pdf_media_id?"},
         {IN_SAMPLE "orderId", "is not a field of this interface; did you mean order_id?"},
@@ -619,8 +735,9 @@ static void test_no_payload(void **state)
     (void)state;
     nontax_problems problems = {0};
     nx_buffer body = {0}, secret = {0};
-    assert_int_equal(nx_request_build(insertbill(), NULL, false, &problems, &body, &secret),
-                     NONTAX_NO_MEMORY);
+    assert_int_equal(
+        nx_request_build(insertbill(), NULL, NONTAX_EXTRA_REFUSE, &problems, &body, &secret),
+        NONTAX_NO_MEMORY);
     assert_null(body.data);
     assert_int_equal(problems.count, 0);
 }
@@ -650,7 +767,7 @@ static void test_extra_is_sent_as_it_is(void **state)
     (void)state;
     cJSON *bill = sample_bill();
     put(bill, "a", json("{'b':[1,2.5,'张',true,false,null,{'c':{}}],'order_id':'x'}"));
-    expect_body_with(bill, true,
+    expect_body_with(bill, NONTAX_EXTRA_SEND,
                      sample_but("}}}}", "}}},\"a\":{\"b\":[1,2.5,\"张\",true,false,null,"
                                         "{\"c\":{}}],\"order_id\":\"x\"}}"));
     bill = table_bill();
@@ -658,7 +775,7 @@ static void test_extra_is_sent_as_it_is(void **state)
     char expected[1024];
     snprintf(expected, sizeof expected, "%.*s,\"nonce_str\":\"n\"}}}", (int)strlen(table_body) - 3,
              table_body);
-    expect_body_with(bill, true, expected);
+    expect_body_with(bill, NONTAX_EXTRA_SEND, expected);
 }
 
 static void test_extra_of_a_flat_row_stays_on_top(void **state)
@@ -672,7 +789,7 @@ static void test_extra_of_a_flat_row_stays_on_top(void **state)
     }
     cJSON_Delete(flat);
     put(bill, "y", json("['z']"));
-    expect_body_with(bill, true, sample_but("}}}}", "}}},\"x\":1,\"y\":[\"z\"]}"));
+    expect_body_with(bill, NONTAX_EXTRA_SEND, sample_but("}}}}", "}}},\"x\":1,\"y\":[\"z\"]}"));
 }
 
 static void test_extra_does_not_excuse_mistakes(void **state)
@@ -682,7 +799,7 @@ static void test_extra_does_not_excuse_mistakes(void **state)
     put(bill, "order_id", NULL);
     put(bill, "order", cJSON_CreateString("x"));
     put(bill, "card_id", cJSON_CreateString(""));
-    expect_problems_with(bill, true, "card_id: is empty\norder_id: is missing\n");
+    expect_problems_with(bill, NONTAX_EXTRA_SEND, "card_id: is empty\norder_id: is missing\n");
 }
 
 static void test_extra_problems(void **state)
@@ -698,11 +815,11 @@ static void test_extra_problems(void **state)
     put(bill, "x.list", list);
     cJSON_AddItemToObject(cJSON_GetObjectItem(bill, "x"), "\xC3", cJSON_CreateTrue());
     cJSON_AddItemToObject(bill, "\xC3", cJSON_CreateTrue());
-    expect_problems_with(bill, true,
-                         "x.list.0: is not a number that JSON can hold (an empty cell?)\n"
+    expect_problems_with(bill, NONTAX_EXTRA_SEND,
+                         "x.list.0: is NaN, which an empty cell becomes\n"
                          "x.list.1: is not valid UTF-8\n"
-                         "x.list.2: is not a number that JSON can hold (an empty cell?)\n"
-                         "x.list.3: is not a number that JSON can hold (an empty cell?)\n"
+                         "x.list.2: is not a number that JSON can hold\n"
+                         "x.list.3: is not a number that JSON can hold\n"
                          "x.?: has a name that is not valid UTF-8\n"
                          "?: has a name that is not valid UTF-8\n");
 }
@@ -728,7 +845,7 @@ static void test_extra_depth(void **state)
     memset(end + size, '[', 64);
     memset(end + size + 64, ']', 64);
     strcpy(end + size + 128, "}");
-    expect_body_with(bill, true, sample_but("}}}}", end));
+    expect_body_with(bill, NONTAX_EXTRA_SEND, sample_but("}}}}", end));
 
     bill = sample_bill();
     put(bill, "x", nested_lists(900));
@@ -736,7 +853,7 @@ static void test_extra_depth(void **state)
         strcat(path, ".0");
     }
     strcat(path, ": is nested too deeply\n");
-    expect_problems_with(bill, true, path);
+    expect_problems_with(bill, NONTAX_EXTRA_SEND, path);
 }
 
 /* A field that we do not know may be a time. */
@@ -745,69 +862,122 @@ static void test_extra_time(void **state)
     (void)state;
     cJSON *bill = sample_bill();
     put(bill, "x", nontax_json_time(-1));
-    expect_body_with(bill, true, sample_but("}}}}", "}}},\"x\":-1}"));
+    expect_body_with(bill, NONTAX_EXTRA_SEND, sample_but("}}}}", "}}},\"x\":-1}"));
+}
+
+static void test_extra_is_ignored(void **state)
+{
+    (void)state;
+    static const char *const paths[] = {"a", "card_ext.b", "card_ext.user_card.c", IN_SAMPLE "d"};
+    cJSON *sample = sample_bill(), *table = table_bill(), *flat = flat_bill();
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        put(sample, paths[i], json("{'x':[1]}"));
+    }
+    expect_body_with(sample, NONTAX_EXTRA_IGNORE, sample_body);
+    put(table, "a", cJSON_CreateNumber((double)NAN));
+    put(table, IN_TABLE "b", cJSON_CreateString("\xFF"));
+    put(table, IN_TABLE "Title", cJSON_CreateNull()); /* beside the title itself */
+    expect_body_with(table, NONTAX_EXTRA_IGNORE, table_body);
+    put(flat, "b", nontax_json_foreign("a Decimal"));
+    put(flat, "c", nontax_json_problem(NONTAX_PROBLEM_EMPTY_CELL, "NaT"));
+    put(flat, "Fee", cJSON_CreateTrue());
+    expect_body_with(flat, NONTAX_EXTRA_IGNORE, sample_body);
+}
+
+static void test_what_is_ignored_excuses_no_mistakes(void **state)
+{
+    (void)state;
+    static const nontax_extra modes[] = {NONTAX_EXTRA_IGNORE, NONTAX_EXTRA_SEND};
+    for (size_t i = 0; i < COUNT(modes); i++) {
+        cJSON *bill = flat_bill();
+        put(bill, "order_id", NULL);
+        put(bill, "\xEF\xBB\xBForder_id", cJSON_CreateString("x"));
+        put(bill, "user_card", cJSON_CreateString("x"));
+        expect_problems_with(
+            bill, modes[i],
+            "\xEF\xBB\xBForder_id: is not a field of this interface: it has U+FEFF "
+            "(byte order mark) in its name; did you mean order_id?\n"
+            "user_card: stands in the wrong place: it belongs at "
+            "card_ext.user_card\n"
+            "order_id: is missing\n");
+    }
 }
 
 /* ---- what the converter could not convert ------------------------------------------------ */
 
-static nontax_status build_with_reported(cJSON *payload, nontax_problems *problems)
-{
-    nx_buffer body = {0}, secret = {0};
-    assert_int_equal(nontax_problems_add(problems, IN_SAMPLE "fee", "is a complex number"),
-                     NONTAX_OK);
-    nontax_status status = nx_request_build(insertbill(), payload, false, problems, &body, &secret);
-    assert_null(body.data);
-    return status;
-}
-
-static void test_invalid_is_reported_once(void **state)
+static void test_a_problem_is_reported_where_it_stands(void **state)
 {
     (void)state;
     static const char *const paths[] = {"order_id", "card_ext", "card_ext.user_card",
                                         IN_SAMPLE "fee", IN_SAMPLE "billing_time"};
     for (size_t i = 0; i < COUNT(paths); i++) {
-        nontax_problems problems = {0};
+        char expected[256];
         cJSON *bill = sample_bill();
-        put(bill, paths[i], nontax_json_invalid());
-        assert_int_equal(build_with_reported(bill, &problems), NONTAX_BAD_PAYLOAD);
-        assert_int_equal(problems.count, 1);
-        assert_string_equal(problems.list[0].path, IN_SAMPLE "fee");
-        assert_string_equal(problems.list[0].message, "is a complex number");
-        nx_problems_free(&problems);
+        put(bill, paths[i], nontax_json_problem(NONTAX_PROBLEM_EMPTY_CELL, "NaT"));
+        snprintf(expected, sizeof expected, "%s: is NaT, which an empty cell becomes\n", paths[i]);
+        expect_problems(bill, expected);
     }
-    nontax_problems problems = {0};
-    assert_int_equal(build_with_reported(nontax_json_invalid(), &problems), NONTAX_BAD_PAYLOAD);
-    assert_int_equal(problems.count, 1);
-    nx_problems_free(&problems);
+    expect_problems(nontax_json_problem(NONTAX_PROBLEM_TOO_MANY, NULL), ": has too many values\n");
+    cJSON *bill = sample_bill();
+    cJSON_AddItemToObject(bill, "", nontax_json_problem(NONTAX_PROBLEM_NAME_NOT_TEXT, "None"));
+    expect_problems(bill, "\"\": has a name that is not a string but None\n");
 }
 
-/* The converter's problems count even if the tree itself is good. */
-static void test_reported_problems_count(void **state)
+static void test_a_problem_in_an_extra_field(void **state)
+{
+    (void)state;
+    cJSON *bill = sample_bill();
+    put(bill, "x", cJSON_CreateArray());
+    cJSON_AddItemToArray(cJSON_GetObjectItem(bill, "x"),
+                         nontax_json_problem(NONTAX_PROBLEM_TIME_NAIVE, NULL));
+    put(bill, "y", nontax_json_problem(NONTAX_PROBLEM_UNREADABLE, "KeyError"));
+    put(bill, "z", nontax_json_foreign("a Decimal"));
+    expect_problems_with(bill, NONTAX_EXTRA_SEND,
+                         "x.0: is a time without a time zone, which may mean any of 26 hours\n"
+                         "y: cannot be read: it raised KeyError\n"
+                         "z: is a Decimal, which JSON does not have\n");
+}
+
+static void test_a_foreign_value_is_told_what_is_wanted(void **state)
+{
+    (void)state;
+    expect_field_problem("fee", nontax_json_foreign("a Decimal"),
+                         "must be an integer, the amount in fen, not a Decimal");
+    expect_field_problem("title", nontax_json_foreign("a date"), "must be a string, not a date");
+    expect_field_problem("billing_time", nontax_json_foreign("a date"),
+                         "must be Unix seconds as an integer or a string of 10 digits, not a date");
+    cJSON *bill = sample_bill();
+    put(bill, "card_ext", nontax_json_foreign("a set"));
+    expect_problems(bill, "card_ext: must be an object, not a set\n");
+    expect_problems(nontax_json_foreign("a set"), ": must be an object with fields, not a set\n");
+}
+
+static void test_check_without_a_client(void **state)
 {
     (void)state;
     nontax_problems problems = {0};
-    assert_int_equal(build_with_reported(sample_bill(), &problems), NONTAX_BAD_PAYLOAD);
-    nx_problems_free(&problems);
-    assert_int_equal(build_with_reported(flat_bill(), &problems), NONTAX_BAD_PAYLOAD);
-    nx_problems_free(&problems);
-}
-
-/* Nobody has reported it: even so it must never go out. */
-static void test_invalid_is_never_printed(void **state)
-{
-    (void)state;
-    for (int shape = 0; shape < 2; shape++) {
-        cJSON *bill = shape ? flat_bill() : with("fee", nontax_json_invalid());
-        nontax_problems problems = {0};
-        nx_buffer body = {0}, secret = {0};
-        if (shape) {
-            put(bill, "fee", nontax_json_invalid());
-        }
-        assert_int_not_equal(nx_request_build(insertbill(), bill, false, &problems, &body, &secret),
-                             NONTAX_OK);
-        assert_null(body.data);
-        nx_problems_free(&problems);
-    }
+    assert_int_equal(
+        nontax_payload_check(insertbill(), flat_bill(), NONTAX_EXTRA_REFUSE, &problems), NONTAX_OK);
+    assert_int_equal(problems.count, 0);
+    assert_int_equal(nontax_payload_check(insertbill(), NULL, NONTAX_EXTRA_REFUSE, &problems),
+                     NONTAX_NO_MEMORY);
+    cJSON *bill = with("fee", cJSON_CreateString("1"));
+    put(bill, "order_id\n", cJSON_CreateTrue());
+    assert_int_equal(nontax_payload_check(insertbill(), bill, NONTAX_EXTRA_REFUSE, &problems),
+                     NONTAX_BAD_PAYLOAD);
+    assert_int_equal(problems.count, 2);
+    const nontax_problem *fee = &problems.list[0], *name = &problems.list[1];
+    assert_int_equal(fee->id, NONTAX_PROBLEM_NOT_FEN);
+    assert_string_equal(fee->values[0].name, "kind");
+    assert_string_equal(fee->values[0].text, "a string");
+    assert_string_equal(fee->values[1].name, "");
+    assert_null(fee->values[1].text);
+    assert_string_equal(nontax_problem_id_name(name->id), "name_character");
+    assert_string_equal(name->values[0].name, "character");
+    assert_string_equal(name->values[0].text, "U+000A (line feed)");
+    assert_string_equal(name->values[1].name, "name");
+    assert_string_equal(name->values[1].text, "order_id");
+    nontax_problems_free(&problems);
 }
 
 /* ---- problems ---------------------------------------------------------------------------- */
@@ -824,8 +994,9 @@ static void test_problems_have_an_end(void **state)
             snprintf(name, sizeof name, "x%d", i);
             put(bill, name, cJSON_CreateTrue());
         }
-        assert_int_equal(nx_request_build(insertbill(), bill, false, &problems, &body, &secret),
-                         NONTAX_BAD_PAYLOAD);
+        assert_int_equal(
+            nx_request_build(insertbill(), bill, NONTAX_EXTRA_REFUSE, &problems, &body, &secret),
+            NONTAX_BAD_PAYLOAD);
         assert_int_equal(problems.count, count < 100 ? count : 100);
         const nontax_problem *last = &problems.list[problems.count - 1];
         if (count < 100) {
@@ -835,21 +1006,46 @@ static void test_problems_have_an_end(void **state)
             assert_string_equal(last->message, "there are more problems than are listed here");
             assert_string_equal(problems.list[98].path, "x98");
         }
-        nx_problems_free(&problems);
+        nontax_problems_free(&problems);
         assert_int_equal(problems.count, 0);
     }
 }
 
-static void test_problems_are_copies(void **state)
+/* Ids are for programs: each has its own, and a message whose values have names that fit. */
+static void test_problem_ids(void **state)
 {
     (void)state;
+    for (int id = 0; id < NONTAX_PROBLEM_COUNT; id++) {
+        const char *name = nontax_problem_id_name((nontax_problem_id)id);
+        const char *message = nontax_problem_message((nontax_problem_id)id);
+        assert_int_equal(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_"), strlen(name));
+        assert_true(*name && *message);
+        for (int other = 0; other < id; other++) {
+            assert_string_not_equal(name, nontax_problem_id_name((nontax_problem_id)other));
+        }
+        int values = 0;
+        for (const char *brace = message; (brace = strchr(brace, '{')); values++) {
+            size_t size = strspn(++brace, "abcdefghijklmnopqrstuvwxyz");
+            assert_int_equal(brace[size], '}');
+            assert_true(size >= 1 && size <= 15);
+        }
+        assert_true(values <= NONTAX_PROBLEM_VALUES);
+    }
+}
+
+static void test_long_values_are_cut(void **state)
+{
+    (void)state;
+    char kind[1024];
     nontax_problems problems = {0};
-    char path[] = "a.b", message[] = "is odd";
-    assert_int_equal(nontax_problems_add(&problems, path, message), NONTAX_OK);
-    path[0] = message[0] = 'X';
-    assert_string_equal(problems.list[0].path, "a.b");
-    assert_string_equal(problems.list[0].message, "is odd");
-    nx_problems_free(&problems);
+    memset(kind, 'x', sizeof kind - 1);
+    kind[sizeof kind - 1] = '\0';
+    assert_int_equal(nontax_payload_check(insertbill(), nontax_json_foreign(kind),
+                                          NONTAX_EXTRA_REFUSE, &problems),
+                     NONTAX_BAD_PAYLOAD);
+    assert_int_equal(strlen(problems.list[0].values[0].text), 255);
+    assert_true(strlen(problems.list[0].message) > 255);
+    nontax_problems_free(&problems);
 }
 
 /* ---- the caller's memory ----------------------------------------------------------------- */
@@ -861,7 +1057,7 @@ static void test_references_are_left_alone(void **state)
     cJSON *shared = json("{'b':'kept'}");
     cJSON *bill = with("title", cJSON_CreateStringReference(title));
     put(bill, "x", cJSON_CreateObjectReference(shared->child));
-    expect_body_with(bill, true,
+    expect_body_with(bill, NONTAX_EXTRA_SEND,
                      "{\"order_id\":\"order-1\",\"card_id\":\"pjZ8Yt9WoOePThU0NfUKz5-tBEWU\","
                      "\"appid\":\"wx1234567890abcdef\",\"card_ext\":{\"user_card\":"
                      "{\"invoice_user_data\":{\"fee\":123,\"title\":\"a name that is somebody "
@@ -889,7 +1085,9 @@ int main(void)
         cmocka_unit_test(test_interfaces),
         cmocka_unit_test(test_text_is_raw_utf8),
         cmocka_unit_test(test_text_escapes_what_json_demands),
-        cmocka_unit_test(test_text_keeps_its_blanks),
+        cmocka_unit_test(test_text_keeps_what_is_inside),
+        cmocka_unit_test(test_text_ends_with_nothing_unseen),
+        cmocka_unit_test(test_text_may_end_with_anything_else),
         cmocka_unit_test(test_text_problems),
         cmocka_unit_test(test_every_text_field_is_checked),
         cmocka_unit_test(test_fee),
@@ -898,6 +1096,7 @@ int main(void)
         cmocka_unit_test(test_number_literals),
         cmocka_unit_test(test_time),
         cmocka_unit_test(test_time_problems),
+        cmocka_unit_test(test_time_to_the_hour),
         cmocka_unit_test(test_time_of_another_kind),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_unknown),
@@ -916,11 +1115,15 @@ int main(void)
         cmocka_unit_test(test_extra_problems),
         cmocka_unit_test(test_extra_depth),
         cmocka_unit_test(test_extra_time),
-        cmocka_unit_test(test_invalid_is_reported_once),
-        cmocka_unit_test(test_reported_problems_count),
-        cmocka_unit_test(test_invalid_is_never_printed),
+        cmocka_unit_test(test_extra_is_ignored),
+        cmocka_unit_test(test_what_is_ignored_excuses_no_mistakes),
+        cmocka_unit_test(test_a_problem_is_reported_where_it_stands),
+        cmocka_unit_test(test_a_problem_in_an_extra_field),
+        cmocka_unit_test(test_a_foreign_value_is_told_what_is_wanted),
+        cmocka_unit_test(test_check_without_a_client),
         cmocka_unit_test(test_problems_have_an_end),
-        cmocka_unit_test(test_problems_are_copies),
+        cmocka_unit_test(test_problem_ids),
+        cmocka_unit_test(test_long_values_are_cut),
         cmocka_unit_test(test_references_are_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
