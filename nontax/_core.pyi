@@ -26,6 +26,7 @@ class Client:
         cls,
         *,
         make_error: Callable[..., BaseException],
+        tell_note: Callable[[str, str, str, str, int, int, float], None],
         access_token: str | None,
         token_source: Callable[..., str | BaseException] | None,
         own_source: bool,

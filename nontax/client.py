@@ -7,6 +7,7 @@ from nontax import _core, interfaces
 from nontax.bill import InsertedBill
 from nontax.cached import Cached
 from nontax.errors import InvalidRequestError, make_error
+from nontax.log import Notes
 from nontax.pdf import Pdf
 from nontax.results import Ticket
 from nontax.settings import (
@@ -168,6 +169,7 @@ class Client:
             self._last_run: RunRecord | None = None
             self._core = _core.Client(
                 make_error=make_error,
+                tell_note=Notes(appid),
                 access_token=access_token,
                 token_source=source,
                 own_source=own_source,

@@ -5,6 +5,7 @@ from time import monotonic
 from nontax import _core
 from nontax.cached import Cached
 from nontax.errors import InDoubtError, NontaxError, NotSentError, SystemBusyError, make_error
+from nontax.log import Notes
 from nontax.settings import (
     base_urls_of,
     check_path,
@@ -65,7 +66,7 @@ def _token_and_lifetime(reply: "dict[str, Any]") -> tuple[str, float]:
 class FetchedToken:
     """What the two sources share: the credentials, the connection, one fetch for all threads."""
 
-    __slots__ = ("_appid", "_cached", "_core", "_secret", "_timeout")
+    __slots__ = ("_appid", "_cached", "_core", "_notes", "_secret", "_timeout")
 
     def __init__(
         self,
@@ -84,12 +85,14 @@ class FetchedToken:
             self._secret = _credential("secret", secret)
             self._timeout = check_seconds("timeout", timeout)
             self._cached: Cached[str] = Cached()
+            self._notes = Notes(self._appid)
             ca_file = ca_file or from_environment("ca_file", taken)
             if base_url is None:
                 base_url = from_environment("base_url", taken)
             base_urls = base_urls_of(base_url, fallback_base_urls)
             self._core = _core.Client(
                 make_error=make_error,
+                tell_note=self._notes,
                 access_token=None,
                 token_source=None,
                 own_source=False,
@@ -206,6 +209,7 @@ class StableToken(FetchedToken):
         if now - _forced.get(self._appid, -FORCE_EVERY) < FORCE_EVERY:
             return False
         _forced[self._appid] = now
+        self._notes.forced()
         return True
 
 

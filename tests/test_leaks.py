@@ -428,6 +428,7 @@ def make_modules(talk: Talk) -> None:
         loader.exec_module(module)
         client = module.Client(
             make_error=make_error,
+            tell_note=print,
             access_token="a",
             token_source=None,
             own_source=False,
@@ -443,6 +444,7 @@ def make_modules(talk: Talk) -> None:
         run = module.Run(
             client=client,
             make_outcome=print,
+            kept=None,
             bills=[],
             concurrency=1,
             rate=0.0,

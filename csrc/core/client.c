@@ -80,6 +80,7 @@ static void after_fork_in_child(void)
         client->idle = NULL;
         client->idle_count = 0;
         client->share = NULL;
+        nx_notes_drop(&client->notes);
         pthread_mutex_unlock(&client->lock);
     }
     pthread_mutex_unlock(&registry_lock);

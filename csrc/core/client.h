@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "interfaces.h"
+#include "notes.h"
 #include "tls.h"
 
 /* Of the libcurl that runs, from nontax_start() on: curl_version_info() writes into memory of its
@@ -43,6 +44,8 @@ struct nontax_client {
     nontax_lane *idle;
     int idle_count;
     int64_t looked_at; /* when it was last looked whether there are too old ones */
+
+    nx_notes notes;
 
     /* All clients of the process, so that a fork finds them. */
     nontax_client *next;

@@ -166,6 +166,10 @@ static uint32_t next_random(nontax_lane *lane)
 
 static void finish(nontax_lane *lane, nontax_call *call)
 {
+    if (call->interface->answers_secret) {
+        bool fetched = call->result.outcome == NONTAX_INSERTED;
+        nx_note(call, fetched ? NONTAX_NOTE_FETCHED : NONTAX_NOTE_NOT_FETCHED, 0);
+    }
     call->state = NX_CALL_FINISHED;
     nx_list_append(&lane->done, call);
 }
@@ -214,6 +218,7 @@ static void wait_for_quota(nontax_lane *lane, nontax_call *call)
         int64_t pause = lane->quota_pause_ms ? lane->quota_pause_ms : to_next_minute();
         /* A little after: not every clock is right, and not every caller should come at once. */
         lane->quota_until = now + pause + next_random(lane) % 1000;
+        nx_note(call, NONTAX_NOTE_PAUSE, lane->quota_until - now);
     }
     call->quota_pauses++;
     begin_in_turn(lane, call);
@@ -229,6 +234,7 @@ static bool take_next_url(nontax_call *call)
     if (!unreachable || call->urls_tried + 1 >= call->client->base_url_count) {
         return false;
     }
+    nx_note(call, NONTAX_NOTE_HOST_FAILED, 0);
     call->urls_tried++;
     call->url = (call->url + 1) % call->client->base_url_count;
     return true;
@@ -243,6 +249,7 @@ static void settle(nontax_lane *lane, nontax_call *call)
     }
     if (call->urls_tried && call->result.outcome != NONTAX_NOT_SENT) {
         nx_client_prefer_url(call->client, call->url);
+        nx_note(call, NONTAX_NOTE_HOST_CHOSEN, 0);
     }
     call->urls_tried = 0;
     call->url = nx_client_first_url(call->client);
@@ -255,11 +262,13 @@ static void settle(nontax_lane *lane, nontax_call *call)
         .bulk = call->bulk,
         .quota_pauses = call->quota_pauses,
     };
-    int64_t due;
+    int64_t due, delay;
     switch (nx_retry_decide(&call->result, &history)) {
     case NX_AGAIN_SAME:
-        due = nx_now_ms() + nx_retry_delay_ms(call->repeats, next_random(lane));
+        delay = nx_retry_delay_ms(call->repeats, next_random(lane));
+        due = nx_now_ms() + delay;
         if (due < call->deadline) {
+            nx_note(call, NONTAX_NOTE_RETRY, delay);
             call->repeats++;
             pause_call(lane, call, due);
         } else {
@@ -270,6 +279,7 @@ static void settle(nontax_lane *lane, nontax_call *call)
         wait_for_quota(lane, call);
         break;
     case NX_AGAIN_NEW_TOKEN:
+        nx_note(call, NONTAX_NOTE_TOKEN_REFUSED, 0);
         call->token_refused = true;
         call->state = NX_CALL_NEEDS_TOKEN;
         nx_list_append(&lane->done, call);

@@ -268,6 +268,35 @@ void nontax_client_free(nontax_client *client);
 /* Closes the connections that are idle now; the client stays usable. */
 void nontax_client_close_idle(nontax_client *client);
 
+/* ---- notes ------------------------------------------------------------------------------- */
+
+/* What happens on the way of calls and is in no result, for a log. */
+typedef enum nontax_note_kind {
+    NONTAX_NOTE_RETRY,         /* the call is sent again in wait_ms */
+    NONTAX_NOTE_TOKEN_REFUSED, /* WeChat has refused the access token; a newer one is asked for */
+    NONTAX_NOTE_PAUSE,         /* the minute's quota is used up; nothing is sent for wait_ms */
+    NONTAX_NOTE_HOST_FAILED,   /* nothing could be sent to the host; the next one is tried */
+    NONTAX_NOTE_HOST_CHOSEN,   /* the host has answered, and is the first one for a while */
+    NONTAX_NOTE_FETCHED,       /* an access token or a ticket has come */
+    NONTAX_NOTE_NOT_FETCHED    /* it has not */
+} nontax_note_kind;
+
+/* Nothing in it comes from a payload, an answer or a credential. */
+typedef struct nontax_note {
+    nontax_note_kind kind;
+    const nontax_interface *interface;
+    const char *host;   /* one of the client's base_urls; lives as long as the client */
+    const char *reason; /* in English; a constant, "" where there is an errcode */
+    int errcode;        /* 0: none */
+    int repeats;        /* how often the call was sent again before */
+    int64_t wait_ms;
+} nontax_note;
+
+const char *nontax_note_kind_name(nontax_note_kind kind); /* "token_refused" */
+
+/* Takes the oldest of the client's notes out; false: there is none. It keeps the last 64. */
+bool nontax_client_take_note(nontax_client *client, nontax_note *note);
+
 /* ---- calls ------------------------------------------------------------------------------- */
 
 /* What became of a call. For an interface other than insertbill, "inserted" means: carried out. A

@@ -365,6 +365,9 @@ static int turn(run_object *self, int64_t wait_ms)
             now = seconds_now();
         } while (!ready && step == NONTAX_STEP_BUSY && now < slice_end);
         PyEval_RestoreThread(thread);
+        if (client_tell_notes(self->client) < 0) {
+            return -1;
+        }
         if (ready || wait_ms == 0 || self->stopped != was_stopped) {
             return 0;
         }
@@ -580,6 +583,9 @@ static PyObject *step_and_gather(run_object *self)
     PyThreadState *thread = PyEval_SaveThread();
     (void)nontax_run_step(self->run, 0);
     PyEval_RestoreThread(thread);
+    if (client_tell_notes(self->client) < 0) {
+        return NULL;
+    }
     return settle_token(self) < 0 ? NULL : gather(self, false);
 }
 

@@ -186,6 +186,25 @@ static int make_frames(void)
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* ---- notes ------------------------------------------------------------------------------- */
+
+int client_tell_notes(client_object *self)
+{
+    nontax_note note;
+    while (nontax_client_take_note(self->client, &note)) {
+        PyObject *told =
+            PyObject_CallFunction(self->tell_note, "ssssiid", nontax_note_kind_name(note.kind),
+                                  nontax_interface_name(note.interface), note.host, note.reason,
+                                  note.errcode, note.repeats, (double)note.wait_ms / 1000);
+        if (!told && !PyErr_ExceptionMatches(PyExc_Exception)) {
+            return -1;
+        }
+        PyErr_Clear(); /* of no memory for a line of a log, nothing depends */
+        Py_XDECREF(told);
+    }
+    return 0;
+}
+
 /* ---- what the core asks back during a call ----------------------------------------------- */
 
 typedef struct conversation {
@@ -202,7 +221,7 @@ static bool on_interrupted(void *context)
 {
     conversation *talk = context;
     PyEval_RestoreThread(talk->thread);
-    if (PyErr_CheckSignals() < 0) {
+    if (client_tell_notes(talk->self) < 0 || PyErr_CheckSignals() < 0) {
         talk->interrupt = take_exception();
     }
     talk->thread = PyEval_SaveThread();
@@ -287,11 +306,13 @@ static bool on_token(void *context, nontax_call *call)
         return false; /* there is no other token */
     }
     PyEval_RestoreThread(talk->thread);
-    bool interrupted = false;
-    PyObject *token =
-        talk->fixed_token
-            ? Py_NewRef(talk->fixed_token)
-            : client_ask_source(talk->self, stale, nontax_call_time_left(call), &interrupted);
+    bool interrupted = client_tell_notes(talk->self) < 0;
+    PyObject *token = NULL;
+    if (!interrupted) {
+        token = talk->fixed_token ? Py_NewRef(talk->fixed_token)
+                                  : client_ask_source(talk->self, stale,
+                                                      nontax_call_time_left(call), &interrupted);
+    }
     if (token) {
         set = set_token(talk, call, token);
         Py_DECREF(token);
@@ -497,7 +518,7 @@ static PyObject *run_call(conversation *talk, nontax_call *call, PyObject *paylo
     nontax_client_run(talk->self->client, call, &hooks);
     PyEval_RestoreThread(talk->thread);
     /* A signal that came while we waited for the GIL must find the outcome still in our hands. */
-    if (!talk->interrupt && PyErr_CheckSignals() < 0) {
+    if (!talk->interrupt && (client_tell_notes(talk->self) < 0 || PyErr_CheckSignals() < 0)) {
         talk->interrupt = take_exception();
     }
     PyObject *result = conclude(talk, call, make_result);
@@ -635,25 +656,19 @@ static int make_client(client_object *self, nontax_settings *settings, PyObject 
 
 static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"make_error",
-                            "access_token",
-                            "token_source",
-                            "own_source",
-                            "base_urls",
-                            "ca_file",
-                            "system_ca_file",
-                            "proxy",
-                            "connect_timeout",
-                            "timeout",
-                            "retries",
-                            "extra",
-                            NULL};
-    PyObject *make_error_function, *access_token, *token_source, *base_urls;
+    static char *names[] = {"make_error",   "tell_note",
+                            "access_token", "token_source",
+                            "own_source",   "base_urls",
+                            "ca_file",      "system_ca_file",
+                            "proxy",        "connect_timeout",
+                            "timeout",      "retries",
+                            "extra",        NULL};
+    PyObject *make_error_function, *tell_note, *access_token, *token_source, *base_urls;
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     double connect_timeout, timeout;
     int own_source, extra;
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOpO!zzzddii", names,
-                                     &make_error_function, &access_token, &token_source,
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "$OOOOpO!zzzddii", names,
+                                     &make_error_function, &tell_note, &access_token, &token_source,
                                      &own_source, &PyTuple_Type, &base_urls, &settings.ca_file,
                                      &settings.system_ca_file, &settings.proxy, &connect_timeout,
                                      &timeout, &settings.retries, &extra)) {
@@ -668,6 +683,7 @@ static PyObject *client_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         return NULL;
     }
     self->make_error = Py_NewRef(make_error_function);
+    self->tell_note = Py_NewRef(tell_note);
     self->own_source = own_source != 0;
     if (set_credentials(self, access_token, token_source) < 0 ||
         make_client(self, &settings, base_urls) < 0) {
@@ -683,6 +699,7 @@ static int client_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->token_source);
     Py_VISIT(self->make_error);
+    Py_VISIT(self->tell_note);
     return 0;
 }
 
@@ -693,6 +710,7 @@ static int client_clear(PyObject *object)
     Py_CLEAR(self->access_token);
     Py_CLEAR(self->token_source);
     Py_CLEAR(self->make_error);
+    Py_CLEAR(self->tell_note);
     return 0;
 }
 

@@ -36,6 +36,7 @@ typedef struct client_object {
     PyObject *token_source; /* a callable, or NULL */
     bool own_source; /* (stale, seconds) -> a token, or an exception that says why there is none */
     PyObject *make_error; /* the Python layer's: **what_happened -> exception */
+    PyObject *tell_note;  /* the Python layer's: writes one of the core's notes into the log */
     _Atomic(spare_error *) spares[SPARE_ERRORS];
 } client_object;
 
@@ -63,6 +64,9 @@ PyObject *client_list_problems(const nontax_problems *problems);
  * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */
 PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,
                             const char *token_problem);
+
+/* Hands on what the core has noted by now. -1 with an exception set: a signal handler's. */
+int client_tell_notes(client_object *self);
 
 /* The text of an access token, or NULL: then *problem says what is wrong with it. */
 const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **problem);
