@@ -183,7 +183,7 @@ class InDoubtError(NontaxError):
             )
         return (
             f"the bill may or may not have been inserted: {self.reason}; do not send it again "
-            "before you know (see the README: In doubt)"
+            "before you know (see docs/outcomes.md: In doubt)"
         )
 
 

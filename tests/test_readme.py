@@ -1,139 +1,157 @@
-"""Every Python example of the READMEs runs, in its order, against a sandbox."""
+"""The READMEs and the pages under docs/: every block runs as it stands, and every link leads on."""
 
+import os
 import re
-from collections.abc import Iterator
+import shlex
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from bills import bill as new_bill
 
 import nontax
-from nontax.sandbox import Sandbox
-from nontax.sandbox.events import message
+from nontax.sandbox import __main__ as sandbox_command
 
 ROOT = Path(__file__).parent.parent
-ORDER_ID = "H20231115-0001"
-AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+READMES = ["README.md", "README.zh-CN.md"]
+# Written by the commands that they name; they have no examples.
+REPORTS = {"docs/chaos.md", "docs/coverage.md", "docs/matrix.md", "docs/pythons.md"}
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+GUIDES = [path for path in DOCS if path not in REPORTS]
+PAGES = [*READMES, *GUIDES]
+
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+END = "\x1e"
+# What is checked by other tests, or leads out of this machine.
+OTHER_COMMANDS = {"apt", "git", "nontax", "pip", "python3"}
 
 
-def blocks_of(readme: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```$", (ROOT / readme).read_text("utf-8"), re.M | re.S)
+def read(page: str) -> str:
+    return (ROOT / page).read_text("utf-8")
 
 
-def filled_in(block: str, sandbox: Sandbox) -> str:
-    """The example with a reader's own values in it: the unit's where its name stands."""
-    lines = []
-    for line in block.splitlines():
-        account = sandbox.bureau
-        if line.startswith(("unit =", "reader =")) or line.startswith('    "appid"'):
-            account = sandbox.unit
-        values = {
-            "wx…": account.appid,
-            "AppSecret": account.secret,
-            "ACCESS_TOKEN": sandbox.access_token,
-            "Token": account.push_token,
-            "EncodingAESKey": AES_KEY,
-            "https://api2.weixin.qq.com": sandbox.base_url,
-        }
-        for name, value in values.items():
-            line = line.replace(f'"{name}"', repr(value))
-        lines.append(line)
-    return "\n".join(lines)
+def blocks_of(page: str) -> list[tuple[str, str]]:
+    """Each fenced block's language and text."""
+    return BLOCK.findall(read(page))
 
 
-@pytest.fixture
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A folder with a PDF, and what `python -m nontax.sandbox` says to export."""
-    (tmp_path / "bill.pdf").write_bytes(b"%PDF-1.7\n%%EOF\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("nontax.client._default", {})
-    with Sandbox() as sandbox:
-        monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
-        monkeypatch.setenv("NONTAX_APPID", sandbox.bureau.appid)
-        monkeypatch.setenv("NONTAX_SECRET", sandbox.bureau.secret)
-        yield sandbox
+def without_blocks(page: str) -> str:
+    return BLOCK.sub("", read(page))
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_the_examples(readme: str, at_home: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    saved: list[str] = []
-    noted: list[str] = []
-    names: dict[str, Any] = {
-        # What is the reader's own in the examples.
-        "ask_token_server": lambda renew: at_home.access_token,
-        "read_bills": lambda: [new_bill(shape="flat") for _ in range(3)],
-        "save": lambda order_id, code: saved.append(order_id),
-        "report": lambda order_id, outcome, error: pytest.fail(f"{order_id}: {error}"),
-        "note_authorised": lambda key, order_id: noted.append(order_id),
-    }
-    blocks = blocks_of(readme)
-    assert len(blocks) > 10
-    for number, block in enumerate(blocks):
-        exec(compile(filled_in(block, at_home), f"{readme}, example {number}", "exec"), names)
-        if ORDER_ID in at_home.orders and at_home.orders[ORDER_ID].status == "never auth":
-            at_home.authorise(ORDER_ID)  # the citizen presses the button
-
-    printed = capsys.readouterr().out
-    assert "72056 ORDER_ID_REPEATED" in printed
-    assert "RidInfo(" in printed
-    assert at_home.access_token not in printed
-    assert len(saved) == 4
-    assert at_home.bills[ORDER_ID].status == "INVOICE_REIMBURSE_CANCEL"
-    assert at_home.orders["H20231115-0002"].status == "reject insert"
-    assert "1511169725" in at_home.bills
-
-    # What the examples only define.
-    assert names["token_source"](None) == at_home.access_token
-    for name, thing in names.items():
-        if name.startswith("test_"):
-            thing()
-    at_home.unit.push_aes_key = AES_KEY
-    at_home.unit.push_url = "http://127.0.0.1:1/"
-    event: dict[str, str | int] = {
-        "ToUserName": at_home.unit.gh_id,
-        "FromUserName": "o1",
-        "CreateTime": 1700000000,
-        "MsgType": "event",
-        "Event": "user_authorize_invoice",
-        "SuccOrderId": ORDER_ID,
-        "FailOrderId": "",
-        "AuthorizeAppId": at_home.unit.appid,
-        "Source": "web",
-    }
-    url, body = message(at_home.unit, event, int(at_home.clock.time()))
-    query = dict(parse_qsl(urlsplit(url).query))
-    assert names["on_post"](query, body) == (200, "success")
-    assert names["on_post"]({}, body)[0] == 403
-    assert noted == [ORDER_ID]
-    query["echostr"] = "1234"
-    assert names["on_get"](query) == "1234"
+def program_of(page: str) -> str:
+    """The page's Python, as a reader types it, and then the tests that it defines."""
+    lines = [f"{text}\nprint({END!r})\n" for kind, text in blocks_of(page) if kind == "python"]
+    lines.append("[thing() for name, thing in list(globals().items()) if name[:5] == 'test_']\n")
+    return "".join(lines)
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_every_method_is_in_it(readme: str) -> None:
-    text = (ROOT / readme).read_text("utf-8")
+def pattern_of(shown: str) -> str:
+    """What a page shows as printed; an ellipsis stands for anything."""
+    return re.escape(shown.strip()).replace("…", ".*?")
+
+
+def has_python(page: str) -> bool:
+    return any(kind == "python" for kind, _ in blocks_of(page))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if has_python(page)])
+def test_every_block_runs_as_it_stands(page: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program_of(page)],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("NONTAX")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    printed = done.stdout.split(END + "\n")
+    number, before = -1, ""
+    for kind, text in blocks_of(page):
+        if kind == "python":
+            number += 1
+        elif kind == "text" and before == "python":
+            assert re.fullmatch(pattern_of(text), printed[number].strip(), re.DOTALL), text
+        before = kind
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_says_what_it_is(page: str) -> None:
+    assert all(kind for kind, _ in blocks_of(page))
+    assert read(page).count("```") == 2 * len(blocks_of(page))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_exist(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    makefiles = "".join(
+        path.read_text("utf-8") for path in (ROOT / "Makefile", *ROOT.glob("make/*.mk"))
+    )
+    for kind, text in blocks_of(page):
+        for line in text.splitlines() if kind == "sh" else ():
+            words = shlex.split(line, comments=True)
+            if not words:
+                continue
+            if words[0] == "make":
+                assert re.search(rf"^{words[1]}:", makefiles, re.MULTILINE), line
+            elif words[:3] == ["python", "-m", "nontax.sandbox"]:
+                monkeypatch.setattr(sys, "argv", words[2:])
+                sandbox_command._arguments()
+            elif words[:2] == ["python", "-m"]:
+                assert words[2].partition(".")[0] == "nontax", line
+            else:
+                assert words[0] in OTHER_COMMANDS, line
+
+
+@pytest.mark.parametrize("readme", READMES)
+def test_a_readme_is_a_door(readme: str) -> None:
+    assert len(read(readme).splitlines()) <= 150
     for name in nontax.__all__:
         if name.endswith("Error"):
-            assert name in text, name
+            assert name in read(readme), name
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_method_is_in_it(language: str) -> None:
+    pages = [
+        page
+        for page in PAGES
+        if ("/zh/" in page or page == "README.zh-CN.md") == (language == "zh")
+    ]
+    text = "\n".join(map(read, pages))
     for name in vars(nontax.Client):
         twin = f"a{name}"
         if not name.startswith("_") and hasattr(nontax.Client, twin):
             assert name in text, name
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
-def test_its_links(readme: str) -> None:
-    text = (ROOT / readme).read_text("utf-8")
-    headings = {
-        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", text, re.M)
+def anchors_of(page: Path) -> set[str]:
+    headings = HEADING.findall(BLOCK.sub("", page.read_text("utf-8")))
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
     }
-    targets = re.findall(r"\]\(([^)]+)\)", text)
-    assert targets
-    for target in targets:
-        if target.startswith("#"):
-            assert target[1:] in headings, target
-        else:
-            assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [*READMES, *DOCS, "SECURITY.md"])
+def test_its_links(page: str) -> None:
+    for target in LINK.findall(without_blocks(page)):
+        if target.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors_of(file), target
+
+
+@pytest.mark.parametrize("page", GUIDES)
+def test_both_languages_have_it(page: str) -> None:
+    other = (
+        page.replace("docs/zh/", "docs/") if "/zh/" in page else page.replace("docs/", "docs/zh/")
+    )
+    assert other in GUIDES
+    # The same examples, but for words.
+    kinds = [kind for kind, _ in blocks_of(page)]
+    assert kinds == [kind for kind, _ in blocks_of(other)]
