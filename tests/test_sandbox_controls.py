@@ -79,21 +79,21 @@ def test_one_account_is_bureau_and_unit() -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("Errcode(45011)", (faults.Errcode(45011), 1, 0)),
-        (" Errcode(-1, taken=True) ", (faults.Errcode(-1, taken=True), 1, 0)),
-        ("Delay(0.5, times=3)", (faults.Delay(0.5), 3, 0)),
+        ("Errcode(45011)", (faults.Errcode(45011), {})),
+        (" Errcode(-1, taken=True) ", (faults.Errcode(-1, taken=True), {})),
+        ("Delay(0.5, times=3)", (faults.Delay(0.5), {"times": 3})),
         (
             "Close('body', taken=True, times=2, skip=10)",
-            (faults.Close("body", taken=True), 2, 10),
+            (faults.Close("body", taken=True), {"times": 2, "skip": 10}),
         ),
         (
             'Reply(302, {"Location": "/"}, b"", taken=False)',
-            (faults.Reply(302, {"Location": "/"}, b"", taken=False), 1, 0),
+            (faults.Reply(302, {"Location": "/"}, b"", taken=False), {}),
         ),
-        ("NeverAnswer()", (faults.NeverAnswer(), 1, 0)),
+        ("NeverAnswer()", (faults.NeverAnswer(), {})),
     ],
 )
-def test_a_fault_as_text(text: str, wanted: tuple[faults.Fault, int, int]) -> None:
+def test_a_fault_as_text(text: str, wanted: tuple[faults.Fault, dict[str, int]]) -> None:
     assert faults.parse(text) == wanted
 
 
@@ -114,15 +114,33 @@ def test_a_fault_as_text(text: str, wanted: tuple[faults.Fault, int, int]) -> No
         ("Errcode(1, wrong=2)", "wrong"),
         ("Delay(-1)", "must not be negative"),
         ("Close('later')", "after must be"),
-        ("Errcode(1, times=0)", "times must be"),
-        ("Errcode(1, skip=-1)", "times must be"),
-        ("Errcode(1, times='2')", "times must be"),
+        ("Errcode(1, times='2')", "times must be an integer"),
+        ("Errcode(1, skip=True)", "skip must be an integer"),
+        ("Errcode(1, path=1)", "path must be text"),
     ],
     ids=lambda value: value[:40],
 )
 def test_what_is_no_fault(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         faults.parse(text)
+
+
+def test_a_fault_for_one_interface() -> None:
+    with Sandbox() as sandbox:
+        fault = faults.Errcode(45009)
+        sandbox.misbehave(fault, skip=1, path="/nontax/insertbill")
+        client = sandbox.client()
+        assert client.get_quota("/nontax/insertbill").used == 0
+        assert client.insert_bill(bill()).code
+        assert sandbox.faults_left == 1
+        with pytest.raises(nontax.QuotaError):
+            client.insert_bill(bill())
+        assert [r.path for r in sandbox.requests if r.fault] == ["/nontax/insertbill"]
+        for times, skip in ((0, 0), (1, -1)):
+            with pytest.raises(ValueError, match="times must be"):
+                sandbox.misbehave(fault, times, skip)
+        with pytest.raises(ValueError, match="unread"):
+            sandbox.misbehave(faults.Close("nothing"), path="/nontax/insertbill")
 
 
 # The page
@@ -153,6 +171,8 @@ def test_faults_from_the_page(sandbox: Sandbox, wechat: WeChat) -> None:
     assert "Forget (1)" in page.text
     send(wechat, "/sandbox/faults", {})
     assert sandbox.faults_left == 0
+    reply, _ = wechat.fetch("POST", "/sandbox/faults", b"fault=Errcode(1,times=0)", FORM)
+    assert reply.status == 400
     reply, body = wechat.fetch("POST", "/sandbox/faults", b"fault=%3Cb%3E", FORM)
     assert reply.status == 400
     assert "not a fault: '<b>'" in Page(body.decode()).text

@@ -3,8 +3,9 @@
     from nontax.sandbox import Sandbox, faults
 
     with Sandbox() as sandbox:
-        sandbox.misbehave(faults.Errcode(45011))
-        ...  # insert bills at sandbox.base_url with sandbox.access_token
+        client = sandbox.client()
+        sandbox.misbehave(faults.Errcode(45011), path="/nontax/insertbill")
+        ...  # insert bills
         sandbox.requests, sandbox.bills
 
 `sandbox.bureau` and `sandbox.unit` are the two accounts that take part; `sandbox.clock.advance()`

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from typing import Any
 
 from .accounts import Account
 from .authorisation import AUTHORISE_PATH
@@ -26,7 +27,7 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _fault(text: str) -> tuple[Fault, int, int]:
+def _fault(text: str) -> tuple[Fault, dict[str, Any]]:
     try:
         return parse(text)
     except ValueError as error:
@@ -137,8 +138,8 @@ def _set_up(sandbox: Sandbox, arguments: argparse.Namespace) -> None:
         account.push_format = arguments.push_format
         if arguments.ip_list is not None:
             account.ip_list = [entry.strip() for entry in arguments.ip_list.split(",")]
-    for fault in arguments.fault:
-        sandbox.misbehave(*fault)
+    for fault, due in arguments.fault:
+        sandbox.misbehave(fault, **due)
 
 
 def _push_settings(account: Account) -> str:

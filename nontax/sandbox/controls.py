@@ -18,7 +18,7 @@ _EXAMPLES = (
     "NeverAnswer()",
     'Close("body", taken=True)',
     "Reply(cut_after=40)",
-    "Errcode(72054, times=3, skip=10)",
+    'Errcode(72054, times=3, skip=10, path="/nontax/insertbill")',
 )
 
 
@@ -26,7 +26,8 @@ def set_faults(traffic: Traffic, body: bytes) -> None:
     """What the form asks for; without a fault, all are forgotten. Raises ValueError."""
     text = _fields(body).get("fault", "")
     if text:
-        traffic.misbehave(*faults.parse(text))
+        fault, due = faults.parse(text)
+        traffic.misbehave(fault, **due)
     else:
         traffic.behave()
 

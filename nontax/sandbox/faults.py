@@ -28,7 +28,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +135,11 @@ Fault = Errcode | Delay | NeverAnswer | Close | Reply
 _KINDS = {kind.__name__: kind for kind in (Errcode, Delay, NeverAnswer, Close, Reply)}
 
 
-def parse(text: str) -> tuple[Fault, int, int]:
-    """Read a fault as it is written in Python; returns it, times and skip for `misbehave`.
+def parse(text: str) -> tuple[Fault, dict[str, Any]]:
+    """Read a fault as it is written in Python; returns it and what else `misbehave` is given.
 
-    text: such as `Errcode(45011)` or `Close("body", taken=True, times=3, skip=10)` (str).
+    text: such as `Errcode(45011)` or `Close("body", taken=True, times=3, skip=10)` (str); also
+        with `path="/nontax/insertbill"`.
 
     Raises ValueError, which says what is wrong.
     """
@@ -154,11 +155,14 @@ def parse(text: str) -> tuple[Fault, int, int]:
             f"not a fault: {text!r}; write it as in Python, such as Errcode(45011), "
             'Close("body", taken=True) or Delay(2, times=3, skip=10)'
         ) from None
-    times, skip = settings.pop("times", 1), settings.pop("skip", 0)
-    if type(times) is not int or type(skip) is not int or times < 1 or skip < 0:
-        raise ValueError("times must be at least 1, skip at least 0")
+    due: dict[str, Any] = {
+        name: settings.pop(name) for name in ("times", "skip", "path") if name in settings
+    }
+    for name, kinds in (("times", int), ("skip", int), ("path", str)):
+        if name in due and type(due[name]) is not kinds:
+            raise ValueError(f"{name} must be {'text' if kinds is str else 'an integer'}")
     try:
         fault: Fault = kind(*values, **settings)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{text!r}: {error}") from None
-    return fault, times, skip
+    return fault, due

@@ -417,18 +417,22 @@ class Sandbox:
 
     # Upsetting it
 
-    def misbehave(self, fault: Fault, times: int = 1, skip: int = 0) -> None:
+    def misbehave(
+        self, fault: Fault, times: int = 1, skip: int = 0, *, path: str | None = None
+    ) -> None:
         """Put a fault into the queue: see `nontax.sandbox.faults`.
 
         Requests take faults in order of arrival. The first in the queue leaves out `skip` requests,
         then applies to `times` requests, then the next in the queue has its turn.
 
+        Args:
+            path: the only interface that it is meant for, such as "/nontax/insertbill"; requests
+                for others are not counted. None: all, the fetch of an access token, too.
+
         Raises:
-            ValueError: times is below 1 or skip below 0.
+            ValueError: times is below 1 or skip below 0, or a path with `Close("nothing")`.
         """
-        if times < 1 or skip < 0:
-            raise ValueError("times must be at least 1, skip at least 0")
-        self._traffic.misbehave(fault, times, skip)
+        self._traffic.misbehave(fault, times, skip, path)
 
     def behave(self) -> None:
         """Forget all faults that are still in the queue."""

@@ -12,6 +12,7 @@ class _Due:
     fault: Fault
     times: int
     skip: int
+    path: str | None  # None: of every interface
 
 
 class Traffic:
@@ -33,7 +34,7 @@ class Traffic:
         """Record a request whose head was read: gives it its number and its fault."""
         with self._changed:
             # One that was due before the first byte waits for the next request.
-            request.fault = None if self._unread_is_due() else self._next_fault()
+            request.fault = None if self._unread_is_due() else self._next_fault(request.path)
             self._requests.append(request)
             request.number = len(self._requests)
             self._changed.notify_all()
@@ -48,7 +49,7 @@ class Traffic:
         with self._changed:
             due = self._unread_is_due()
             if due:
-                self._next_fault()
+                self._next_fault("")
             return due
 
     def _unread_is_due(self) -> bool:
@@ -57,8 +58,8 @@ class Traffic:
         fault = self._due[0].fault
         return isinstance(fault, Close) and fault.after == "nothing"
 
-    def _next_fault(self) -> Fault | None:
-        if not self._due:
+    def _next_fault(self, path: str) -> Fault | None:
+        if not self._due or self._due[0].path not in (None, path):
             return None
         due = self._due[0]
         if due.skip:
@@ -69,9 +70,16 @@ class Traffic:
             del self._due[0]
         return due.fault
 
-    def misbehave(self, fault: Fault, times: int, skip: int) -> None:
+    def misbehave(
+        self, fault: Fault, times: int = 1, skip: int = 0, path: str | None = None
+    ) -> None:
+        """See `Sandbox.misbehave`. Raises ValueError."""
+        if times < 1 or skip < 0:
+            raise ValueError("times must be at least 1, skip at least 0")
+        if path is not None and isinstance(fault, Close) and fault.after == "nothing":
+            raise ValueError("a connection that is closed unread has no path")
         with self._changed:
-            self._due.append(_Due(fault, times, skip))
+            self._due.append(_Due(fault, times, skip, path))
 
     def behave(self) -> None:
         with self._changed:
