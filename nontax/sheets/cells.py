@@ -52,7 +52,7 @@ class Column(Generic[T]):
     def convert(self, cells: Sequence[object]) -> list[T]:
         """Return a value for each cell; where there is a flaw, it means nothing."""
         self.flaws, self.empties = [], []
-        values = self._at_once(cells)
+        values = self._at_once(cells) if cells else []
         return self._one_by_one(cells) if values is None else values
 
     def _one_by_one(self, cells: Sequence[object]) -> list[T]:
@@ -77,7 +77,7 @@ class Column(Generic[T]):
         return self.empty
 
     def _flaw(self, place: int, id: str, **values: str) -> None:
-        if self.field in HIDDEN and "value" in values:
+        if self.field in HIDDEN and "value" in values and id != "formula_error":
             values["value"] = "…"
         self.flaws.append(Flaw(place, id, {"field": self.field, **values}))
 

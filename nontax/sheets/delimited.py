@@ -39,7 +39,7 @@ class DelimitedTable:
                 self._lines.append(reader.line_num)
         except csv.Error:
             pass  # judged where the rows are read
-        self.backticks = any(line.startswith("`") for line in head.split("\n", 2)[1:2])
+        self.backticks = _has_backticks(head)
 
     def head(self) -> Sequence[Row]:
         return self._head
@@ -68,15 +68,14 @@ class DelimitedTable:
         """Yield the text below the header, whose last line has this number."""
         texts = self.file.blocks(self.encoding)
         for text in texts:
-            count = text.count("\n")
-            if lines >= count:
-                lines -= count
-                continue
             start = 0
-            for _ in range(lines):
-                start = text.index("\n", start) + 1
-            yield text[start:]
-            break
+            while lines and (end := text.find("\n", start)) >= 0:
+                start = end + 1
+                lines -= 1
+            if start < len(text) and not lines:
+                yield text[start:]
+            if not lines:
+                break
         yield from texts
 
     def _quoted(
@@ -124,6 +123,13 @@ def _cut(text: str, row: int, width: int, delimiter: str, start: str) -> Block |
     if len(cells) != count * (width + 1) + 1 or cells[width :: width + 1].count("\n") != count:
         return None
     return Block(range(row, row + count), [cells[place : -1 : width + 1] for place in range(width)])
+
+
+def _has_backticks(head: str) -> bool:
+    """Whether each value of the first row stands behind a backtick."""
+    header, _, rest = head.partition("\n")
+    row = rest.partition("\n")[0]
+    return row.startswith("`") and row.count(",`") == header.count(",") > 0
 
 
 def _lines(text: str) -> list[str]:

@@ -127,8 +127,11 @@ class TextFile:
         """List the encodings to try, in this order."""
         return (self.encoding,) if self.encoding else ("utf-8", "gb18030")
 
-    def head(self, encoding: str, size: int = 1 << 16) -> str | None:
-        """Return whole lines from the start of the text, or None if it is not in this encoding."""
+    def head(self, encoding: str, size: int = 1 << 16) -> tuple[str, int]:
+        """Return whole lines from the start of the text, as far as it is in this encoding.
+
+        And the offset of the first byte that is not, or -1.
+        """
         with self.file.open() as opened:
             content = opened.read(size)[len(self._mark) :]
         if len(content) + len(self._mark) == size:
@@ -137,9 +140,10 @@ class TextFile:
             if encoding.startswith("utf-16"):
                 content = content[: len(content) // 2 * 2]
         try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            return None
+            return content.decode(encoding), -1
+        except UnicodeDecodeError as error:
+            text = content[: error.start].decode(encoding)
+            return text[: text.rfind("\n") + 1], len(self._mark) + error.start
 
     def fits(self, encoding: str) -> bool:
         """Whether the whole file is in this encoding: for headers that do not tell."""

@@ -41,18 +41,23 @@ STATEMENT_STATUSES = {"SUCCESS": "bill", "REFUND": "red", "REVOKED": "red"}
 UNFILLED = {"blank_paper", "void"}
 
 
+def meaning(field: str, word: str) -> str:
+    """Return the kind that a word of a map file means: a kind, or a word known for the field.
+
+    field: "data_type" or "status". Returns "" for an unknown word.
+    """
+    known = DATA_TYPES if field == "data_type" else {**STATUSES, **STATEMENT_STATUSES}
+    return word if word in known.values() else known.get(word, "")
+
+
 class Kinds:
     """Names the kind of rows. words: a map file's, by field. statement: WeChat Pay's words."""
 
     def __init__(self, words: Mapping[str, Mapping[str, str]], statement: bool) -> None:
         statuses = STATEMENT_STATUSES if statement else STATUSES
-        kinds = {**dict.fromkeys(DATA_TYPES.values()), **dict.fromkeys(STATUSES.values())}
         self._tables = {"data_type": DATA_TYPES, "status": statuses}
         self._mapped = {
-            field: {
-                word: meaning if meaning in kinds else self._tables[field].get(meaning, "")
-                for word, meaning in table.items()
-            }
+            field: {word: meaning(field, said) for word, said in table.items()}
             for field, table in words.items()
         }
         # By the words for data type and status (None: the file has no such column), and whether the

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from nontax.sheets.columns import ALIASES, STATEMENT, TIMES, squeeze
+from nontax.sheets.kinds import meaning
 from nontax.sheets.problems import Problem, SheetError
 
 _KNOWN = ("unit", "key", "ignore", "columns", "constants", "values")
@@ -99,10 +100,11 @@ class _Reader:
             if not isinstance(words, Mapping):
                 self._broken(f"{name} is no table")
                 continue
-            yield (
-                field,
-                {str(word): self._text(f"{name}.{word}", text) for word, text in words.items()},
-            )
+            said = {str(word): self._text(f"{name}.{word}", text) for word, text in words.items()}
+            for word, text in said.items():
+                if not meaning(field, text):
+                    self._broken(f"{name}.{word} is {text}, which is not a known {field}")
+            yield field, said
 
     def _table(
         self, name: str, table: object, known: tuple[str, ...]

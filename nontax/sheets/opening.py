@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from nontax.sheets.delimited import DELIMITERS, DelimitedTable
-from nontax.sheets.files import InputFile, TextFile
+from nontax.sheets.files import NAMES, InputFile, TextFile
 from nontax.sheets.header import find_header
 from nontax.sheets.maps import Map
 from nontax.sheets.problems import Problem, SheetError
@@ -78,25 +78,23 @@ def _open_json_lines(text: TextFile, mapping: Map) -> Found:
 
 def _open_text(text: TextFile, mapping: Map, delimiters: tuple[str, ...]) -> Found:
     """Open text in the first encoding and with the first delimiter that give a header we know."""
-    readable = 0
-    rows = 0
+    error = text.file.error("not_text")
     for encoding in text.encodings():
-        head = text.head(encoding)
-        if head is None:
-            continue
-        readable += 1
+        head, wrong = text.head(encoding)
         for delimiter in delimiters:
             table = DelimitedTable(text, encoding, delimiter, head)
             header = find_header(table.head(), mapping)
-            rows = max(rows, len(table.head()))
             if header is None:
                 continue
             found = Found(table, *header, text.file)
-            if _tells(found, encoding) or text.fits(encoding):
+            told = _tells(found, encoding)
+            if wrong < 0 and (told or text.fits(encoding)):
                 return found
-    if not readable:
-        raise text.file.error("not_text")
-    raise text.file.error("unknown_header", count=rows)
+            if told:
+                error = text.file.error("mixed_encoding", encoding=NAMES[encoding], offset=wrong)
+        if wrong < 0 and error.problems[0].id == "not_text":
+            error = text.file.error("unknown_header", count=len(table.head()))
+    raise error
 
 
 def _tells(found: Found, encoding: str) -> bool:

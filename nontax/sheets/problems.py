@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from nontax import language, values
 from nontax.errors import NontaxError
+from nontax.language import words
+from nontax.values import MESSAGES
 
 Values = Mapping[str, str | int]
 
@@ -78,25 +79,26 @@ SENTENCES = {
     "map_unknown": "the map file has {name}, which is none of {known}",
     "map_no_column": "the map file names the column {header} for {field}, but the file has none",
     # totals
-    "count_differs": "the file has {count} rows; expected were {expected}",
-    "amount_differs": "the amounts add up to {amount} yuan; expected were {expected} yuan",
+    "count_differs": "rows in the file: {count}; expected: {expected}",
+    "amount_differs": "the amounts add up to {amount} yuan; expected: {expected} yuan",
     "total_differs": ("the total row says {said} yuan; the rows above it add up to {amount} yuan"),
-    "total_count_differs": "the total row says {said} rows; above it are {count}",
+    "total_count_differs": "rows according to the total row: {said}; above it: {count}",
     "sidecar_broken": "the totals file {name} cannot be used: {reason}",
     "sha256_differs": "the file's SHA-256 is not the one in {name}: copy it again",
     "statement_cut": (
         "the statement has no totals at its end, so rows may be missing: download it again"
     ),
     "swapped_columns": (
-        "in {count} of {rows} rows {field} looks like the bill's number, and the other column like "
-        "its code: 票据代码 has 8 digits, 票据号码 has 10; check the headers"
+        "the columns seem to be swapped: in {count} of {rows} rows the code (票据代码) has 10 "
+        "digits and the number (票据号码) has 8, not 8 and 10; check the headers, or name both "
+        "columns in a map file (--map)"
     ),
     # rows
-    "cells_count": "the row has {count} cells; the header has {expected}",
+    "cells_count": "cells in the row: {count}; in the header: {expected}",
     "missing_value": "{field} is empty",
     "number_in_id": (
-        "{field} is a number to the spreadsheet ({value}), which loses leading zeros and digits "
-        "after the fifteenth: export the column as text"
+        "{field} is a number ({value}), not a text: leading zeros and digits after the fifteenth "
+        "may be lost; export the column as text"
     ),
     "number_column": (
         "{field} is a column of numbers, which lose leading zeros: read it as text (pandas: "
@@ -126,15 +128,17 @@ SENTENCES = {
     "pdf_outside": "the PDF {name} lies outside of the PDF folder",
     "pdf_changed": "the PDF {name} was changed after it was checked",
     # notes: what was understood although it is written differently, or left out
-    "normalised": "{count} values of {field} were corrected, such as {was} to {now}",
-    "normalised_hidden": "{count} values of {field} were corrected (blanks, invisible characters)",
-    "rows_empty": "{count} empty rows were left out",
-    "rows_header": "{count} repeated header rows were left out",
-    "rows_footer": "{count} rows below the totals were left out",
+    "normalised": "{field} was corrected in some rows ({count}), such as {was} to {now}",
+    "normalised_hidden": (
+        "{field} was corrected in some rows ({count}): blanks, invisible characters"
+    ),
+    "rows_empty": "empty rows left out: {count}",
+    "rows_header": "repeated header rows left out: {count}",
+    "rows_footer": "rows below the totals left out: {count}",
     "total_checked": "the total row was checked: {said} yuan ({what})",
     "total_count_checked": "the total row was checked: {said} rows",
     "total_empty": "the total row has neither an amount nor a count to check",
-    "not_for_wallet": "{count} rows are not for the wallet ({kind}): {amount} yuan",
+    "not_for_wallet": "rows not for the wallet ({kind}): {count}, {amount} yuan",
 }
 
 # What a total row may cover; {what} of "total_checked".
@@ -207,7 +211,7 @@ _LABELS = {"field": FIELDS, "kind": KINDS, "what": COVERED}
 class Problem(NamedTuple):
     """One thing that is wrong with a list, or that was understood in spite of it.
 
-    id: a key of `SENTENCES`, or of nontax.values.MESSAGES (str). values: what stands in the
+    id: a key of `SENTENCES`, or of nontax.MESSAGES (str). values: what stands in the
     sentence (dict of str to str or int); never a payer or an openid. file: its name. sheet: the
     worksheet, or "". row: as the spreadsheet program counts, from 1; 0 means the whole file.
     column: its header, or "".
@@ -222,19 +226,19 @@ class Problem(NamedTuple):
 
     def words(self, lang: str = "en") -> str:
         """Say it in a sentence. lang: "en" or "zh"."""
-        gettext = language.words(lang).gettext
+        gettext = words(lang).gettext
         shown = {
             name: gettext(_LABELS[name].get(str(value), str(value))) if name in _LABELS else value
             for name, value in self.values.items()
         }
         if self.id in SENTENCES:
             return gettext(SENTENCES[self.id]).format_map(shown)
-        message = gettext(values.MESSAGES[self.id]).format_map(shown)
+        message = gettext(MESSAGES[self.id]).format_map(shown)
         return gettext(FIELD_FIRST).format(field=shown["field"], message=message)
 
     def where(self, lang: str = "en") -> str:
         """Say where it is: file, worksheet, row and column. lang: "en" or "zh"."""
-        gettext = language.words(lang).gettext
+        gettext = words(lang).gettext
         parts = [self.file] if self.file else []
         parts += [
             gettext(text).format(**{name: getattr(self, name)})
@@ -250,7 +254,7 @@ class Problem(NamedTuple):
 
 def translatable() -> list[str]:
     """List every sentence and word of this room that needs a Chinese text."""
-    tables = (SENTENCES, COVERED, KINDS, FIELDS, _WHERE, MISSING, ACTIONS, values.MESSAGES)
+    tables = (SENTENCES, COVERED, KINDS, FIELDS, _WHERE, MISSING, ACTIONS, MESSAGES)
     return [
         FIELD_FIRST,
         ", ",
@@ -303,7 +307,7 @@ class MissingExtra(NontaxError, ImportError):  # noqa: N818  (says what is missi
 
     def words(self, lang: str = "en") -> str:
         """Say it in a sentence. lang: "en" or "zh"."""
-        gettext = language.words(lang).gettext
+        gettext = words(lang).gettext
         what = gettext(ACTIONS[self.action])
         sentence = gettext(MISSING["missing"])
         return sentence.format(what=what, library=self.library, extra=self.extra)

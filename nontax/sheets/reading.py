@@ -58,6 +58,11 @@ class Batch:
         return f"<Batch of {len(self)} rows: {', '.join(self.columns)}>"
 
 
+def visible(text: str) -> str:
+    """Write what no screen shows as its code: a tab is <U+0009>."""
+    return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
 class Rules(NamedTuple):
     """What one list is read by."""
 
@@ -185,7 +190,7 @@ class Reading:
         if not places or places[0] >= len(cells) or is_empty(cells[places[0]]):
             return None
         try:
-            return int(self._converters["fee"]._one(cells[places[0]]))
+            return int(self._converter("fee")._one(cells[places[0]]))
         except (FlawError, InvalidValueError):
             return None
 
@@ -195,6 +200,7 @@ class Reading:
             self._special(what, item.row, item.cells)
             return
         self.sums.unknown = True
+        self.sums.count += 1
         values = {"count": len(item.cells), "expected": len(self.rules.columns.headers)}
         self.problem("cells_count", item.row, "", values)
 
@@ -346,6 +352,7 @@ class Reading:
 
     def finish(self) -> None:
         """Judge what only the whole list shows."""
+        self.problems.sort(key=lambda problem: problem.row)
         self._notes()
         if self._statement:
             for id, values in self._statement.problems():
@@ -353,7 +360,7 @@ class Reading:
         named = self.rules.mapping.columns
         clear = "billing_no" in named and "billing_code" in named
         if self._swapped > 0.9 * self.sums.count and not clear:
-            values = {"field": "billing_no", "count": self._swapped, "rows": self.sums.count}
+            values = {"count": self._swapped, "rows": self.sums.count}
             self.problem("swapped_columns", 0, self._header("billing_no"), values)
 
     def _notes(self) -> None:
@@ -366,7 +373,7 @@ class Reading:
                 continue
             values: dict[str, str | int] = {"field": field, "count": converter.corrected}
             if field not in HIDDEN:
-                values["was"], values["now"] = converter.example
+                values["was"], values["now"] = map(visible, converter.example)
             id = "normalised_hidden" if field in HIDDEN else "normalised"
             self.notes.append(place._replace(id=id, values=values, column=self._header(field)))
         for kind, (count, fee) in self.sums.kinds.items():

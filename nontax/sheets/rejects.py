@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 
-from nontax import language
+from nontax.language import words
 from nontax.sheets.listing import BillList
 from nontax.sheets.writing import Cell, workbook, write_rows, write_sheet
 
@@ -45,7 +45,7 @@ def write_rejects(
             said.setdefault(problem.row, []).append(problem.words(lang))
     for row, reason in (reasons or {}).items():
         said.setdefault(row, []).append(reason)
-    gettext = language.words(lang).gettext
+    gettext = words(lang).gettext
     header = [*(text or " " for text in bills.headers), gettext(REASON)]
     semicolon = gettext("; ")
     count = 0

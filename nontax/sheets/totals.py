@@ -38,7 +38,7 @@ class Sums:
         if kinds.count(kinds[0]) == len(kinds):
             self._add_kind(kinds[0], len(fees), fee)
             return
-        for kind in set(kinds):
+        for kind in dict.fromkeys(kinds):
             own = [fee for of_row, fee in zip(kinds, fees, strict=True) if of_row == kind]
             self._add_kind(kind, len(own), sum(own))
 

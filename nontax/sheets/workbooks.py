@@ -37,6 +37,8 @@ class WorkbookFile:
         except python_calamine.PasswordError:
             raise file.error("encrypted_workbook") from None
         except (python_calamine.CalamineError, OSError) as error:
+            if "EncryptedPackage".encode("utf-16-le") in content:
+                raise file.error("encrypted_workbook") from None
             raise file.error("damaged_workbook", reason=str(error)) from None
         self.format = _format(content)
         self.names = [
@@ -69,18 +71,9 @@ class SheetTable:
         self.sheet = name
         self.format = format
         self._sheet = sheet
-        # Rows and columns before the first cell are not handed out.
-        start = sheet.start or (0, 0)
-        self._first_row = start[0] + 1
-        self._indent: list[object] = [""] * start[1]
 
     def _rows(self, skip: int = 0) -> Iterator[Row]:
-        rows = islice(self._sheet.iter_rows(), skip, None)
-        if not self._indent:
-            yield from enumerate(rows, self._first_row + skip)
-            return
-        for number, cells in enumerate(rows, self._first_row + skip):
-            yield number, [*self._indent, *cells]
+        return enumerate(islice(self._sheet.iter_rows(), skip, None), skip + 1)
 
     def head(self) -> Sequence[Row]:
         return list(islice(self._rows(), HEAD_ROWS))

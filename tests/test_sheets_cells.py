@@ -1,0 +1,80 @@
+"""Whole columns and whole blocks of lines are converted at once: as cell by cell, line by line."""
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn
+
+from nontax.sheets import delimited
+from nontax.sheets.amounts import FenColumn, YuanColumn
+from nontax.sheets.cells import Column, IdColumn, TextColumn
+from nontax.sheets.moments import TimeColumn
+
+DIRT = st.sampled_from(["", " ", "\t", "`", "'", "\u3000", "\u200b", '"', "=", "=1+1", "元", "E+1"])
+CELLS = {
+    "id": st.from_regex(r"[0-9A-Za-z._-]{0,20}", fullmatch=True),
+    "text": st.text("测试甲 a=·'", max_size=6),
+    "yuan": st.from_regex(r"-?([0-9]{1,3}|[0-9]{1,3},[0-9]{3})(\.[0-9]{0,3})?", fullmatch=True),
+    "fen": st.from_regex(r"-?[0-9]{0,20}", fullmatch=True),
+    "time": st.datetimes().map(lambda moment: moment.replace(microsecond=0).isoformat(" "))
+    | st.sampled_from(["2026-W48-1 09:15:00", "20261130091500", "2026-11-30"]),
+}
+COLUMNS: dict[str, Callable[[], Column[Any]]] = {
+    "id": lambda: IdColumn("order_id"),
+    "text": lambda: TextColumn("title"),
+    "yuan": lambda: YuanColumn("fee"),
+    "fen": lambda: FenColumn("fee"),
+    "time": lambda: TimeColumn("billing_time", days=True),
+}
+
+
+@st.composite
+def columns(draw: DrawFn) -> tuple[str, list[object]]:
+    kind = draw(st.sampled_from(sorted(CELLS)))
+    clean = draw(st.lists(CELLS[kind], max_size=4))
+    if draw(st.booleans()):
+        return kind, list(clean)
+    dirty = st.tuples(DIRT, CELLS[kind], DIRT).map("".join)
+    other = st.none() | st.integers(-9, 9) | st.floats(-99, 99)
+    return kind, draw(st.lists(CELLS[kind] | dirty | other, max_size=4))
+
+
+@given(columns())
+def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -> None:
+    kind, cells = column
+    at_once = COLUMNS[kind]()
+    values = at_once.convert(cells)
+    for place, cell in enumerate(cells):
+        alone = COLUMNS[kind]()
+        value = alone._one_by_one([cell])[0]
+        flaws = [flaw._replace(place=0) for flaw in at_once.flaws if flaw.place == place]
+        assert flaws == alone.flaws
+        assert flaws or values[place] == value
+
+
+LINE_CELLS = st.text('a1,"`\n\r 票', max_size=4)
+
+
+@given(
+    st.lists(st.lists(LINE_CELLS, min_size=1, max_size=4), max_size=6),
+    st.sampled_from(["\n", "\r\n"]),
+    st.integers(1, 3),
+)
+def test_lines_are_cut_as_the_csv_module_reads_them(
+    rows: list[list[str]], end: str, width: int
+) -> None:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerows(rows)
+    lines = text.getvalue()
+    if '"' in lines or "\r" in lines.replace(end, ""):
+        return
+    block = delimited._cut(lines, 2, width, ",", "")
+    read = list(csv.reader(io.StringIO(lines, newline="")))
+    if block is not None:
+        assert [list(cells) for cells in zip(*block.columns, strict=True)] == read
+    elif read:
+        assert any(len(cells) != width for cells in read)
