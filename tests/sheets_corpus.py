@@ -206,6 +206,13 @@ def merged_header() -> Entry:
 
 
 @entry
+def line_breaks_in_cells() -> Entry:
+    header = '订单号,"金额\n（元）",开票时间,"交款\r\n人"'
+    rows = [f'HIS1,1.00,{NOW},"测试\n甲"', f'"HIS2",1.00,"{NOW}","测试乙, 丙"']
+    return "a.csv", text(["电子票据明细,,,", header, *rows]), {}
+
+
+@entry
 def list_that_begins_at_c4() -> Entry:
     rows: list[list[Any]] = [[], [], []]
     rows += [[None, None, *line] for line in cells(LINES)]

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from nontax import language
+from nontax import _core, language
 from nontax.sheets import problems
 
 # What each room says.
-SAID = {"sheets": problems.translatable()}
+SAID = {"core": list(_core.problem_messages().values()), "sheets": problems.translatable()}
 
 
 def fields(text: str) -> set[str | None]:

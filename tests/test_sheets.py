@@ -1,6 +1,7 @@
 """Lists of bills in: rows, maps, files that settle, totals, PDFs, dicts and frames."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -134,6 +135,12 @@ def test_a_broken_map_file(tmp_path: Path, toml: str, reason: str) -> None:
         open_now(path, map=tmp_path / "m.toml")
 
 
+def test_a_map_file_as_windows_saves_it(tmp_path: Path) -> None:
+    (tmp_path / "m.toml").write_bytes('key = "billing"\r\n'.encode("utf-8-sig"))
+    path = save(tmp_path / "a.csv", HEADER, ROW)
+    assert open_now(path, map=tmp_path / "m.toml").key == ("billing_no", "billing_code")
+
+
 def test_no_header_stands_for_two_fields() -> None:
     for table in (ALIASES, STATEMENT):
         names = [
@@ -196,6 +203,15 @@ def test_a_file_that_is_replaced_between_two_readings(tmp_path: Path) -> None:
     path = save(tmp_path / "a.csv", HEADER, ROW)
     bills = open_now(path).check()
     os.replace(save(tmp_path / "b.csv", HEADER, ROW.replace("388.50", "488.50")), path)
+    with pytest.raises(sheets.SheetError, match="changed while it was read"):
+        bills.check()
+
+
+def test_a_workbook_that_is_replaced_between_two_readings(tmp_path: Path) -> None:
+    path = tmp_path / "a.xlsx"
+    sheets.write_rows(path, HEADER.split(","), [ROW.split(",")])
+    bills = open_now(path).check()
+    sheets.write_rows(path, HEADER.split(","), [ROW.replace("388.50", "488.50").split(",")])
     with pytest.raises(sheets.SheetError, match="changed while it was read"):
         bills.check()
 
@@ -278,6 +294,56 @@ def test_a_pattern_with_an_unknown_column(tmp_path: Path) -> None:
     assert refusal(path, pdf_dir=tmp_path, pdf_name="{校验码}.pdf") == ["missing_column"]
 
 
+# ---- the rules of the interface
+
+GIVEN = {"card_id": "pCard", "appid": "wx0000000000000000"}
+
+
+def checked(path: Path, given: dict[str, str] | None = None) -> list[tuple[str, int, str]]:
+    bills = open_now(path, require=sheets.INSERT)
+    found = sheets.check_bills(bills, GIVEN if given is None else given)
+    return [(problem.id, problem.row, problem.column) for problem in found]
+
+
+def test_bills_are_checked_by_the_rules_of_the_interface(tmp_path: Path) -> None:
+    names = ["order_id", "billing_no", "billing_code", "fee", "billing_time", "title"]
+    first: dict[str, object] = dict(
+        zip(names, ROW.replace("388.50", "38850").split(","), strict=True)
+    )
+    rows: list[dict[str, object]] = [
+        first,
+        {**first, "order_id": "HIS2"},
+        {**first, "billing_code": "0000000003"},
+        {**first, "order_id": "HIS4", "billing_code": "0000000004", "fee": 10**20},
+        first,
+    ]
+    path = save(tmp_path / "a.jsonl", *map(json.dumps, rows))
+    bills = open_now(path, require=sheets.INSERT, unit="fen")
+    found = sheets.check_bills(bills, GIVEN)
+    assert [(problem.id, problem.row, problem.values.get("first")) for problem in found] == [
+        ("duplicate_billing_code", 2, 1),
+        ("duplicate_order_id", 3, 1),
+        ("core.integer_range", 4, None),
+        ("duplicate_order_id", 5, 1),
+        ("duplicate_billing_code", 5, 1),
+    ]
+    assert found[2].words("en") == "the amount is too large for a 64-bit integer"
+    assert found[2].words("zh") == "金额超出 64 位整数范围"
+    assert str(found[1]) == "a.jsonl, row 3, column order_id: the order is also in row 1: " + (
+        "one order takes one bill"
+    )
+
+
+def test_what_no_row_can_have_is_said_once(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.csv", HEADER, ROW, ROW.replace("388.50", "x"))
+    assert checked(path, {}) == [
+        ("missing_column", 0, ""),
+        ("missing_column", 0, ""),
+        ("amount_character", 3, "金额（元）"),
+    ]
+    assert checked(path) == [("amount_character", 3, "金额（元）")]
+
+
 # ---- dicts and frames
 
 RECORD = {"order_id": "HIS1", "fee": "388.50", "billing_time": "2026-11-30 09:15:00"}
@@ -336,6 +402,11 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
             "python_calamine",
             "open_list(path, settle=0)",
             "reading a workbook needs python-calamine: run pip install 'nontax[excel]'",
+        ),
+        (
+            "narwhals",
+            "open_list(__import__('pandas').DataFrame())",
+            "reading a frame needs narwhals: run pip install 'nontax[notebook]'",
         ),
         (
             "xlsxwriter",

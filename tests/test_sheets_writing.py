@@ -97,6 +97,16 @@ def test_rejects_have_the_same_columns_and_the_reason(tmp_path: Path) -> None:
     assert ids(again) == [("amount_decimals", 2, "金额（元）")]
 
 
+def test_rejects_are_all_rows_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nontax.sheets.reading.KEPT", 1)
+    bad = ROW.replace("388.50", "388.505")
+    bills = open_now(save(tmp_path / "a.csv", HEADER, bad, bad)).check()
+    assert (len(bills.problems), bills.problem_count) == (1, 2)
+    with pytest.raises(sheets.SheetError, match="problems: 2; only the first 1"):
+        sheets.write_rejects(tmp_path / "r.csv", bills)
+    assert not (tmp_path / "r.csv").exists()
+
+
 def test_the_template_keeps_ids_as_text(tmp_path: Path) -> None:
     sheets.template(tmp_path / "t.xlsx")
     bills = open_now(tmp_path / "t.xlsx", require=sheets.INSERT)

@@ -8,6 +8,7 @@ Works without the C extension. Workbooks need `nontax[excel]`, frames `nontax[no
 """
 
 from nontax.sheets.amounts import yuan
+from nontax.sheets.checking import check_bills
 from nontax.sheets.listing import INSERT, BillList, ListedBill, open_list
 from nontax.sheets.masking import mask_name
 from nontax.sheets.pdfs import Pdf
@@ -25,6 +26,7 @@ __all__ = [
     "Pdf",
     "Problem",
     "SheetError",
+    "check_bills",
     "csv_cell",
     "mask_name",
     "open_list",

@@ -40,7 +40,7 @@ class InputFile:
         # A copy may keep the time of the original, but not the time its own inode was changed.
         age = time.time() - max(stat.st_mtime, stat.st_ctime)
         if settle and age < settle:
-            raise self.error("just_changed", seconds=int(age))
+            raise self.error("just_changed", seconds=max(0, int(age)))
         if not stat.st_size:
             raise self.error("empty_file")
         self.size = stat.st_size

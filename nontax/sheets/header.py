@@ -17,7 +17,7 @@ def find_header(head: Sequence[Row], mapping: Map) -> tuple[int, list[str]] | No
     most = 0
     above: list[str] = []
     for index, (_, cells) in enumerate(head):
-        own = ["" if cell is None else str(cell).strip() for cell in cells]
+        own = ["" if cell is None else " ".join(str(cell).split()) for cell in cells]
         for headers in (own, _merged(above, own, mapping)):
             score = _score(headers, mapping)
             if score > most:

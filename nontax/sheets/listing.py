@@ -19,7 +19,7 @@ from nontax.sheets.totals import Expected, expected_of
 
 # What a bill for a wallet must have; card_id and appid may come from a map file or the caller.
 INSERT = ("order_id", "fee", "title", "billing_time", "billing_no", "billing_code")
-_SENT = ("order_id", "card_id", "appid", *INSERT[1:], "s_pdf_media_id")
+SENT = ("order_id", "card_id", "appid", *INSERT[1:], "s_pdf_media_id")
 
 
 class ListedBill(NamedTuple):
@@ -72,7 +72,7 @@ def open_list(
         columns = resolve(found.headers, mapping, unit, key)
         wanted = tuple(dict.fromkeys((*columns.key, "fee") if require is None else require))
         present = {*columns.indexes, *mapping.constants}
-        problems = [_missing_column(field) for field in wanted if field not in present]
+        problems = [missing_column(field) for field in wanted if field not in present]
         if isinstance(found.table, FrameTable):
             problems += _number_columns(found, columns.indexes)
         if problems:
@@ -97,7 +97,8 @@ def _of_file(name: str, sheet: str = "") -> Iterator[None]:
         raise
 
 
-def _missing_column(field: str) -> Problem:
+def missing_column(field: str) -> Problem:
+    """Say that a list has no column for a field, with an example of a header."""
     example = next(iter((*ALIASES.get(field, ()), *STATEMENT.get(field, ()))), field)
     return Problem("missing_column", {"field": field, "example": example})
 
@@ -168,13 +169,13 @@ class BillList:
         reading = Reading(self._rules)
         table, header, headers, file = self._found
         with _of_file(self.name, self.sheet):
+            if file:
+                file.verify()
             for item in table.blocks(header, len(headers)):
                 for batch in reading.take(item):
                     if self._pdfs:
                         batch = self._pdfs.find(batch, reading)
                     yield batch
-            if file and file.sha256 == "":
-                file.verify()
         reading.finish()
         self.sha256 = file.sha256 if file else ""
         for problem in self._expected.differences(reading.sums, self.sha256):
@@ -198,7 +199,7 @@ class BillList:
         defaults: values of fields that the list does not have, such as card_id and appid.
         """
         given = dict(defaults or {})
-        sent = [field for field in _SENT if field in self.fields]
+        sent = [field for field in SENT if field in self.fields]
         names = [*given, *(field for field in sent if field not in given)]
         for batch in self.batches():
             columns = [batch.columns.get(name) or [given[name]] * len(batch) for name in names]

@@ -56,8 +56,8 @@ def read_map(source: str | os.PathLike[str] | Mapping[str, object] | None) -> Ma
 
 def _load(path: str | os.PathLike[str], name: str) -> dict[str, object]:
     try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
+        with open(path, encoding="utf-8-sig") as file:
+            return tomllib.loads(file.read())
     except OSError as error:
         reason = error.strerror or str(error)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

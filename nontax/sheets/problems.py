@@ -83,6 +83,10 @@ SENTENCES = {
     "amount_differs": "the amounts add up to {amount} yuan; expected: {expected} yuan",
     "total_differs": ("the total row says {said} yuan; the rows above it add up to {amount} yuan"),
     "total_count_differs": "rows according to the total row: {said}; above it: {count}",
+    "too_many_problems": (
+        "problems: {count}; only the first {kept} were kept, so they cannot be written to a file: "
+        "correct the list first"
+    ),
     "sidecar_broken": "the totals file {name} cannot be used: {reason}",
     "sha256_differs": "the file's SHA-256 is not the one in {name}: copy it again",
     "statement_cut": (
@@ -122,6 +126,8 @@ SENTENCES = {
         "{field} is the number {value}: systems number differently, so say what it means in a map "
         "file (--map)"
     ),
+    "duplicate_order_id": "{field} is also in row {first}: one order takes one bill",
+    "duplicate_billing_code": "{field}, with its code, is also in row {first}",
     "pdf_missing": "there is no PDF {name}",
     "pdf_unreadable": "the PDF {name} cannot be read: {reason}",
     "pdf_not_pdf": "the file {name} is not a PDF",
@@ -197,6 +203,9 @@ _WHERE = {
 # nontax.values says of a value what is wrong with it; here its field stands before that.
 FIELD_FIRST = "{field} {message}"
 
+# Begins the id of what the core says of a bill; its sentence is in the values, as `template`.
+OF_CORE = "core."
+
 MISSING = {"missing": "{what} needs {library}: run pip install '{extra}'"}
 
 ACTIONS = {
@@ -205,16 +214,24 @@ ACTIONS = {
     "write_workbook": "writing a workbook",
 }
 
-_LABELS = {"field": FIELDS, "kind": KINDS, "what": COVERED}
+UNITS = {"yuan": "yuan", "fen": "fen"}
+
+_LABELS = {
+    "field": FIELDS,
+    "kind": KINDS,
+    "what": COVERED,
+    "unit": UNITS,
+    "header_unit": UNITS,
+}
 
 
 class Problem(NamedTuple):
     """One thing that is wrong with a list, or that was understood in spite of it.
 
-    id: a key of `SENTENCES`, or of nontax.MESSAGES (str). values: what stands in the
-    sentence (dict of str to str or int); never a payer or an openid. file: its name. sheet: the
-    worksheet, or "". row: as the spreadsheet program counts, from 1; 0 means the whole file.
-    column: its header, or "".
+    id: a key of `SENTENCES` or of nontax.values.MESSAGES, or the core's id behind "core." (str).
+    values: what stands in the sentence (dict of str to str or int); never a payer or an openid.
+    file: its name. sheet: the worksheet, or "". row: as a spreadsheet program counts, from 1; 0
+    means the whole file. column: its header, or "".
     """
 
     id: str
@@ -233,7 +250,8 @@ class Problem(NamedTuple):
         }
         if self.id in SENTENCES:
             return gettext(SENTENCES[self.id]).format_map(shown)
-        message = gettext(MESSAGES[self.id]).format_map(shown)
+        template = str(shown.get("template", "")) or MESSAGES[self.id]
+        message = gettext(template).format_map(shown)
         return gettext(FIELD_FIRST).format(field=shown["field"], message=message)
 
     def where(self, lang: str = "en") -> str:
@@ -254,7 +272,7 @@ class Problem(NamedTuple):
 
 def translatable() -> list[str]:
     """List every sentence and word of this room that needs a Chinese text."""
-    tables = (SENTENCES, COVERED, KINDS, FIELDS, _WHERE, MISSING, ACTIONS, MESSAGES)
+    tables = (SENTENCES, COVERED, KINDS, FIELDS, UNITS, _WHERE, MISSING, ACTIONS, MESSAGES)
     return [
         FIELD_FIRST,
         ", ",

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from nontax.language import words
 from nontax.sheets.listing import BillList
+from nontax.sheets.problems import Problem, SheetError
 from nontax.sheets.writing import Cell, workbook, write_rows, write_sheet
 
 REASON = "reason"
@@ -37,8 +38,11 @@ def write_rejects(
     lang: "zh" or "en", of the reasons.
 
     Returns how many rows were written (int). Corrected, the file can be read as a list again: its
-    last column is not looked at.
+    last column is not looked at. Raises `SheetError` if there were too many problems to keep.
     """
+    if bills.problem_count > len(bills.problems):
+        values = {"count": bills.problem_count, "kept": len(bills.problems)}
+        raise SheetError([Problem("too_many_problems", values, bills.name)])
     said: dict[int, list[str]] = {}
     for problem in bills.problems:
         if problem.row:

@@ -133,8 +133,8 @@ def expected_of(path: str, count: int | None, amount: str | Decimal | None) -> E
         return Expected(count, fee)
     name = os.path.basename(sidecar)
     try:
-        with open(sidecar, "rb") as file:
-            said = _sidecar(tomllib.load(file))
+        with open(sidecar, encoding="utf-8-sig") as file:
+            said = _sidecar(tomllib.loads(file.read()))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError, InvalidValueError) as error:
         raise _broken(name, str(error)) from None
     except _SidecarError as error:

@@ -45,6 +45,7 @@ class WorkbookFile:
             sheet.name
             for sheet in self._book.sheets_metadata
             if sheet.visible == python_calamine.SheetVisibleEnum.Visible
+            and sheet.typ == python_calamine.SheetTypeEnum.WorkSheet
         ]
 
     def table(self, name: str) -> "SheetTable":
