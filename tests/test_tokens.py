@@ -449,11 +449,11 @@ def test_wrong_credentials(sandbox: Sandbox, appid: Any, secret: Any, errcode: i
 ODD = {
     "no token": b'{"expires_in": 7200}',
     "empty token": b'{"access_token": "", "expires_in": 7200}',
-    "number": b'{"access_token": 7, "expires_in": 7200}',
+    "list for a token": b'{"access_token": [7], "expires_in": 7200}',
     "null": b'{"access_token": null, "expires_in": 7200}',
     "two tokens": b'{"access_token": "a", "access_token": "b", "expires_in": 7200}',
     "no lifetime": b'{"access_token": "a"}',
-    "text lifetime": b'{"access_token": "a", "expires_in": "7200"}',
+    "words for a lifetime": b'{"access_token": "a", "expires_in": "two hours"}',
     "half a second": b'{"access_token": "a", "expires_in": 0.5}',
     "for ever": b'{"access_token": "a", "expires_in": 1e300}',
     "infinity": b'{"access_token": "a", "expires_in": 1e999}',

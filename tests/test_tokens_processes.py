@@ -269,10 +269,10 @@ def limit_a_fetch(talk: Talk) -> None:
 
     signal.signal(signal.SIGTERM, handler)
     client = talk.client()
-    run = client.insert_bills([talk.setup["bill"]])
+    run = client.insert_bills([talk.setup["bill"]]) if talk.setup["bulk"] else None
     for _ in range(2):
         try:
-            if talk.setup["bulk"]:
+            if run is not None:
                 talk.tell(code=getattr(next(run).inserted, "code", None))
             else:
                 talk.tell(code=client.insert_bill(talk.setup["bill"]).code)
