@@ -28,7 +28,7 @@ class Client:
         make_error: Callable[..., BaseException],
         tell_note: Callable[[str, str, str, str, int, int, float], None],
         access_token: str | None,
-        token_source: Callable[..., str | BaseException] | None,
+        token_source: Callable[..., str | tuple[str, float] | BaseException] | None,
         own_source: bool,
         base_urls: tuple[str, ...],
         ca_file: str | None,
@@ -61,6 +61,7 @@ class Run(Generic[_T]):
         concurrency: int,
         rate: float,
         quota_pause: float,
+        never_waits: bool,
         bulk: bool,
     ) -> Self: ...
     def __iter__(self) -> Self: ...

@@ -172,6 +172,7 @@ class Calls(_Attached):
             concurrency=CALLS_AT_ONCE,
             rate=0.0,
             quota_pause=0.0,
+            never_waits=False,
             bulk=False,
         )
         super().__init__(run, loop)
@@ -359,6 +360,7 @@ class AsyncRun(_Attached, Recorded):
         concurrency: int,
         rate: float,
         keep: int,
+        never_waits: bool = False,
         quota_pause: float = 0.0,
     ) -> None:
         self._pulling: asyncio.Task[None] | None = None  # gets the next bill
@@ -374,6 +376,7 @@ class AsyncRun(_Attached, Recorded):
             concurrency=concurrency,
             rate=rate,
             quota_pause=quota_pause,
+            never_waits=never_waits,
             bulk=True,
         )
         super().__init__(run, asyncio.get_running_loop())

@@ -13,6 +13,7 @@ from nontax.results import Ticket
 from nontax.settings import (
     base_urls_of,
     check_bills,
+    check_choice,
     check_count,
     check_extra,
     check_path,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import SupportsIndex
+    from typing import Literal, SupportsIndex
 
     from nontax.aio import AsyncRun, Loops
     from nontax.bill import Bill
@@ -158,7 +159,7 @@ class Client:
                     proxy=proxy,
                     timeout=min(self._timeout, 10.0),
                 )
-            source: Callable[..., str | BaseException] | None
+            source: Callable[..., str | tuple[str, float] | BaseException] | None
             source, own_source = token_source, False
             if isinstance(token_source, FetchedToken):
                 # A subclass may hand out its tokens in a way of its own.
@@ -247,6 +248,7 @@ class Client:
         *,
         concurrency: int = 16,
         rate: float | None = None,
+        minute_quota: "Literal['pause', 'outcome']" = "pause",
         keep: int = 100_000,
     ) -> "Run":
         """Insert many bills, many at once, and give one honest outcome for each.
@@ -261,6 +263,10 @@ class Client:
             and never more than `concurrency` bills ahead.
         concurrency: how many bills are under way at once, 1 to 1000.
         rate: bills per second, evenly spread; None: as fast as WeChat answers.
+        minute_quota: what becomes of a bill that must wait, after errcode 45011 for the next
+            minute, or for a newer access token (WeChat gives out at most one every 30 seconds):
+            "pause": it waits, and the time does not count as its own. "outcome": it comes out at
+            once, "rejected" if WeChat has answered it, else "not_sent", with `error.retry` "later".
         keep: how many outcomes, with their bills, are kept while you iterate; 0: none. Memory does
             not grow beyond that. `collect()` keeps all.
 
@@ -268,12 +274,15 @@ class Client:
         All of it happens in the calling thread, with the GIL released while it waits. All outcomes
         stay in its `outcomes` and in `last_run`, however it ends.
 
-        A bad bill is an outcome, not the end of the run. After errcode 45011 (calls per minute) the
-        run pauses until the next minute and goes on. What would hit every bill (a token that cannot
-        be had, an account that may not, an IP list, a day's quota, a certificate) ends it: no more
-        bills are taken from the iterable, and the outcomes of those under way are given out. Then a
-        loop raises that error, once; `collect()` does not. If the iterable raises, its exception
-        comes in the same way.
+        A bad bill is an outcome, not the end of the run. What would hit every bill (a token that
+        cannot be had, an account that may not, an IP list, a day's quota, a certificate) ends it:
+        no more bills are taken from the iterable, and the outcomes of those under way are given
+        out. Then a loop raises that error, once; `collect()` does not. If the iterable raises, its
+        exception comes in the same way.
+
+        Two bills with the same order_id, or the same billing_no and billing_code: WeChat takes one
+        and refuses the other as a duplicate, whose `error.advice` says which bill it is a duplicate
+        of (looked for among the last 100,000 of the run).
 
         Ctrl-C in a loop raises KeyboardInterrupt at once and loses nothing: the run goes on if it
         is asked for more. `stop()` takes no more bills; `close()` ends those under way, too, which
@@ -291,6 +300,7 @@ class Client:
             concurrency=check_count("concurrency", concurrency, 1, 1000),
             rate=check_rate(rate),
             keep=check_count("keep", keep, 0, MOST_KEPT),
+            never_waits=check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome",
         )
         self._last_run = run._record
         return run
@@ -301,6 +311,7 @@ class Client:
         *,
         concurrency: int = 16,
         rate: float | None = None,
+        minute_quota: "Literal['pause', 'outcome']" = "pause",
         keep: int = 100_000,
     ) -> "AsyncRun":
         """`insert_bills` in an event loop.
@@ -324,6 +335,7 @@ class Client:
             concurrency=check_count("concurrency", concurrency, 1, 1000),
             rate=check_rate(rate),
             keep=check_count("keep", keep, 0, MOST_KEPT),
+            never_waits=check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome",
         )
         self._last_run = run._record
         return run

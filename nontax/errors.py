@@ -265,7 +265,22 @@ class NotAuthorizedError(WeChatError):
 
 
 class DuplicateBillError(WeChatError):
-    """The bill, or its order, was inserted before: treat it as delivered."""
+    """The bill, or its order, was inserted before: treat it as delivered.
+
+    But not where `same_as` is set: then another bill of the same run had the same order_id, or the
+    same billing_no and billing_code. It is that one's index in the run (int), else None.
+    """
+
+    same_as: int | None = None
+
+    def _is_twin_of(self, what: str, index: int) -> None:
+        """Called by nontax._core: another bill of the run had the same order or number."""
+        self.same_as = index
+        self.retry = "no"
+        self.advice = (
+            f"The bill at index {index} of the same run has the same {_TWINS[what]}, and WeChat "
+            "takes only one of them: compare the two before you treat this one as delivered."
+        )
 
 
 class BillStateError(WeChatError):
@@ -290,6 +305,8 @@ _CATEGORY_CLASSES: dict[str, type[WeChatError]] = {
     "busy": SystemBusyError,
 }
 
+
+_TWINS = {"order": "order_id", "number": "billing_no and billing_code"}
 
 # 40001 has two meanings: from an interface that takes the AppSecret, it is that which is wrong.
 _BY_SECRET = ("stable_token", "token")
@@ -366,7 +383,7 @@ def make_error(
         error = InvalidRequestError(problems=[("access_token", token_problem)])
     elif cause == "payload":
         error = InvalidRequestError(problems=[problem_of_core(*each) for each in problems])
-    elif errcode is not None and cause == "answer":
+    elif errcode is not None and cause in ("answer", "later"):
         error = _refusal(interface, errcode, errmsg, rid, http_status, reply)
         error.__cause__ = source_error
         if token_problem is not None:
@@ -384,5 +401,8 @@ def make_error(
         error = (TLSError if cause == "tls" else NotSentError)(
             reason=reason, curl_code=curl_code, timed_out=timed_out
         )
+    if cause == "later":
+        error.retry = "later"
+        error.advice = "It was not taken: send it again a minute later."
     error.interface = interface
     return error

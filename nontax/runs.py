@@ -165,6 +165,7 @@ class Run(_CoreRun, Recorded):
         concurrency: int,
         rate: float,
         keep: int,
+        never_waits: bool = False,
         quota_pause: float = 0.0,
     ) -> "Self":
         run = cls(
@@ -175,6 +176,7 @@ class Run(_CoreRun, Recorded):
             concurrency=concurrency,
             rate=rate,
             quota_pause=quota_pause,
+            never_waits=never_waits,
             bulk=True,
         )
         run._record = RunRecord(run)

@@ -79,6 +79,14 @@ def check_rate(rate: object) -> float:
     return bills
 
 
+def check_choice(name: str, value: str, *choices: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str")
+    if value not in choices:
+        raise ValueError(f"{name} must be " + " or ".join(f'"{choice}"' for choice in choices))
+    return value
+
+
 def check_count(name: str, value: "SupportsIndex", lowest: int, highest: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an int")

@@ -123,17 +123,28 @@ class FetchedToken:
         finally:
             del stale
 
-    def _token_or_error(self, stale: str | None, seconds: float) -> "str | NontaxError":
+    def _token_or_error(
+        self, stale: str | None, seconds: float
+    ) -> "str | tuple[str, float] | NontaxError":
         """Do it in so many seconds: what is left of a call's own time.
 
-        What became of the fetch is returned, and so told from what a signal handler has raised.
+        What became of the fetch is returned, and so told from what a signal handler has raised. If
+        there is no newer token yet, the stale one is returned and in how many seconds there can be.
         """
+        token: str | tuple[str, float] = ""
         try:
-            return self._cached.get(self._fetch, stale, min(seconds, self._timeout))
+            token = self._cached.get(self._fetch, stale, min(seconds, self._timeout))
+            if token == stale and (wait := self._newer_in()) > 0:
+                token = (token, wait)
+            return token
         except NontaxError as error:
             return error
         finally:
-            del stale
+            del stale, token
+
+    def _newer_in(self) -> float:
+        """In how many seconds there can be a newer token than one that was just refused; 0: now."""
+        return 0.0
 
     def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
         """Fetch a token; it and its lifetime in seconds."""
@@ -211,6 +222,9 @@ class StableToken(FetchedToken):
         _forced[self._appid] = now
         self._notes.forced()
         return True
+
+    def _newer_in(self) -> float:
+        return max(0.0, _forced.get(self._appid, -FORCE_EVERY) + FORCE_EVERY - monotonic())
 
 
 class OrdinaryToken(FetchedToken):

@@ -89,6 +89,7 @@ def has_descriptor(client: nontax.Client) -> bool:
         concurrency=1,
         rate=0.0,
         quota_pause=0.0,
+        never_waits=False,
         bulk=False,
     )
     return run._fileno() >= 0

@@ -400,6 +400,7 @@ def test_a_run_is_not_entered_a_second_time(sandbox: Sandbox, client: nontax.Cli
         concurrency=4,
         rate=0.0,
         quota_pause=0.0,
+        never_waits=False,
         bulk=False,
     )
     subjects = [[0], [1], [2]]
@@ -429,6 +430,7 @@ def test_a_cancelled_call_keeps_its_outcome_until_it_is_told(
         concurrency=4,
         rate=0.0,
         quota_pause=0.0,
+        never_waits=False,
         bulk=False,
     )
     subject = object()

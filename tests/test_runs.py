@@ -3,10 +3,13 @@
 import asyncio
 import gc
 import itertools
+import pickle
 import re
 import signal
 import threading
+import time
 import warnings
+from collections import Counter
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -603,3 +606,141 @@ def test_a_run_that_was_read_says_nothing(client: nontax.Client, run: Strict) ->
             assert len(outcomes.collect()) == 3
         run(main())
         gc.collect()
+
+
+# --- two bills about the same ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [72018, 72042, 72056])
+def test_a_duplicate_within_the_run_is_said_to_be_one(
+    sandbox: Sandbox, client: nontax.Client, code: int
+) -> None:
+    sandbox.misbehave(faults.Errcode(code), times=2, skip=2)
+    given = [
+        bill("first", billing_code="1"),
+        bill("other", billing_code="2"),
+        bill("first", billing_code="3", shape="flat"),
+        bill("fourth", billing_code="2", shape="table"),
+    ]
+    *_, same_order, same_number = client.insert_bills(given, concurrency=1).collect()
+    for outcome, index, what in (
+        (same_order, 0, "order_id"),
+        (same_number, 1, "billing_no and billing_code"),
+    ):
+        error = outcome.error
+        assert isinstance(error, nontax.DuplicateBillError)
+        assert error.same_as == index
+        assert f"index {index} of the same run has the same {what}" in error.advice
+        assert error.advice in str(error)
+        assert "treat it as delivered" not in str(error)
+        assert pickle.loads(pickle.dumps(error)).same_as == index
+
+
+def test_a_duplicate_of_an_earlier_run(
+    sandbox: Sandbox, client: nontax.Client, run: Strict
+) -> None:
+    one = bill()
+    assert names(client.insert_bills([one]).collect()) == ["inserted"]
+
+    async def main() -> list[Outcome]:
+        return await client.ainsert_bills([one]).collect()
+
+    for outcome in (*client.insert_bills([one]).collect(), *run(main())):
+        assert isinstance(outcome.error, nontax.DuplicateBillError)
+        assert outcome.error.same_as is None
+        assert "treat it as delivered" in outcome.error.advice
+
+
+# --- the minute's quota, and a token that must be waited for --------------------------------------
+
+
+def test_the_minutes_quota_as_an_outcome(
+    sandbox: Sandbox, client: nontax.Client, run: Strict
+) -> None:
+    """Nothing waits, and the run goes on."""
+
+    async def main() -> list[Outcome]:
+        outcomes = client.ainsert_bills(bills(20, "a"), concurrency=2, minute_quota="outcome")
+        return await outcomes.collect()
+
+    sandbox.misbehave(faults.Errcode(45011), times=1, skip=3)
+    told = client.insert_bills(bills(20, "b"), concurrency=2, minute_quota="outcome").collect()
+    sandbox.misbehave(faults.Errcode(45011), times=1, skip=3)
+    for outcomes in (told, run(main())):
+        counts = Counter(names(outcomes))
+        assert counts["rejected"] == 1
+        assert 3 <= counts["inserted"] <= 6
+        assert counts.total() == 20
+        for outcome in outcomes:
+            if outcome.error is not None:
+                assert outcome.error.retry == "later"
+                assert outcome.error.advice
+        assert {str(one.error) for one in outcomes if one.outcome == "not_sent"} == {
+            "nothing was sent: the calls of this minute are used up; it may be sent again"
+        }
+
+
+@pytest.fixture
+def forced(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[nontax.Client]:
+    """A client whose first token is refused once, just after a newer one was forced: the next one
+    can be forced in 0.6 seconds."""
+    bureau = sandbox.bureau
+    monkeypatch.setattr("nontax.token.FORCE_EVERY", 0.6)
+    monkeypatch.setattr("nontax.cached.REFUSAL_COUNTS", 0.0)
+    monkeypatch.setattr("nontax.token._forced", {bureau.appid: time.monotonic()})
+    sandbox.misbehave(faults.Errcode(40001), skip=1)  # the first request fetches the token
+    with nontax.Client(
+        appid=bureau.appid, secret=bureau.secret, base_url=sandbox.base_url
+    ) as client:
+        yield client
+
+
+def test_a_run_waits_for_the_next_forced_token(sandbox: Sandbox, forced: nontax.Client) -> None:
+    outcomes = forced.insert_bills(bills(8), concurrency=4).collect()
+    assert names(outcomes) == ["inserted"] * 8
+    assert sum(outcome.attempts for outcome in outcomes) == 9
+
+
+def test_a_run_in_a_loop_waits_for_the_next_forced_token(
+    forced: nontax.Client, run: Strict
+) -> None:
+    async def main() -> list[Outcome]:
+        return await forced.ainsert_bills(bills(8), concurrency=4).collect()
+
+    outcomes = run(main())
+    assert names(outcomes) == ["inserted"] * 8
+    assert sum(outcome.attempts for outcome in outcomes) == 9
+
+
+def test_a_token_that_must_be_waited_for_as_an_outcome(forced: nontax.Client) -> None:
+    run = forced.insert_bills(bills(40), concurrency=4, minute_quota="outcome")
+    told = Counter(names(run.collect()))
+    assert run.error is None
+    assert told["rejected"] == 1
+    assert told["not_sent"] >= 36
+    assert told.total() == 40
+    for outcome in run.outcomes:
+        if outcome.error is not None:
+            assert outcome.error.retry == "later"
+            assert outcome.error.advice == "It was not taken: send it again a minute later."
+            assert isinstance(outcome.error, nontax.AccessTokenError | nontax.NotSentError)
+
+
+def test_a_single_call_does_not_wait_for_a_token(forced: nontax.Client) -> None:
+    with pytest.raises(nontax.AccessTokenError):
+        forced.insert_bill(bill())
+
+
+@pytest.mark.parametrize("code", [43002, 61024])
+def test_what_else_ends_a_run(sandbox: Sandbox, client: nontax.Client, code: int) -> None:
+    sandbox.misbehave(faults.Errcode(code), times=100)
+    run = client.insert_bills(bills(100), concurrency=4)
+    assert len(run.collect()) <= 8
+    assert isinstance(run.error, nontax.WeChatError)
+    assert run.error.errcode == code
+
+
+@pytest.mark.parametrize("wrong", ["wait", "", None, True])
+def test_minute_quota_is_one_of_two(client: nontax.Client, wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="minute_quota must be"):
+        client.insert_bills(bills(1), minute_quota=wrong)

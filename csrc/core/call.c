@@ -100,6 +100,7 @@ nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
         nx_json_free(payload);
         return accept_payload(call, NONTAX_BAD_PAYLOAD);
     }
+    call->keys = nx_keys_of(call->interface, payload);
     nontax_status status = nx_request_build(call->interface, payload, call->client->extra,
                                             &call->problems, &call->body.text, &call->secret);
     call->body.size = call->body.text.size;

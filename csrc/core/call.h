@@ -3,6 +3,7 @@
 #define NONTAX_CALL_H
 
 #include "http.h"
+#include "twins.h"
 
 typedef enum nx_call_state {
     NX_CALL_NEEDS_TOKEN,
@@ -30,6 +31,8 @@ struct nontax_call {
     bool bulk; /* part of a bulk run: errcode 45011 is waited out */
     int64_t deadline;
     int64_t waits_since; /* for a token, in a run */
+    nx_keys keys;        /* of its payload */
+    uint32_t place;      /* in its run, from 0 */
     void *owner;
     nontax_result result;
     cJSON *fields;   /* owns what result.fields shows, */

@@ -7,9 +7,10 @@
 #define FIELDS(rows) .fields = (rows), .field_count = COUNT(rows)
 #define REPLY(rows) .reply_fields = (rows), .reply_field_count = COUNT(rows)
 
-#define FIELD(depth, name, kind) {depth, name, kind, true, NULL}
-#define OPTIONAL(depth, name, kind) {depth, name, kind, false, NULL}
-#define CHOICE(depth, name, choices) {depth, name, NX_TEXT, true, choices}
+#define FIELD(depth, name, kind) {depth, name, kind, true, NULL, NX_KEY_NONE}
+#define OPTIONAL(depth, name, kind) {depth, name, kind, false, NULL, NX_KEY_NONE}
+#define CHOICE(depth, name, choices) {depth, name, NX_TEXT, true, choices, NX_KEY_NONE}
+#define KEY(depth, name, key) {depth, name, NX_TEXT, true, NULL, key}
 
 /* ---- the finance bureau ------------------------------------------------------------------ */
 
@@ -46,12 +47,18 @@ static const nx_field getpdf_reply[] = {
  * The page's table has the six fields of the bill directly under user_card, its sample has them
  * under invoice_user_data; hence the wrapper. */
 static const nx_field insertbill_fields[] = {
-    FIELD(0, "order_id", NX_TEXT),     FIELD(0, "card_id", NX_TEXT),
-    FIELD(0, "appid", NX_TEXT),        FIELD(0, "card_ext", NX_OBJECT),
-    FIELD(1, "user_card", NX_OBJECT),  FIELD(2, "invoice_user_data", NX_WRAPPER),
-    FIELD(3, "fee", NX_FEN),           FIELD(3, "title", NX_TEXT),
-    FIELD(3, "billing_time", NX_TIME), FIELD(3, "billing_no", NX_TEXT),
-    FIELD(3, "billing_code", NX_TEXT), FIELD(3, "s_pdf_media_id", NX_TEXT),
+    KEY(0, "order_id", NX_KEY_ORDER),
+    FIELD(0, "card_id", NX_TEXT),
+    FIELD(0, "appid", NX_TEXT),
+    FIELD(0, "card_ext", NX_OBJECT),
+    FIELD(1, "user_card", NX_OBJECT),
+    FIELD(2, "invoice_user_data", NX_WRAPPER),
+    FIELD(3, "fee", NX_FEN),
+    FIELD(3, "title", NX_TEXT),
+    FIELD(3, "billing_time", NX_TIME),
+    KEY(3, "billing_no", NX_KEY_NUMBER),
+    KEY(3, "billing_code", NX_KEY_NUMBER),
+    FIELD(3, "s_pdf_media_id", NX_TEXT),
 };
 static const nx_field insertbill_reply[] = {
     FIELD(0, "code", NX_CODE),

@@ -19,6 +19,13 @@ typedef enum nx_kind {
     NX_WRAPPER  /* an object whose members may stand in its parent instead */
 } nx_kind;
 
+/* Two bills with the same text in such fields are about the same thing. */
+typedef enum nx_key {
+    NX_KEY_NONE,
+    NX_KEY_ORDER, /* that the citizen has authorised */
+    NX_KEY_NUMBER /* printed on the bill, in several fields */
+} nx_key;
+
 /* One field. Rows are an outline: a row's members follow it, one deeper. */
 typedef struct nx_field {
     int depth;
@@ -26,6 +33,7 @@ typedef struct nx_field {
     nx_kind kind;
     bool required;
     const char *const *choices; /* the only texts that it may be, up to NULL; NULL: any */
+    nx_key key;
 } nx_field;
 
 /* How a payload travels. */

@@ -34,7 +34,8 @@ struct nontax_lane {
     int64_t last_step;
     int64_t grace_until; /* see expire() */
     int64_t quota_pause_ms;
-    int64_t quota_until; /* the minute's quota is used up until then */
+    bool never_waits;    /* for the minute's quota */
+    int64_t quota_until; /* which is used up until then */
     double interval_ms;
     double next_turn;
     nontax_lane *next_idle;
@@ -52,9 +53,10 @@ bool nx_lane_is_usable(const nontax_lane *lane)
     return nx_lane_is_ours(lane) && !lane->broken;
 }
 
-void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms)
+void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms, bool never_waits)
 {
     lane->quota_pause_ms = pause_ms;
+    lane->never_waits = never_waits;
 }
 
 void nx_lane_set_interval(nontax_lane *lane, double interval_ms)
@@ -69,7 +71,8 @@ double nx_lane_next_turn(const nontax_lane *lane)
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
         turn += call->wants_turn ? lane->interval_ms : 0;
     }
-    return turn > (double)lane->quota_until ? turn : (double)lane->quota_until;
+    bool may_end = lane->never_waits || turn > (double)lane->quota_until;
+    return may_end ? turn : (double)lane->quota_until;
 }
 
 nontax_lane **nx_lane_link(nontax_lane *lane)
@@ -191,11 +194,22 @@ static void pause_call(nontax_lane *lane, nontax_call *call, int64_t due)
 
 static void begin(nontax_lane *lane, nontax_call *call);
 
+static void finish_unsent(nontax_lane *lane, nontax_call *call, nontax_cause cause,
+                          const char *reason)
+{
+    nx_call_finish_unsent(call, cause, reason);
+    finish(lane, call);
+}
+
 /* Begins an attempt, or has it wait for its turn, which takes nothing of the call's own time. */
 static void begin_in_turn(nontax_lane *lane, nontax_call *call)
 {
     if (call->wants_turn) {
         int64_t now = nx_now_ms(), due = (int64_t)lane->next_turn;
+        if (lane->never_waits && lane->quota_until > now) {
+            finish_unsent(lane, call, NONTAX_CAUSE_LATER, "the calls of this minute are used up");
+            return;
+        }
         due = lane->quota_until > due ? lane->quota_until : due;
         if (due > now) {
             call->deadline += due - now;
@@ -219,6 +233,10 @@ static void wait_for_quota(nontax_lane *lane, nontax_call *call)
         /* A little after: not every clock is right, and not every caller should come at once. */
         lane->quota_until = now + pause + next_random(lane) % 1000;
         nx_note(call, NONTAX_NOTE_PAUSE, lane->quota_until - now);
+    }
+    if (lane->never_waits) {
+        finish(lane, call); /* with the refusal */
+        return;
     }
     call->quota_pauses++;
     begin_in_turn(lane, call);
@@ -313,13 +331,6 @@ static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, bool fr
         }
     }
     return status;
-}
-
-static void finish_unsent(nontax_lane *lane, nontax_call *call, nontax_cause cause,
-                          const char *reason)
-{
-    nx_call_finish_unsent(call, cause, reason);
-    finish(lane, call);
 }
 
 /* An interface that may be asked again when no answer comes must have time left for it. */

@@ -11,8 +11,9 @@ bool nx_lane_is_ours(const nontax_lane *lane);
 /* Whether it can carry another call. */
 bool nx_lane_is_usable(const nontax_lane *lane);
 
-/* After errcode 45011: how long all calls wait; 0: to the beginning of the next minute. */
-void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms);
+/* After errcode 45011: how long all calls wait; 0: to the beginning of the next minute. Or whether
+ * they end in place of it. */
+void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms, bool never_waits);
 
 /* How far one attempt is to be from the next; 0: not at all. And when it will be the turn of a call
  * that is added now. */

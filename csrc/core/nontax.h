@@ -319,7 +319,8 @@ typedef enum nontax_cause {
     NONTAX_CAUSE_TLS,        /* certificate or handshake: repeating does not help */
     NONTAX_CAUSE_REPLY,      /* an answer came, but not one that WeChat gives */
     NONTAX_CAUSE_CANCELLED,  /* the caller ended it */
-    NONTAX_CAUSE_MEMORY
+    NONTAX_CAUSE_MEMORY,
+    NONTAX_CAUSE_LATER /* it would have to wait, and its run does not: send it again later */
 } nontax_cause;
 
 /* Everything in it lives as long as the call. No text in it ever contains the access token. */
@@ -459,6 +460,9 @@ typedef struct nontax_run_settings {
     double rate;            /* calls a second, repeated ones too; 0: as fast as they come */
     bool bulk;              /* after errcode 45011, pause and send again */
     int64_t quota_pause_ms; /* how long; 0: to the beginning of the next minute */
+    /* A call that would wait for the minute's quota or for a newer token ends at once: with 45011
+     * or the refusal of its token if WeChat has answered it, else not sent. */
+    bool never_waits;
 } nontax_run_settings;
 
 nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
@@ -481,6 +485,10 @@ const char *nontax_run_stale_token(const nontax_run *run);
 nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size);
 /* Ends the calls that wait for one. */
 void nontax_run_no_token(nontax_run *run);
+/* Another answer: the source has no newer token, and can have one in so long. In a bulk run the
+ * calls wait for that, and it is then asked again; in any other, and after some times, it is the
+ * refusal that they end with. */
+nontax_status nontax_run_token_in(nontax_run *run, int64_t wait_ms);
 
 /* Like nontax_lane_step(). */
 nontax_step nontax_run_step(nontax_run *run, int wait_ms);
@@ -505,6 +513,20 @@ void nontax_run_rouse(nontax_run *run);
 
 /* Whether this process made the run; if not, its parent goes on with it. */
 bool nontax_run_is_ours(const nontax_run *run);
+
+/* Two calls of one run that were about the same thing: WeChat takes one of them and refuses the
+ * other as a duplicate. */
+typedef enum nontax_twin {
+    NONTAX_TWIN_NONE,
+    NONTAX_TWIN_ORDER, /* the same order */
+    NONTAX_TWIN_NUMBER /* the same number printed on the bill */
+} nontax_twin;
+
+/* For a finished call that was refused as a duplicate: whether one of the last 100,000 before it,
+ * or one after it, had the same order or else the same number. Then *place is that one's place in
+ * the run, from 0. */
+nontax_twin nontax_run_twin(const nontax_run *run, const nontax_call *call, uint32_t *place);
+const char *nontax_twin_name(nontax_twin twin); /* "order" */
 
 /* Whether a result shows trouble that every other bill of the account would meet, too. */
 bool nontax_result_stops_run(const nontax_result *result);

@@ -48,6 +48,9 @@ bool nontax_result_stops_run(const nontax_result *result)
     if (result->cause == NONTAX_CAUSE_TLS || result->cause == NONTAX_CAUSE_TOKEN) {
         return true;
     }
+    if (result->cause == NONTAX_CAUSE_LATER) {
+        return false; /* whoever has it so knows what to do */
+    }
     if (result->outcome != NONTAX_REJECTED) {
         return false;
     }
@@ -81,6 +84,9 @@ bool nontax_result_stops_run(const nontax_result *result)
     case 45104:
     case 45501:
     case 72057:
+    /* The request itself was made wrongly: by a proxy, or for another kind of token. */
+    case 43002:
+    case 61024:
         return true;
     default:
         return result->errcode >= 89501 && result->errcode <= 89507;

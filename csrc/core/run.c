@@ -8,6 +8,7 @@
 enum {
     MAX_CONCURRENCY = 1000,
     LONGEST_WAIT_MS = 24 * 3600 * 1000, /* then it is asked again */
+    MOST_TOKEN_WAITS = 3,               /* for one newer token */
     TOKEN_MS = 1000,   /* how long the source's word counts before it is asked again */
     SLOW_MS = 20,      /* where the next bill takes longer to come, the ones before go out first: */
     UNSENT_WAIT_MS = 2 /* then so long is waited at a time until they have */
@@ -18,12 +19,16 @@ struct nontax_run {
     nontax_run_settings settings;
     nx_buffer token; /* the current one */
     int64_t token_until;
-    bool token_refused; /* by WeChat */
+    bool token_refused; /* by WeChat, */
+    int64_t token_at;   /* and it makes no sense to ask for another before then; 0: it does */
+    int token_waits;    /* how often that was so, for this one */
     nx_list waiting;    /* calls that wait for a token */
     nx_list finished;
     int inside;         /* calls in these two lists and on the lane */
     int64_t wanted_at;  /* when it was last said that another call is wanted */
     bool is_fed_slowly; /* the last one came long after that */
+    uint32_t added;     /* calls */
+    nx_twins twins;     /* what they were about */
 };
 
 nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
@@ -43,7 +48,7 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
         nx_free(run);
         return NONTAX_NO_MEMORY;
     }
-    nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms);
+    nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms, settings->never_waits);
     nx_lane_set_interval(run->lane, settings->rate > 0 ? 1000.0 / settings->rate : 0);
     run->settings = *settings;
     *result = run;
@@ -62,6 +67,7 @@ void nontax_run_free(nontax_run *run)
     }
     nontax_lane_free(run->lane);
     nx_buffer_free(&run->token);
+    nx_twins_free(&run->twins);
     nx_free(run);
 }
 
@@ -84,6 +90,18 @@ static void send_with(nontax_run *run, nontax_call *call, const char *token, siz
     }
 }
 
+/* It would have to wait for a token. */
+static void end_without_token(nontax_run *run, nontax_call *call)
+{
+    if (call->token_refused) {
+        call->result.cause = NONTAX_CAUSE_LATER;
+        call->state = NX_CALL_FINISHED; /* with the refusal */
+    } else {
+        nx_call_finish_unsent(call, NONTAX_CAUSE_LATER, "a newer access token cannot be had yet");
+    }
+    nx_list_append(&run->finished, call);
+}
+
 /* A call needs a token: the run's own, if that is good enough, else it waits for the next one. */
 static void give_token(nontax_run *run, nontax_call *call)
 {
@@ -94,6 +112,8 @@ static void give_token(nontax_run *run, nontax_call *call)
     bool fresh = stale || nx_now_ms() < run->token_until;
     if (run->token.size > 0 && !run->token_refused && fresh) {
         send_with(run, call, run->token.data, run->token.size);
+    } else if (run->settings.never_waits && nx_now_ms() < run->token_at) {
+        end_without_token(run, call);
     } else {
         call->waits_since = nx_now_ms();
         nx_list_append(&run->waiting, call);
@@ -104,7 +124,8 @@ static void give_token(nontax_run *run, nontax_call *call)
  * source is asked for all of them, and none of their time goes by. */
 static void mind_waiting(nontax_run *run)
 {
-    int64_t now = nx_now_ms(), alarm = NX_NEVER;
+    int64_t now = nx_now_ms();
+    int64_t alarm = run->waiting.first && run->token_at > now ? run->token_at : NX_NEVER;
     nontax_call *call = run->settings.bulk ? NULL : run->waiting.first;
     while (call) {
         nontax_call *next = call->next;
@@ -127,7 +148,7 @@ static void mind_waiting(nontax_run *run)
 
 bool nontax_run_needs_token(const nontax_run *run)
 {
-    return run->waiting.first != NULL;
+    return run->waiting.first && (!run->token_at || nx_now_ms() >= run->token_at);
 }
 
 const char *nontax_run_stale_token(const nontax_run *run)
@@ -143,10 +164,13 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
     if (!nontax_token_is_valid(token, size)) {
         return NONTAX_BAD_TOKEN;
     }
+    bool is_newer = !is_current(run, token);
     nx_buffer_clear(&run->token, 4096);
     /* Without the memory for it those that wait get it all the same, and later calls ask again. */
     (void)nx_buffer_append(&run->token, token, size);
+    run->token_waits = is_newer ? 0 : run->token_waits;
     run->token_refused = false;
+    run->token_at = 0;
     run->token_until = nx_now_ms() + TOKEN_MS;
     nx_list waiting = run->waiting;
     run->waiting = (nx_list){0};
@@ -156,6 +180,26 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
         call->deadline += run->settings.bulk ? nx_now_ms() - call->waits_since : 0;
         send_with(run, call, token, size);
     }
+    return NONTAX_OK;
+}
+
+nontax_status nontax_run_token_in(nontax_run *run, int64_t wait_ms)
+{
+    if (!nx_lane_is_ours(run->lane)) {
+        return NONTAX_WRONG_PROCESS;
+    }
+    if (!run->settings.bulk || !run->token_refused || run->token_waits >= MOST_TOKEN_WAITS) {
+        nontax_run_no_token(run);
+        return NONTAX_OK;
+    }
+    run->token_waits++;
+    run->token_at = nx_now_ms() + wait_ms;
+    while (run->settings.never_waits && run->waiting.first) {
+        nontax_call *call = run->waiting.first;
+        nx_list_remove(&run->waiting, call);
+        end_without_token(run, call);
+    }
+    mind_waiting(run);
     return NONTAX_OK;
 }
 
@@ -196,31 +240,9 @@ void nontax_run_rouse(nontax_run *run)
 /* What a step would tell of must be told, although it is not the lane's. */
 static void rouse_if_due(nontax_run *run)
 {
-    if (run->finished.first || run->waiting.first) {
+    if (run->finished.first || nontax_run_needs_token(run)) {
         nontax_run_rouse(run);
     }
-}
-
-nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
-{
-    if (!nx_lane_is_ours(run->lane)) {
-        return NONTAX_WRONG_PROCESS;
-    }
-    run->inside++;
-    call->bulk = run->settings.bulk;
-    int64_t took = run->settings.bulk ? nx_now_ms() - run->wanted_at : 0;
-    run->is_fed_slowly = took > SLOW_MS;
-    if (run->is_fed_slowly) {
-        nx_lane_make_up_for(run->lane, took);
-    }
-    if (nontax_call_finished(call)) {
-        nx_list_append(&run->finished, call);
-        rouse_if_due(run);
-        return NONTAX_OK;
-    }
-    give_token(run, call);
-    rouse_if_due(run);
-    return NONTAX_OK;
 }
 
 static void collect(nontax_run *run)
@@ -235,11 +257,36 @@ static void collect(nontax_run *run)
     }
 }
 
+nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
+{
+    if (!nx_lane_is_ours(run->lane)) {
+        return NONTAX_WRONG_PROCESS;
+    }
+    run->inside++;
+    call->place = run->added++;
+    call->bulk = run->settings.bulk;
+    int64_t took = run->settings.bulk ? nx_now_ms() - run->wanted_at : 0;
+    run->is_fed_slowly = took > SLOW_MS;
+    if (run->is_fed_slowly) {
+        nx_lane_make_up_for(run->lane, took);
+    }
+    if (nontax_call_finished(call)) {
+        nx_list_append(&run->finished, call);
+        rouse_if_due(run);
+        return NONTAX_OK;
+    }
+    nx_twins_add(&run->twins, &call->keys, call->place);
+    give_token(run, call);
+    collect(run); /* it may have ended at once */
+    rouse_if_due(run);
+    return NONTAX_OK;
+}
+
 nontax_step nontax_run_step(nontax_run *run, int wait_ms)
 {
     nx_lane_calm(run->lane);
     collect(run);
-    bool busy = run->finished.first || run->waiting.first;
+    bool busy = run->finished.first || nontax_run_needs_token(run);
     nontax_step step = nontax_lane_step(run->lane, busy ? 0 : wait_ms);
     collect(run);
     mind_waiting(run);
@@ -310,6 +357,21 @@ void nontax_run_put_back(nontax_run *run, nontax_call *call)
     run->inside++;
     nx_list_append(&run->finished, call);
     rouse_if_due(run);
+}
+
+nontax_twin nontax_run_twin(const nontax_run *run, const nontax_call *call, uint32_t *place)
+{
+    const nontax_result *result = &call->result;
+    bool is_duplicate = result->outcome == NONTAX_REJECTED &&
+                        nontax_errcode_find(result->errcode)->category == NONTAX_CATEGORY_DUPLICATE;
+    return is_duplicate ? nx_twins_find(&run->twins, &call->keys, call->place, place)
+                        : NONTAX_TWIN_NONE;
+}
+
+const char *nontax_twin_name(nontax_twin twin)
+{
+    static const char *const names[] = {"none", "order", "number"};
+    return names[twin];
 }
 
 int nontax_run_descriptor(nontax_run *run)

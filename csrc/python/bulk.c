@@ -35,10 +35,10 @@ typedef struct run_object {
     PyObject *source_error;   /* why there was no token, the last time */
     const char *token_problem;
     Py_ssize_t pulled;
-    atomic_bool busy; /* somebody is inside, perhaps without the GIL */
+    atomic_bool busy;    /* somebody is inside, perhaps without the GIL */
     atomic_bool stopped; /* takes no more bills */
     bool begun;          /* somebody has asked for an outcome, or has closed it */
-    bool bulk; /* trouble that every call would meet ends it */
+    bool bulk;           /* trouble that every call would meet ends it */
     entry *entries;
     Py_ssize_t under_way; /* entries */
     PyObject *gathered;   /* outcomes that were not given out yet; or NULL */
@@ -164,11 +164,28 @@ static int add_held(run_object *self, bool begin)
 
 /* ---- outcomes ---------------------------------------------------------------------------- */
 
+/* Has an error that says "duplicate" say of which bill of the same run it is one. */
+static PyObject *with_twin(run_object *self, nontax_call *call, PyObject *error)
+{
+    uint32_t place = 0;
+    nontax_twin twin = nontax_run_twin(self->run, call, &place);
+    if (error && twin != NONTAX_TWIN_NONE) {
+        PyObject *said = PyObject_CallMethod(error, "_is_twin_of", "sI", nontax_twin_name(twin),
+                                             (unsigned int)place);
+        if (!said) {
+            Py_CLEAR(error);
+        }
+        Py_XDECREF(said);
+    }
+    return error;
+}
+
 static PyObject *error_of(run_object *self, nontax_call *call)
 {
     bool gave_up = nontax_call_gave_up(call);
-    return client_make_error(self->client, call, gave_up ? self->source_error : NULL,
-                             gave_up ? self->token_problem : NULL);
+    PyObject *error = client_make_error(self->client, call, gave_up ? self->source_error : NULL,
+                                        gave_up ? self->token_problem : NULL);
+    return with_twin(self, call, error);
 }
 
 static void ended_by(run_object *self, PyObject *error)
@@ -297,9 +314,15 @@ static PyObject *gather(run_object *self, bool end)
 
 /* ---- tokens ------------------------------------------------------------------------------ */
 
-static void use_token(run_object *self, PyObject *token)
+static void use_token(run_object *self, PyObject *answer)
 {
     Py_ssize_t size = 0;
+    double seconds;
+    PyObject *token = client_answered_token(self->client, answer, &seconds);
+    if (seconds > 0 && self->bulk) {
+        (void)nontax_run_token_in(self->run, (int64_t)(seconds * 1000) + 1); /* it is ours */
+        return;
+    }
     const char *text = client_token_text(token, &size, &self->token_problem);
     if (!text || nontax_run_set_token(self->run, text, (size_t)size) != NONTAX_OK) {
         nontax_run_no_token(self->run);
@@ -982,21 +1005,22 @@ static const core_state *state_of(PyTypeObject *type)
 
 static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"client", "make_outcome", "kept", "bills", "concurrency",
-                            "rate",   "quota_pause",  "bulk", NULL};
+    static char *names[] = {"client", "make_outcome", "kept",        "bills", "concurrency",
+                            "rate",   "quota_pause",  "never_waits", "bulk",  NULL};
     PyObject *client, *make_outcome, *kept, *bills;
     const core_state *state = state_of(type);
     nontax_run_settings settings = {0};
     double quota_pause;
-    int bulk;
+    int bulk, never_waits;
     nontax_text why;
-    if (!state || !PyArg_ParseTupleAndKeywords(
-                      arguments, keywords, "$O!OOOiddp", names, state->client_type, &client,
-                      &make_outcome, &kept, &bills, &settings.concurrency, &settings.rate,
-                      &quota_pause, &bulk)) {
+    if (!state ||
+        !PyArg_ParseTupleAndKeywords(arguments, keywords, "$O!OOOiddpp", names, state->client_type,
+                                     &client, &make_outcome, &kept, &bills, &settings.concurrency,
+                                     &settings.rate, &quota_pause, &never_waits, &bulk)) {
         return NULL;
     }
     settings.bulk = bulk != 0;
+    settings.never_waits = never_waits != 0;
     settings.quota_pause_ms = (int64_t)(quota_pause * 1000);
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     run_object *self = (run_object *)allocate(type, 0);
@@ -1142,8 +1166,8 @@ static PyType_Slot run_slots[] = {
 static PyType_Spec run_spec = {
     .name = "nontax._core.Run",
     .basicsize = sizeof(run_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-             Py_TPFLAGS_BASETYPE,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_BASETYPE,
     .slots = run_slots,
 };
 

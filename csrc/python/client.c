@@ -49,8 +49,8 @@ static PyObject *make_error(client_object *self, const nontax_interface *interfa
                             const nontax_result *result, const nontax_problems *problems,
                             PyObject *source_error, const char *token_problem)
 {
-    static const char *const causes[] = {"answer", "payload", "token",     "connection",
-                                         "tls",    "reply",   "cancelled", "memory"};
+    static const char *const causes[] = {"answer", "payload",   "token",  "connection", "tls",
+                                         "reply",  "cancelled", "memory", "later"};
     PyObject *fields = NULL, *error = NULL;
     PyObject *listed = problems ? client_list_problems(problems) : PyList_New(0);
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
@@ -248,9 +248,21 @@ const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **pr
     return text;
 }
 
-static bool set_token(conversation *talk, nontax_call *call, PyObject *token)
+PyObject *client_answered_token(client_object *self, PyObject *answer, double *seconds)
+{
+    *seconds = 0;
+    if (!self->own_source || !PyTuple_Check(answer)) {
+        return answer;
+    }
+    *seconds = PyFloat_AsDouble(PyTuple_GetItem(answer, 1));
+    return PyTuple_GetItem(answer, 0);
+}
+
+static bool set_token(conversation *talk, nontax_call *call, PyObject *answer)
 {
     Py_ssize_t size = 0;
+    double seconds; /* a single call does not wait: it ends with the refusal */
+    PyObject *token = client_answered_token(talk->self, answer, &seconds);
     const char *text = client_token_text(token, &size, &talk->token_problem);
     return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
 }

@@ -60,6 +60,10 @@ PyObject *client_ask_source(client_object *self, const char *stale, int64_t time
 /* Problems as a list of (path, message, id, values). NULL with an exception set: no memory. */
 PyObject *client_list_problems(const nontax_problems *problems);
 
+/* The token in a source's answer, borrowed from it. A source of ours can answer the refused token,
+ * and in how many seconds it can have a newer one; else *seconds is 0. */
+PyObject *client_answered_token(client_object *self, PyObject *answer, double *seconds);
+
 /* The exception that tells what became of a call. The last two, which may be NULL, say why there
  * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */
 PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,

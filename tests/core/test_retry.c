@@ -3,7 +3,7 @@
 
 #include "retry.h"
 
-enum { CAUSES = NONTAX_CAUSE_MEMORY + 1, UNKNOWN_CODE = 123456 };
+enum { CAUSES = NONTAX_CAUSE_LATER + 1, UNKNOWN_CODE = 123456 };
 
 static nontax_result result_of(nontax_outcome outcome, nontax_cause cause, int errcode)
 {
@@ -177,9 +177,10 @@ static void test_what_stops_a_run(void **state)
         bool all = cause == NONTAX_CAUSE_TLS || cause == NONTAX_CAUSE_TOKEN;
         assert_int_equal(stops(NONTAX_NOT_SENT, (nontax_cause)cause, 0), all);
     }
-    static const int account[] = {40001, 40014, 40090, 40125, 40164, 40243, 41001, 42001, 43104,
-                                  45009, 45035, 45102, 45103, 45104, 45501, 48001, 48004, 48009,
-                                  50004, 50007, 61003, 61004, 61007, 72015, 72057, 89501, 89507};
+    static const int account[] = {40001, 40014, 40090, 40125, 40164, 40243, 41001, 42001,
+                                  43104, 45009, 45035, 45102, 45103, 45104, 45501, 48001,
+                                  48004, 48009, 50004, 50007, 61003, 61004, 61007, 72015,
+                                  72057, 89501, 89507, 43002, 61024};
     static const int bill[] = {40003, 40013, 40073, 45011, 47001, 72018, 72031, 72036,
                                72038, 72040, 72042, 72054, 72056, 89500, 89508, UNKNOWN_CODE};
     for (size_t i = 0; i < COUNT(account); i++) {
@@ -187,6 +188,8 @@ static void test_what_stops_a_run(void **state)
         /* Only an answer that can be relied upon speaks for the other bills. */
         assert_false(stops(NONTAX_IN_DOUBT, NONTAX_CAUSE_REPLY, account[i]));
     }
+    /* A run that never waits has ended the bill in place of it, and goes on. */
+    assert_false(stops(NONTAX_REJECTED, NONTAX_CAUSE_LATER, 40001));
     for (size_t i = 0; i < COUNT(bill); i++) {
         assert_false(stops(NONTAX_REJECTED, NONTAX_CAUSE_NONE, bill[i]));
     }

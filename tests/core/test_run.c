@@ -319,6 +319,224 @@ static void test_waiting_for_a_token_takes_none_of_a_bulk_runs_bills(void **stat
     server_stop(server);
 }
 
+/* ---- waiting for a newer token, or not --------------------------------------------------- */
+
+static void step_until_a_token_is_needed(nontax_run *run)
+{
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+}
+
+static void test_a_newer_token_can_be_had_later(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 2, .bulk = true});
+    add(run, client, "one");
+    set_token(run, TOKEN);
+    step_until_a_token_is_needed(run);
+    assert_int_equal(nontax_run_token_in(run, 500000), NONTAX_OK);
+    assert_false(nontax_run_needs_token(run));
+    add(run, client, "two"); /* it waits, too */
+    assert_null(nontax_run_finished(run));
+    assert_false(nontax_run_needs_token(run));
+    clock_forward(499000);
+    (void)nontax_run_step(run, 0);
+    assert_false(nontax_run_needs_token(run));
+    clock_forward(501000);
+    assert_true(nontax_run_needs_token(run));
+    assert_string_equal(nontax_run_stale_token(run), TOKEN);
+    set_token(run, NEWER_TOKEN); /* the time of waiting was not theirs */
+    take_inserted(run);
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 3);
+    server_stop(server);
+}
+
+static void test_it_does_not_wait_for_a_newer_token_for_ever(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1, .bulk = true});
+    nontax_call *call = add(run, client, "one");
+    set_token(run, TOKEN);
+    step_until_a_token_is_needed(run);
+    int waits = 0;
+    while (!nontax_run_finished(run)) {
+        assert_int_equal(nontax_run_token_in(run, 1000), NONTAX_OK);
+        waits++;
+        clock_forward(waits * INT64_C(2000));
+    }
+    assert_int_equal(waits, 3 + 1);
+    assert_ptr_equal(nontax_run_take(run), call);
+    expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+/* A single call has its own time, which it does not spend on that. */
+static void test_a_single_call_does_not_wait_for_a_newer_token(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
+    nontax_call *call = add(run, client, "one");
+    set_token(run, TOKEN);
+    step_until_a_token_is_needed(run);
+    assert_int_equal(nontax_run_token_in(run, 1000), NONTAX_OK);
+    assert_ptr_equal(nontax_run_take(run), call);
+    expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    nontax_call_free(call);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+static void test_a_run_that_never_waits_for_a_token(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run =
+        new_run(client, (nontax_run_settings){.concurrency = 3, .bulk = true, .never_waits = true});
+    nontax_call *refused = add(run, client, "refused");
+    set_token(run, TOKEN); /* for the first one it waits */
+    step_until_a_token_is_needed(run);
+    nontax_call *waiting = add(run, client, "waiting");
+    assert_int_equal(nontax_run_token_in(run, 500000), NONTAX_OK);
+    nontax_call *later = add(run, client, "later");
+    nontax_call *ended[] = {refused, waiting, later};
+    for (size_t i = 0; i < COUNT(ended); i++) {
+        assert_ptr_equal(nontax_run_take(run), ended[i]);
+        expect(ended[i], i == 0 ? NONTAX_REJECTED : NONTAX_NOT_SENT, NONTAX_CAUSE_LATER);
+        nontax_call_free(ended[i]);
+    }
+    clock_forward(501000);
+    add(run, client, "again");
+    assert_true(nontax_run_needs_token(run));
+    set_token(run, NEWER_TOKEN);
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 2);
+    server_stop(server);
+}
+
+static void test_a_run_that_never_waits_for_the_minute(void **state)
+{
+    (void)state;
+    static const server_step steps[] = {{.body = "{\"errcode\":45011,\"errmsg\":\"minute\"}"}};
+    server *server = server_start(steps, COUNT(steps));
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(
+        client, (nontax_run_settings){
+                    .concurrency = 1, .bulk = true, .never_waits = true, .quota_pause_ms = 500000});
+    set_token(run, TOKEN);
+    nontax_call *call = add(run, client, "refused");
+    assert_ptr_equal(take(run), call);
+    expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
+    assert_int_equal(nontax_call_result(call)->errcode, 45011);
+    nontax_call_free(call);
+    assert_int_equal(nontax_run_wants_in(run), 0);
+    call = add(run, client, "unsent");
+    assert_ptr_equal(nontax_run_take(run), call); /* at once */
+    expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_LATER);
+    nontax_call_free(call);
+    clock_forward(502000);
+    add(run, client, "sent");
+    set_token(run, TOKEN); /* the first one's second is over */
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 2);
+    server_stop(server);
+}
+
+/* The pause takes nothing of a bill's own time. */
+static void test_the_minutes_pause_extends_the_deadline(void **state)
+{
+    (void)state;
+    static const server_step steps[] = {{.body = "{\"errcode\":45011,\"errmsg\":\"minute\"}"}};
+    server *server = server_start(steps, COUNT(steps));
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(
+        client, (nontax_run_settings){.concurrency = 1, .bulk = true, .quota_pause_ms = 500000});
+    set_token(run, TOKEN);
+    add(run, client, "one"); /* it has two minutes */
+    step_until_requests(run, server, 1);
+    for (int i = 0; i < 20; i++) {
+        (void)nontax_run_step(run, 10);
+    }
+    clock_forward(502000);
+    take_inserted(run);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    assert_int_equal(server_requests(server), 2);
+    server_stop(server);
+}
+
+/* ---- two bills about the same -------------------------------------------------------------- */
+
+static nontax_call *add_bill(nontax_run *run, nontax_client *client, const char *order_id,
+                             const char *number, cJSON *(*shape)(void))
+{
+    bool flat = shape == flat_bill;
+    cJSON *bill = shape();
+    put(bill, "order_id", cJSON_CreateString(order_id));
+    put(bill,
+        flat                   ? "billing_code"
+        : shape == sample_bill ? "card_ext.user_card.invoice_user_data.billing_code"
+                               : "card_ext.user_card.billing_code",
+        cJSON_CreateString(number));
+    nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
+    assert_non_null(call);
+    assert_int_equal(nontax_call_set_payload(call, bill), NONTAX_OK);
+    assert_int_equal(nontax_run_add(run, call), NONTAX_OK);
+    return call;
+}
+
+static void expect_twin(nontax_run *run, nontax_call *call, nontax_twin expected, int64_t place)
+{
+    uint32_t found = 4711;
+    assert_ptr_equal(take(run), call);
+    assert_int_equal(nontax_run_twin(run, call, &found), expected);
+    assert_int_equal(found, place);
+    nontax_call_free(call);
+}
+
+static void test_twins(void **state)
+{
+    (void)state;
+#define REFUSED(code) {.body = "{\"errcode\":" #code ",\"errmsg\":\"repeated\"}"}
+    static const server_step steps[] = {REFUSED(72056), REFUSED(72042), REFUSED(72018),
+                                        REFUSED(72056), REFUSED(72038)};
+#undef REFUSED
+    server *server = server_start(steps, COUNT(steps));
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1, .bulk = true});
+    set_token(run, TOKEN);
+    expect_twin(run, add_bill(run, client, "a", "1", sample_bill), NONTAX_TWIN_NONE, 4711);
+    expect_twin(run, add_bill(run, client, "b", "1", flat_bill), NONTAX_TWIN_NUMBER, 0);
+    set_token(run, TOKEN);
+    expect_twin(run, add_bill(run, client, "a", "2", table_bill), NONTAX_TWIN_ORDER, 0);
+    expect_twin(run, add_bill(run, client, "c", "3", table_bill), NONTAX_TWIN_NONE, 4711);
+    /* Only where WeChat has said that it is a duplicate. */
+    expect_twin(run, add_bill(run, client, "a", "1", sample_bill), NONTAX_TWIN_NONE, 4711);
+    nontax_run_free(run);
+    nontax_client_free(client);
+    server_stop(server);
+    assert_string_equal(nontax_twin_name(NONTAX_TWIN_ORDER), "order");
+    assert_string_equal(nontax_twin_name(NONTAX_TWIN_NUMBER), "number");
+}
+
 /* ---- cancelling one call ------------------------------------------------------------------ */
 
 static void test_cancel_while_it_waits_for_a_token(void **state)
@@ -753,6 +971,13 @@ int main(void)
         TEST(test_the_same_token_again),
         TEST(test_waiting_for_a_token_takes_a_calls_time),
         TEST(test_waiting_for_a_token_takes_none_of_a_bulk_runs_bills),
+        TEST(test_a_newer_token_can_be_had_later),
+        TEST(test_it_does_not_wait_for_a_newer_token_for_ever),
+        TEST(test_a_single_call_does_not_wait_for_a_newer_token),
+        TEST(test_a_run_that_never_waits_for_a_token),
+        TEST(test_a_run_that_never_waits_for_the_minute),
+        TEST(test_the_minutes_pause_extends_the_deadline),
+        TEST(test_twins),
         TEST(test_cancel_while_it_waits_for_a_token),
         TEST(test_cancel_while_it_waits_for_a_newer_token),
         TEST(test_cancel_sends_nothing),
