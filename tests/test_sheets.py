@@ -65,7 +65,7 @@ def test_many_blocks_keep_their_row_numbers(tmp_path: Path) -> None:
     rows[2000] = rows[2000].replace("388.50", "388.505")
     bills = open_now(save(tmp_path / "a.csv", HEADER, *rows))
     batches = list(bills.batches())
-    assert len(batches) > 5
+    assert len(batches) > 3
     assert all(
         order == f"HIS{row}"
         for batch in batches
@@ -214,6 +214,15 @@ def test_a_workbook_that_is_replaced_between_two_readings(tmp_path: Path) -> Non
     sheets.write_rows(path, HEADER.split(","), [ROW.replace("388.50", "488.50").split(",")])
     with pytest.raises(sheets.SheetError, match="changed while it was read"):
         bills.check()
+
+
+def test_the_first_chinese_character_may_be_far_down(tmp_path: Path) -> None:
+    header = "orderId,totalAmt,payer"
+    rows = [f"HIS{number},1.00,Someone" for number in range(5000)]
+    path = save(tmp_path / "a.csv", header, *rows, "HIS9,1.00,测试甲", encoding="gb18030")
+    bills = open_now(path, unit="yuan")
+    assert [batch["title"][-1] for batch in bills.batches()][-1] == "测试甲"
+    assert bills.encoding == "gb18030"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import io
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -44,6 +44,12 @@ def columns(draw: DrawFn) -> tuple[str, list[object]]:
 
 
 @given(columns())
+@example(("time", ["2026-W48-1 09:15:00"]))
+@example(("time", ["20261130 09:15:00.1"]))
+@example(("time", ["0001-01-01 00:00:00"]))
+@example(("yuan", ["1.00,2.00"]))
+@example(("fen", ["", "1"]))
+@example(("text", ["a\nb"]))
 def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -> None:
     kind, cells = column
     at_once = COLUMNS[kind]()
@@ -59,6 +65,7 @@ def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -
 LINE_CELLS = st.text('a1,"`\n\r 票', max_size=4)
 
 
+@example([["a"], ["b", "c", "d"]], "\n", 2)
 @given(
     st.lists(st.lists(LINE_CELLS, min_size=1, max_size=4), max_size=6),
     st.sampled_from(["\n", "\r\n"]),

@@ -54,10 +54,23 @@ def test_a_workbook_has_text_cells_only(tmp_path: Path) -> None:
     assert "numberStoredAsText" in sheet
 
 
+def test_nor_does_what_others_write_into_it(tmp_path: Path) -> None:
+    with sheets.workbook(tmp_path / "a.xlsx") as book:
+        sheet = book.add_worksheet("a")
+        sheet.write_row(0, 0, ["=1+1", "007", "https://example.com"])
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as archive:
+        written = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert "<f>" not in written
+    assert written.count('t="inlineStr"') == 3
+    assert "hyperlink" not in written
+
+
 def test_a_workbook_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     for name in ("a.xlsx", "b.xlsx"):
         sheets.write_rows(tmp_path / name, ["a"], [["1"]])
     assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
+        assert "2000-01-01T00:00:00Z" in book.read("docProps/core.xml").decode()
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from nontax.sheets.problems import Problem, SheetError
 
 # A few hundred rows: their cells still lie in the processor's cache when they are converted.
-BLOCK = 1 << 15
+BLOCK = 3 << 14
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),

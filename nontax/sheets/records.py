@@ -126,4 +126,5 @@ class FrameTable:
 def is_frame(source: object) -> bool:
     """Whether this is a frame, judged without importing a library."""
     marks = ("__dataframe__", "__narwhals_dataframe__", "iloc", "iter_rows")
-    return hasattr(source, "columns") and any(hasattr(source, mark) for mark in marks)
+    kind = type(source)  # a lazy frame would work for its columns
+    return hasattr(kind, "columns") and any(hasattr(kind, mark) for mark in marks)

@@ -151,7 +151,6 @@ def workbook(path: str | os.PathLike[str]) -> Iterator[TextBook]:
     options = {
         "constant_memory": True,
         "strings_to_formulas": False,
-        "strings_to_numbers": False,
         "strings_to_urls": False,
     }
     with replacing(path) as file:
