@@ -1,6 +1,7 @@
 """What comes back of a bill; and, for type checkers, its three shapes."""
 
 from nontax.record import Record
+from nontax.values import order_id_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Outcome(Record):
         raised, or None.
     attempts: how often a transfer was begun (int). seconds: from the iterable to the outcome
         (float).
+    order_id, reason: of the bill, and of its error, if any.
     """
 
     __slots__ = (  # noqa: RUF023  (in the order of their meaning)
@@ -90,3 +92,50 @@ class Outcome(Record):
         inserted = None if fields is None else InsertedBill._from_reply(fields)
         outcome = "inserted" if error is None else error.outcome
         return cls(index, bill, outcome, inserted, error, attempts, seconds)
+
+    @property
+    def order_id(self) -> str | None:
+        """The bill's order_id (str), or None if it has none."""
+        return order_id_of(self.bill)
+
+    @property
+    def reason(self) -> str | None:
+        """Why the bill was not inserted, in one line (str); None if it was.
+
+        The same cause gives the same text, without request ids: outcomes can be counted by it.
+        """
+        return None if self.error is None else self.error.reason
+
+    def to_dict(self) -> "dict[str, Any]":
+        """Return the outcome as a flat dict of str, int, float and None: a row of a table, a log.
+
+        Always the same keys: index, order_id, outcome, code, errcode, reason, retry, advice, rid,
+        attempts and seconds. Neither the payer's name nor the openid is in it.
+        """
+        error = self.error
+        return {
+            "index": self.index,
+            "order_id": self.order_id,
+            "outcome": self.outcome,
+            "code": None if self.inserted is None else self.inserted.code,
+            "errcode": getattr(error, "errcode", None),
+            "reason": self.reason,
+            "retry": None if error is None else error.retry,
+            "advice": None if error is None else error.advice,
+            "rid": getattr(error, "rid", None),
+            "attempts": self.attempts,
+            "seconds": self.seconds,
+        }
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: no name, and of the openid only its beginning."""
+        from html import escape
+
+        openid = None if self.inserted is None else self.inserted.openid
+        shown = {**self.to_dict(), "openid": None if openid is None else f"{openid[:4]}…"}
+        rows = "".join(
+            f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>"
+            for name, value in shown.items()
+            if value is not None
+        )
+        return f"<table>{rows}</table>"

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 else:
     _CoreRun = _core.Run
 
-KEEP = 100_000
 SHOWN = 10  # order_ids in a warning
 LONGEST_SHOWN = 64  # characters of one
+REASONS_SHOWN = 20  # in a notebook
 
 _by_index = attrgetter("index")
 
@@ -63,6 +63,9 @@ class RunRecord:
     def __repr__(self) -> str:
         return f"<nontax.RunRecord: {_summary_of(self)}>"
 
+    def _repr_html_(self) -> str:
+        return _table_of(self)
+
 
 class Recorded:
     """What a blocking run and an asynchronous one have in common for their users."""
@@ -97,6 +100,27 @@ class Recorded:
         summary = _summary_of(self._record) if hasattr(self, "_record") else "not made"
         return f"<nontax.{type(self).__name__}: {summary}>"
 
+    def _repr_html_(self) -> str:
+        return _table_of(self._record)
+
+
+def _table_of(record: RunRecord) -> str:
+    """What a notebook shows: how many bills came to what, and why."""
+    from html import escape
+
+    counts = Counter((outcome.outcome, outcome.reason or "") for outcome in record.outcomes)
+    rows = [
+        f"<tr><td>{name}</td><td>{count}</td><td>{escape(reason)}</td></tr>"
+        for (name, reason), count in counts.most_common(REASONS_SHOWN)
+    ]
+    if len(counts) > REASONS_SHOWN:
+        left = counts.total() - sum(count for _, count in counts.most_common(REASONS_SHOWN))
+        rows.append(f"<tr><td>…</td><td>{left}</td><td></td></tr>")
+    error = record.error
+    ended = "" if error is None else f"<p>Ended by {escape(type(error).__name__)}</p>"
+    head = "<tr><th>outcome</th><th>bills</th><th>reason</th></tr>"
+    return f"<table>{head}{''.join(rows)}</table>{ended}"
+
 
 def _summary_of(record: RunRecord) -> str:
     error = record.error
@@ -111,11 +135,8 @@ def _counts_of(outcomes: "Iterable[Outcome]") -> str:
 
 def _name_of(outcome: Outcome) -> str:
     """The order_id, if the bill has one that can be shown."""
-    try:
-        order_id = outcome.bill["order_id"]
-    except Exception:  # a bill is whatever the iterable gave
-        order_id = None
-    if not isinstance(order_id, str) or not order_id.isprintable() or not order_id:
+    order_id = outcome.order_id
+    if not order_id or not order_id.isprintable():
         return f"the bill at index {outcome.index}"
     return order_id if len(order_id) <= LONGEST_SHOWN else f"{order_id[:LONGEST_SHOWN]}…"
 

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import itertools
+import json
 import pickle
 import re
 import signal
@@ -744,3 +745,86 @@ def test_what_else_ends_a_run(sandbox: Sandbox, client: nontax.Client, code: int
 def test_minute_quota_is_one_of_two(client: nontax.Client, wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="minute_quota must be"):
         client.insert_bills(bills(1), minute_quota=wrong)
+
+
+# --- what an outcome tells ------------------------------------------------------------------------
+
+KEYS = [
+    "index",
+    "order_id",
+    "outcome",
+    "code",
+    "errcode",
+    "reason",
+    "retry",
+    "advice",
+    "rid",
+    "attempts",
+    "seconds",
+]
+NAME = "灌哥发票"
+
+
+def test_an_outcome_as_a_row(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.Errcode(72038), times=2, skip=1)
+    sandbox.misbehave(faults.Close("body"))
+    given: list[Any] = [bill("one"), bill("two"), bill("three"), bill("four"), bill("x", fee=-1), 5]
+    outcomes = client.insert_bills(given, concurrency=1).collect()
+    rows = [outcome.to_dict() for outcome in outcomes]
+    assert [list(row) for row in rows] == [KEYS] * 6
+    assert [row["order_id"] for row in rows] == ["one", "two", "three", "four", "x", None]
+    assert [row["outcome"] for row in rows] == [
+        "inserted",
+        *["rejected"] * 2,
+        "in_doubt",
+        *["not_sent"] * 2,
+    ]
+    inserted, refused, again, doubt, invalid, _ = rows
+    assert inserted["code"] == sandbox.bills["one"].code
+    assert (inserted["reason"], inserted["errcode"], inserted["retry"]) == (None, None, None)
+    assert refused["rid"] != again["rid"]
+    assert refused["reason"] == again["reason"] == outcomes[1].reason
+    assert refused["errcode"] == 72038
+    assert refused["reason"].startswith("72038 ")
+    assert invalid["reason"].startswith("card_ext.user_card.invoice_user_data.fee ")
+    assert all(row["reason"] and row["retry"] and row["advice"] for row in rows[1:])
+    text = json.dumps(rows, ensure_ascii=False)
+    assert outcomes[0].inserted is not None
+    assert outcomes[0].inserted.openid is not None
+    assert not any(secret in text for secret in (NAME, outcomes[0].inserted.openid))
+    assert doubt["code"] is None
+
+
+def test_what_a_notebook_shows(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.Errcode(72038, "<script>alert(1)</script> & rid: 1"), skip=1)
+    given: list[Any] = [bill("<b>"), bill("two")]
+    run = client.insert_bills(given, concurrency=1)
+    outcomes = run.collect()
+    assert outcomes[0].inserted is not None
+    assert outcomes[0].inserted.openid is not None
+    openid = outcomes[0].inserted.openid
+    shown = [outcome._repr_html_() for outcome in outcomes]
+    shown += [run._repr_html_(), last(client)._repr_html_()]
+    for html in shown:
+        assert not any(secret in html for secret in (NAME, openid, "<script", "<b>"))
+    assert "&lt;b&gt;" in shown[0]
+    assert f"<th>openid</th><td>{openid[:4]}…</td>" in shown[0]
+    assert "None" not in shown[0]
+    assert shown[2] == shown[3]
+    assert "<tr><td>inserted</td><td>1</td><td></td></tr>" in shown[2]
+    assert "&lt;script&gt;" in shown[2]
+
+
+def test_a_notebook_shows_the_most_frequent_reasons(client: nontax.Client) -> None:
+    given: list[Any] = [{f"field{i % 30}": "x"} for i in range(60)]
+    client.insert_bills(given).collect()
+    html = last(client)._repr_html_()
+    assert html.count("<tr>") == 1 + 20 + 1
+    assert "<td>…</td><td>20</td>" in html
+
+
+def test_what_ended_a_run_is_shown(sandbox: Sandbox, client: nontax.Client) -> None:
+    sandbox.misbehave(faults.Errcode(45009))
+    run = client.insert_bills(bills(1))
+    run.collect()
+    assert run._repr_html_().endswith("<p>Ended by QuotaError</p>")
