@@ -43,7 +43,8 @@ class SurplusServer:
     """taken: how often it took each order. codes: what it answered.
 
     pause: whether the client can read a piece before the next one comes. every: which answers have
-    a surplus behind them: all, each second one, ...
+    a surplus behind them: all, each second one, ... chunked: without a Content-Length; and when a
+    further request comes on the connection, the surplus comes once more before its answer.
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class SurplusServer:
         *,
         pause: bool = False,
         every: int = 1,
+        chunked: bool = False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.taken: Counter[str] = Counter()
         self.codes: dict[str, str] = {}
         self._surplus, self._cut = KINDS[kind], PLACES[place]
-        self._pause, self._every = pause, every
+        self._pause, self._every, self._chunked = pause, every, chunked
         self._numbers = count(1)
         self._lock = threading.Lock()
         self._said = threading.Semaphore(0)
@@ -93,10 +95,14 @@ class SurplusServer:
             return reply(0, code=self.codes[order], openid=f"openid-{number}"), surplus
 
     def _serve(self, wire: Wire) -> None:
-        while True:
+        for number in count():
             _, body = wire.read_request()
             answer, surplus = self._take(json.loads(body)["order_id"])
             head, end, body = answer.partition(b"\r\n\r\n")
+            if self._chunked:
+                head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"
+                body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+                head = surplus + head if number else head
             try:
                 self._send(wire, self._cut(head + end, body, surplus))
             finally:

@@ -40,6 +40,7 @@ REQUEST = {
     *("idle-close", "idle-drop", "idle-reset", "idle-half-close", "idle-half-close-takes"),
     "idle-bytes",
     *("late", "drip", "drip-late"),
+    *("surplus-success", "surplus-refusal", "surplus-line-break", "surplus-farewell"),
     *("length-too-long", "length-too-short", "twice", "garbage", "informational"),
     *("json-odd", "redirect", "status"),
     *("minus-one", "busy", "token-refused-for-nothing", "token-refused"),

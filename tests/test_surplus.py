@@ -124,6 +124,20 @@ def test_a_connection_with_nothing_left_is_used_again(
         assert server.connections == 1
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("tls", [False, True], ids=["TCP", "TLS"])
+@pytest.mark.parametrize("place", ["one record", "in the body"])
+def test_behind_the_last_chunk(certificates: Certificates, place: str, tls: bool, way: str) -> None:
+    """libcurl drops it, and more may follow when the next request has begun."""
+    context = server_context(certificates) if tls else None
+    with (
+        SurplusServer("success", place, chunked=True, tls=context) as server,
+        client_of(server, certificates) as client,
+    ):
+        check_books(server, WAYS[way](client, server))
+        assert server.connections == BILLS
+
+
 # --- where a layer of TLS cannot be asked what it holds back --------------------------------------
 
 

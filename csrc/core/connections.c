@@ -106,6 +106,16 @@ nx_connection *nx_connection_find(nx_connections *connections, const void *opene
     return connection;
 }
 
+void nx_connection_answered(nx_connections *connections, curl_socket_t socket)
+{
+    for (int i = 0; i < connections->count; i++) {
+        if (connections->list[i].socket == socket) {
+            connections->list[i].answered = true;
+            return;
+        }
+    }
+}
+
 bool nx_connection_is_quiet(const nx_connection *connection)
 {
     char byte;

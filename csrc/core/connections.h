@@ -20,8 +20,10 @@ typedef struct nx_connection {
     int local_port;
     int remote_port;
     char remote[NX_ADDRESS_SIZE];
-    bool used; /* a request has begun on it; for whoever begins them, as is: */
-    bool once; /* no further one may */
+    /* For whoever begins requests on it: */
+    bool used;     /* one has begun, */
+    bool answered; /* and the last one has a whole answer */
+    bool once;     /* no further one may begin */
 } nx_connection;
 
 typedef struct nx_connections {
@@ -41,6 +43,9 @@ void nx_connection_closed(nx_connections *connections, curl_socket_t socket);
  * libcurl tells them before a request, but not the socket. NULL: it is not known. */
 nx_connection *nx_connection_find(nx_connections *connections, const void *opener,
                                   const char *remote, int remote_port, int local_port);
+
+/* A whole answer has come on it. */
+void nx_connection_answered(nx_connections *connections, curl_socket_t socket);
 
 /* Whether it is open, and no byte waits in its socket. */
 bool nx_connection_is_quiet(const nx_connection *connection);

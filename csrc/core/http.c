@@ -70,20 +70,27 @@ static bool may_have_tls_proxy(const nontax_client *client)
     return false;
 }
 
-/* Before the first request bytes may be waiting: session tickets of TLS. Before a later one nothing
- * may be left, neither in the socket nor in the TLS library: it would be taken for the answer. */
-static bool may_begin(const nx_transfer *transfer, nx_connection *connection)
+/* Whether nothing is left of the last answer, neither in the socket nor in the TLS library: it
+ * would be taken for the next one. */
+static bool is_empty(const nx_transfer *transfer, const nx_connection *connection)
 {
-    if (!connection) {
+    return connection->answered && !connection->once && nx_connection_is_quiet(connection) &&
+           (!transfer->tls || nx_tls_is_empty(&transfer->client->tls, transfer->easy));
+}
+
+/* Before the first request bytes may be waiting: session tickets of TLS. */
+static bool enter_connection(nx_transfer *transfer, nx_connection *connection)
+{
+    if (!connection || (connection->used && !is_empty(transfer, connection))) {
         return false;
     }
     if (!connection->used) {
         connection->used = true;
         connection->once = may_have_tls_proxy(transfer->client);
-        return true;
     }
-    return !connection->once && nx_connection_is_quiet(connection) &&
-           (!transfer->tls || nx_tls_is_empty(&transfer->client->tls, transfer->easy));
+    connection->answered = false;
+    transfer->socket = connection->socket;
+    return true;
 }
 
 /* Called when a connection is there and a request is about to begin on it: the second guard
@@ -97,7 +104,7 @@ static int before_request(void *context, char *remote, char *local, int remote_p
     }
     nx_connection *connection =
         nx_connection_find(transfer->connections, transfer, remote, remote_port, local_port);
-    transfer->refused = !may_begin(transfer, connection);
+    transfer->refused = !enter_connection(transfer, connection);
     if (transfer->refused) {
         return CURL_PREREQFUNC_ABORT;
     }
@@ -141,6 +148,16 @@ static int close_socket(void *context, curl_socket_t socket)
     return close(socket);
 }
 
+/* Only where its length was told before. Bytes behind the last one make libcurl close the
+ * connection then, but behind the last chunk of a reply in chunks it drops them (seen with 7.88):
+ * what follows those would be taken for the next answer. */
+static bool is_whole(const nx_transfer *transfer)
+{
+    curl_off_t length = -1;
+    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
+    return code == CURLE_OK && (curl_off_t)transfer->reply.size == length;
+}
+
 static size_t receive_reply(char *data, size_t size, size_t count, void *context)
 {
     nx_transfer *transfer = context;
@@ -151,6 +168,9 @@ static size_t receive_reply(char *data, size_t size, size_t count, void *context
     if (nx_buffer_append(&transfer->reply, data, size * count) != NONTAX_OK) {
         transfer->no_memory = true;
         return CURL_WRITEFUNC_ERROR;
+    }
+    if (is_whole(transfer)) {
+        nx_connection_answered(transfer->connections, transfer->socket);
     }
     return size * count;
 }

@@ -27,6 +27,7 @@ typedef struct nx_transfer {
     CURL *easy;
     const nontax_client *client;
     nx_connections *connections;
+    curl_socket_t socket; /* of the connection that it has begun on */
     char error[CURL_ERROR_SIZE];
     nx_buffer url;
     nx_form form;         /* what libcurl is set to */

@@ -1,10 +1,11 @@
 """HTTP/1.1 for the server, with every play on it."""
 
 import asyncio
+from random import Random
 from typing import Protocol
 
 from chaos import plays
-from chaos.errcodes import BUSY
+from chaos.errcodes import BUSY, TOKEN_REFUSED
 from chaos.line import Gone, Line
 from chaos.plays import Play
 
@@ -175,6 +176,9 @@ class Http1:
                 await self._end("close", play)
             case "twice":
                 data += data
+            case "surplus-success" | "surplus-refusal" | "surplus-line-break" | "surplus-farewell":
+                await self._say_too_much(play)
+                return
             case "garbage":
                 data = line.rng.randbytes(60)
             case "status-line-wrong":
@@ -188,6 +192,23 @@ class Http1:
         if play.fault in ("garbage", "status-line-wrong"):
             await self._end(play.ending, play)
 
+    async def _say_too_much(self, play: Play) -> None:
+        """Say the reply, and in the record that ends it also a part of the surplus, or all of it.
+
+        From the end of the reply on the client may begin its next request: what came only later
+        could not be told from the answer to that.
+        """
+        rng = self.line.rng
+        framed = message(play) if rng.random() < 0.5 else _chunked(play.text, play.place)
+        surplus = _surplus(play.fault, rng)
+        body = framed.index(b"\r\n\r\n") + 4
+        cut = body + int(play.place * (len(framed) - body))
+        more = rng.choice((len(surplus), rng.randint(1, len(surplus))))
+        await self.line.write(framed[:cut])
+        await self._say(framed[cut:] + surplus[:more], play)
+        if surplus[more:]:
+            await self.line.write(surplus[more:])
+
     async def _drip(self, data: bytes, seconds: float, play: Play) -> None:
         pieces = [data[start : start + 16] for start in range(0, len(data), 16)]
         for piece in pieces[:-1]:
@@ -195,6 +216,21 @@ class Http1:
             play.played = True
             await asyncio.sleep(seconds / len(pieces))
         await self._say(pieces[-1], play)
+
+
+def _surplus(fault: str, rng: Random) -> bytes:
+    match fault:
+        case "surplus-success":
+            text = plays.answer(0, code="of another bill", openid="of another citizen")
+            return message(Play(fault, True, 0, text))
+        case "surplus-refusal":
+            code = rng.choice((*BUSY, *TOKEN_REFUSED, 72038))
+            return message(plays.refusal(fault, code))
+        case "surplus-line-break":
+            return b"\r\n"
+        case _:
+            farewell = message(Play(fault, False, None, b"", status=400))
+            return farewell.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
 def _length(head: bytes) -> int:

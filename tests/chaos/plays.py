@@ -72,6 +72,11 @@ REPLY_FAULTS = {
     "until-close": 4,
     "until-drop": 4,
     "twice": 3,
+    # A whole reply, and in one TLS record with its end the beginning of what nobody has asked for.
+    "surplus-success": 4,
+    "surplus-refusal": 4,
+    "surplus-line-break": 3,
+    "surplus-farewell": 3,
     "garbage": 3,
     "status-line-wrong": 2,
     "informational": 5,
@@ -91,6 +96,7 @@ REPLY_FAULTS = {
 
 # A client that gets the whole of these has no reason to doubt.
 FLAWLESS = {
+    *("surplus-success", "surplus-refusal", "surplus-line-break", "surplus-farewell"),
     *("", "drip", "chunked", "until-close", "informational", "farewell"),
     *("minus-one", "busy", "token-refused", "token-refused-for-nothing"),
     *("errcode", "errcode-of-account", "quota", "not-a-bill"),
@@ -141,8 +147,9 @@ class Play:
     fault: its name; "" for none. takes: whether the bill is taken. errcode: what the reply's text
     says, None if it says none. text: the reply's body. status: its HTTP status. ending: how the
     connection ends, where the fault leaves that open. place: where something happens, as a share of
-    the whole. number: of the request in the books. out: whether that answer has gone out to its
-    end; None if nobody can know. played: whether the client can have met the fault.
+    the whole. openid: what the text says, if it says one. number: of the request in the books.
+    out: whether that answer has gone out to its end; None if nobody can know. played: whether the
+    client can have met the fault.
     """
 
     fault: str
@@ -152,6 +159,7 @@ class Play:
     status: int = 200
     ending: str = "close"
     place: float = 0.5
+    openid: str | None = None
     number: int = 0
     out: bool | None = False
     played: bool = False
@@ -185,7 +193,8 @@ def _odd_texts(code: str, openid: str) -> list[bytes]:
         answer(0),
         answer(0, code=code),
         answer(0, openid=openid),
-        answer(0, code=7, openid=openid),
+        answer(0, code=int(code), openid=openid),
+        answer(0, code=code, openid=None),
         answer(0, code="", openid=openid),
         answer(0, code=None, openid=None),
         good + b" " * 2_000_000,
@@ -195,7 +204,7 @@ def _odd_texts(code: str, openid: str) -> list[bytes]:
 def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
     """The play for one request with a current token."""
     good = answer(0, code=code, openid=openid)
-    play = Play(fault, True, 0, good)
+    play = Play(fault, True, 0, good, openid=openid)
     takes = rng.random() < 0.5
     play.ending = rng.choice(ENDINGS)
     play.place = rng.random()
@@ -214,8 +223,9 @@ def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
             return refusal(fault, errcodes.QUOTA)
         case "json-odd":
             odd = rng.choice(_odd_texts(code, openid))
-            # Whoever reads an insertion out of it must not be lied to.
-            return Play(fault, takes or b"openid" in odd, None, odd)
+            # Whoever reads an insertion out of it must not be lied to. With a code it may be one.
+            said = openid if openid.encode() in odd else None
+            return Play(fault, takes or b'"code"' in odd, None, odd, openid=said)
         case "status" | "redirect":
             status = rng.choice((301, 302, 303, 307, 308) if fault == "redirect" else STATUSES)
             return Play(fault, takes, None, b"<html>", status=status)

@@ -182,7 +182,7 @@ class Server:
             takes=play.takes,
             errcode=play.errcode,
             code=code,
-            openid=openid,
+            openid=play.openid,
             content=content,
         )
         return play
