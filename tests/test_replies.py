@@ -89,7 +89,8 @@ def test_bodies_that_tell_nothing(sandbox: Sandbox, client: nontax.Client, body:
     assert error.http_status == 200
     assert error.curl_code == 0
     client.insert_bill(bill())
-    assert sandbox.connections == 1
+    # What comes behind an empty body libcurl drops: nobody knows whether that was all.
+    assert sandbox.connections == (1 if body else 2)
 
 
 @pytest.mark.parametrize(

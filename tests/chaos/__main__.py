@@ -6,12 +6,13 @@ The exit status is 1 if the books do not balance. The books of each run stay in 
 import argparse
 import dataclasses
 import secrets
+import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from chaos import books, driver
+from chaos import books, driver, page
 from chaos.run import Plan, run
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Plan)}
@@ -34,11 +35,13 @@ def main() -> int:
         parser.add_argument(f"--{name}", type=float, default=DEFAULTS[name], help=what)
     parser.add_argument("--only", default="", help="these faults, and no pauses: names with commas")
     parser.add_argument("--quota", type=int, default=1, help="pauses of a bulk run at most")
+    parser.add_argument("--page", type=Path, help="write a page about the run, as docs/chaos.md")
     parser.add_argument("--folder", type=Path, default=Path("build/chaos"))
     options = parser.parse_args()
     modes = options.mode or driver.MODES
     print(f"seed {options.seed}", flush=True)
     total = books.Report()
+    reports: dict[str, books.Report] = {}
     for mode in modes:
         folder = options.folder / mode
         shutil.rmtree(folder, ignore_errors=True)
@@ -59,7 +62,11 @@ def main() -> int:
         for violation in report.violations:
             print(f"  VIOLATION {violation}", flush=True)
         total.add(report)
+        reports[mode] = report
     print(books.text(total))
+    if options.page:
+        arguments = ["--seed", options.seed, "--bills", str(options.bills)]
+        options.page.write_text(page.page(reports, options.bills, shlex.join(arguments)), "utf-8")
     print(f"violations: {len(total.violations)} (seed {options.seed})")
     return 1 if total.violations else 0
 
