@@ -58,6 +58,7 @@ else:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nontax.aio import AsyncRun
+    from nontax.reconciliation.run import reconcile
     from nontax.runs import Run, RunRecord
     from nontax.shapes import Bill, FlatBill, NestedBill, TableBill
 
@@ -104,6 +105,7 @@ __all__ = [
     "fen",
     "insert_bill",
     "order_id_of",
+    "reconcile",
     "validate_bill",
     "validate_bills",
 ]
@@ -116,13 +118,17 @@ _LAZY = {
     "Run": "runs",
     "RunRecord": "runs",
     "TableBill": "shapes",
+    "reconcile": "reconciliation.run",
 }
+_WITHOUT_CORE = ("reconciliation.run", "shapes")
 
 if not TYPE_CHECKING:  # with a __getattr__, a type checker would take any name for one of ours
 
     def __getattr__(name: str) -> object:
         # Who inserts one bill shall not wait for what these import.
-        needs_core = name in ("_core", "__version__", *__all__) and _LAZY.get(name) != "shapes"
+        needs_core = (
+            name in ("_core", "__version__", *__all__) and _LAZY.get(name) not in _WITHOUT_CORE
+        )
         if _core_error is not None and needs_core:
             from nontax import uncompiled
 

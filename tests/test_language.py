@@ -6,10 +6,15 @@ from collections.abc import Sequence
 import pytest
 
 from nontax import _core, language
+from nontax.reconciliation import words
 from nontax.sheets import problems
 
 # What each room says.
-SAID = {"core": list(_core.problem_messages().values()), "sheets": problems.translatable()}
+SAID = {
+    "core": list(_core.problem_messages().values()),
+    "sheets": problems.translatable(),
+    "reconciliation": [*words.translatable()],
+}
 
 
 def fields(text: str) -> set[str | None]:

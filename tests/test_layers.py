@@ -72,6 +72,12 @@ MAY_IMPORT = {
     "delivery/store.py": ("delivery.states",),
     "delivery/memory.py": ("delivery.states", "delivery.store"),
     "delivery/contract.py": ("delivery.states", "delivery.store"),
+    "reconciliation": ("reconciliation", "ledger", "sheets", "language", "errors"),
+    "reconciliation/match.py": (
+        "reconciliation.compare",
+        "reconciliation.rows",
+        "reconciliation.sums",
+    ),
 }
 
 
