@@ -10,6 +10,7 @@ from collections import deque
 from contextvars import copy_context
 
 from nontax import _core
+from nontax.awaited import ask_for
 from nontax.bill import Outcome
 from nontax.errors import InDoubtError, NotSentError
 from nontax.runs import Recorded, RunRecord, warn_of_unread, warn_of_unused
@@ -114,7 +115,8 @@ class _Attached:
 
     def _in_a_thread(self, fetch_token: "Callable[[], None]") -> None:
         # A token source may block. It is asked once for all calls, so that a thread is cheap.
-        asked = asyncio.get_running_loop().run_in_executor(None, fetch_token)
+        loop = asyncio.get_running_loop()
+        asked = loop.run_in_executor(None, ask_for, loop, fetch_token)
         asked.add_done_callback(self._run._fetch_ended)
 
     def _deliver(self) -> None:

@@ -4,9 +4,11 @@ import os
 
 import nontax
 from nontax import _core, interfaces
+from nontax.awaited import AwaitedSource, is_async
 from nontax.bill import InsertedBill
 from nontax.cached import Cached
-from nontax.errors import InvalidRequestError, make_error
+from nontax.credentials import Credentials
+from nontax.errors import InvalidRequestError, error_maker
 from nontax.log import Notes
 from nontax.pdf import Pdf
 from nontax.results import Ticket
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import Literal, SupportsIndex
+    from typing import Any, Literal, SupportsIndex
 
     from nontax.aio import AsyncRun, Loops
     from nontax.bill import Bill
+    from nontax.credentials import TokenSource
     from nontax.interfaces import Request, T
     from nontax.pdf import PdfLike
     from nontax.results import (
@@ -50,7 +53,6 @@ if TYPE_CHECKING:
     from nontax.runs import Run, RunRecord
     from nontax.settings import Extra
 
-    TokenSource = Callable[[str | None], str]
 
 MOST_KEPT = 1_000_000_000  # outcomes of a run: as good as all
 
@@ -64,7 +66,11 @@ class Client:
     access_token: str; a token that you have fetched.
     token_source: callable `source(stale) -> str`. Called with None it returns the current access
         token; called with a token that WeChat has refused, a newer one. It is called from the
-        thread that makes a call, possibly from several at once.
+        thread that makes a call, possibly from several at once. It may be an `async def` function,
+        which is awaited in the event loop of the call; a blocking call then raises
+        InvalidRequestError.
+
+    appid may stand beside access_token or token_source, so that messages name the account.
 
     base_url: str; "https://…". "http://…" is allowed to this machine itself only (the sandbox).
     fallback_base_urls: sequence of further hosts, or None; each is tried when nothing could be sent
@@ -81,8 +87,9 @@ class Client:
     extra: what becomes of a bill's fields that WeChat's page does not name: "refuse" (the bill),
         "ignore" (they are not sent, and may hold anything) or "send".
 
-    What is not given is read from NONTAX_APPID and NONTAX_SECRET, or else NONTAX_ACCESS_TOKEN, and
-    from NONTAX_BASE_URL and NONTAX_CA_FILE, if set.
+    Without any of these credentials, NONTAX_APPID and NONTAX_SECRET are used, or else
+    NONTAX_ACCESS_TOKEN; half of a pair is never completed from there. NONTAX_BASE_URL and
+    NONTAX_CA_FILE stand in for base_url and ca_file.
 
     One client serves all threads of a process, each on a connection of its own, and goes on in both
     processes after a fork. It is a context manager; leaving it closes its connections. Make one and
@@ -100,7 +107,7 @@ class Client:
     Raises ValueError or TypeError if a setting cannot be used; nothing is connected to yet.
     """
 
-    __slots__ = ("_base_url", "_core", "_last_run", "_loops", "_ticket", "_timeout")
+    __slots__ = ("_appid", "_base_url", "_core", "_last_run", "_loops", "_ticket", "_timeout")
 
     def __init__(
         self,
@@ -120,26 +127,7 @@ class Client:
     ) -> None:
         taken: list[str] = []
         try:
-            by_secret = appid is not None or secret is not None
-            if by_secret + (access_token is not None) + (token_source is not None) > 1:
-                raise TypeError("give appid and secret, or access_token, or token_source")
-            if access_token is None and token_source is None:
-                appid = appid or from_environment("appid", taken)
-                secret = secret or from_environment("secret", taken)
-                if appid is None or secret is None:
-                    if by_secret:
-                        raise ValueError(
-                            "appid and secret belong together: give both, "
-                            "or set NONTAX_APPID and NONTAX_SECRET"
-                        )
-                    access_token = from_environment("access_token", taken)
-                    if access_token is None:
-                        raise ValueError(
-                            "no credentials: give appid and secret, access_token or token_source, "
-                            "or set NONTAX_APPID and NONTAX_SECRET, or NONTAX_ACCESS_TOKEN"
-                        )
-            if not isinstance(access_token, str | None):
-                raise TypeError("access_token must be a str")
+            credentials = Credentials(appid, secret, access_token, token_source, taken)
             if base_url is None:
                 base_url = from_environment("base_url", taken)
             base_urls = base_urls_of(base_url, fallback_base_urls)
@@ -147,31 +135,14 @@ class Client:
             if ca_file is None:
                 ca_file = from_environment("ca_file", taken)
             self._timeout = check_seconds("timeout", timeout)
-            if access_token is None and token_source is None:
-                assert appid is not None
-                assert secret is not None
-                token_source = StableToken(
-                    appid,
-                    secret,
-                    base_url=self._base_url,
-                    fallback_base_urls=base_urls[1:],
-                    ca_file=ca_file,
-                    proxy=proxy,
-                    timeout=min(self._timeout, 10.0),
-                )
-            source: Callable[..., str | tuple[str, float] | BaseException] | None
-            source, own_source = token_source, False
-            if isinstance(token_source, FetchedToken):
-                # A subclass may hand out its tokens in a way of its own.
-                own_source = type(token_source).__call__ is FetchedToken.__call__
-                source = token_source._token_or_error if own_source else token_source
+            source, own_source = self._source_of(credentials, base_urls, ca_file, proxy)
             self._ticket: Cached[Ticket] = Cached()
             self._loops: Loops | None = None
             self._last_run: RunRecord | None = None
             self._core = _core.Client(
-                make_error=make_error,
-                tell_note=Notes(appid),
-                access_token=access_token,
+                make_error=error_maker(self._appid),
+                tell_note=Notes(self._appid),
+                access_token=credentials.access_token,
                 token_source=source,
                 own_source=own_source,
                 base_urls=base_urls,
@@ -190,7 +161,45 @@ class Client:
             # A traceback that shows local variables must not show a credential, also not one that
             # was given in the wrong place, nor a proxy's password.
             del appid, secret, access_token, token_source, proxy
+            source = credentials = None  # type: ignore[assignment]
+
+    def _source_of(
+        self,
+        credentials: Credentials,
+        base_urls: tuple[str, ...],
+        ca_file: "str | os.PathLike[str] | None",
+        proxy: str | None,
+    ) -> "tuple[Callable[..., Any] | None, bool]":
+        """Where tokens come from, and whether that knows a call's time and returns its errors."""
+        try:
+            source = credentials.token_source
+            if credentials.secret is not None:
+                source = StableToken(
+                    credentials.appid,
+                    credentials.secret,
+                    base_url=base_urls[0],
+                    fallback_base_urls=base_urls[1:],
+                    ca_file=ca_file,
+                    proxy=proxy,
+                    timeout=min(self._timeout, 10.0),
+                )
+            self._appid = credentials.appid
+            if source is not None and is_async(source):
+                return AwaitedSource(source, self._timeout), False
+            if not isinstance(source, FetchedToken):
+                return source, False
+            self._appid = self._appid or source.appid
+            # A subclass may hand out its tokens in a way of its own.
+            own_source = type(source).__call__ is FetchedToken.__call__
+            return (source._token_or_error if own_source else source), own_source
+        finally:
             source = None
+            del credentials, proxy
+
+    @property
+    def appid(self) -> str | None:
+        """The account's AppID (str), or None where it is not known; see `Client`."""
+        return self._appid
 
     def _call(self, request: "Request[T]") -> "T":
         name, payload, make_result = request
@@ -620,7 +629,14 @@ class Client:
 
     def __repr__(self) -> str:
         # A traceback with local variables may show a client that could not be made.
-        return f"<nontax.Client for {getattr(self, '_base_url', 'nothing')}>"
+        account = f"of {self._appid} " if getattr(self, "_appid", None) else ""
+        return f"<nontax.Client {account}for {getattr(self, '_base_url', 'nothing')}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError(
+            "a nontax.Client holds connections and a credential, and is not pickled: make one in "
+            "each process, such as with Pool(initializer=…), and hand the bills over"
+        )
 
 
 _default: dict[str, Client] = {}

@@ -8,8 +8,8 @@ from nontax.problems import Problem, problem_of_core
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Literal
+    from collections.abc import Callable, Sequence
+    from typing import Any, Literal
 
     Outcome = Literal["inserted", "rejected", "not_sent", "in_doubt"]
 
@@ -38,6 +38,7 @@ class NontaxError(Exception):
         request id, time or count in it, so that it can be counted and grouped by.
     retry: whether sending the same again can help: "no", "yes", "later" or "after_token_refresh".
     advice: what to do, one sentence (str).
+    appid: the account whose credentials were used (str), or None where it is not known.
 
     All errors can be pickled and copied. No text in them contains the access token.
     """
@@ -47,6 +48,7 @@ class NontaxError(Exception):
     reason: str = ""
     retry: str = "no"
     advice: str = "See the message."
+    appid: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.__dict__)
@@ -213,6 +215,7 @@ class WeChatError(NontaxError):
     rid: str | None
     http_status: int | None
     reply: str | None = None
+    _is_of_the_account = False  # then its message names the account
 
     def __init__(
         self,
@@ -235,7 +238,8 @@ class WeChatError(NontaxError):
 
     def __str__(self) -> str:
         rid = f" [rid {self.rid}]" if self.rid and self.rid not in self.errmsg else ""
-        words = f"{self.errcode} {self.name}: {self.errmsg}{rid} | {self.advice}"
+        account = f" (account {self.appid})" if self._is_of_the_account and self.appid else ""
+        words = f"{self.errcode} {self.name}: {self.errmsg}{rid} | {self.advice}{account}"
         what = "" if self.interface == "insertbill" else f"{self.interface} "
         if self.outcome == "not_sent":
             return f"nothing was sent, there is no access token: {what}rejected: {words}"
@@ -247,13 +251,19 @@ class WeChatError(NontaxError):
 class AccessTokenError(WeChatError):
     """The access token is wrong, has ended, or was superseded by a newer one."""
 
+    _is_of_the_account = True
+
 
 class AccountError(WeChatError):
     """The account may not do this: AppID, AppSecret, IP list or permission."""
 
+    _is_of_the_account = True
+
 
 class QuotaError(WeChatError):
     """A limit of calls is reached: go on later."""
+
+    _is_of_the_account = True
 
 
 class ParameterError(WeChatError):
@@ -406,3 +416,15 @@ def make_error(
         error.advice = "It was not taken: send it again a minute later."
     error.interface = interface
     return error
+
+
+def error_maker(appid: str | None) -> "Callable[..., Exception]":
+    """Return `make_error` for the calls of one account, which its errors then name."""
+
+    def make(**what_happened: "Any") -> Exception:
+        error = make_error(**what_happened)
+        if isinstance(error, NontaxError) and error.appid is None:
+            error.appid = appid
+        return error
+
+    return make_error if appid is None else make

@@ -4,7 +4,8 @@ from time import monotonic
 
 from nontax import _core
 from nontax.cached import Cached
-from nontax.errors import InDoubtError, NontaxError, NotSentError, SystemBusyError, make_error
+from nontax.credentials import is_plain, pair
+from nontax.errors import InDoubtError, NontaxError, NotSentError, SystemBusyError, error_maker
 from nontax.log import Notes
 from nontax.settings import (
     base_urls_of,
@@ -28,23 +29,6 @@ FORCE_EVERY = 30.0
 _forced: dict[str, float] = {}
 
 
-def _credential(name: str, value: object) -> str:
-    # Never the value itself in a message, nor among the local variables of a traceback: it may be
-    # the secret under the wrong name.
-    try:
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be a str")
-        if not _is_plain(value):
-            raise ValueError(f"{name} is empty or has a character that cannot be in it")
-        return value
-    finally:
-        del value
-
-
-def _is_plain(value: str) -> bool:
-    return value.isascii() and value.isprintable() and " " not in value and value != ""
-
-
 def _not_fetched(interface: str, reason: str, *, timed_out: bool = False) -> NotSentError:
     # It is the fetch that has no answer: of the bill, nothing was sent.
     error = NotSentError(reason=f"no access token could be fetched: {reason}", timed_out=timed_out)
@@ -58,7 +42,7 @@ class _UnusableError(Exception):
 
 def _token_and_lifetime(reply: "dict[str, Any]") -> tuple[str, float]:
     # Checked here, as the core hides this frame if a signal's exception comes out of it.
-    if not _is_plain(reply["access_token"]):
+    if not is_plain(reply["access_token"]):
         raise _UnusableError
     return reply["access_token"], float(reply["expires_in"])
 
@@ -70,8 +54,8 @@ class FetchedToken:
 
     def __init__(
         self,
-        appid: str,
-        secret: str,
+        appid: str | None = None,
+        secret: str | None = None,
         *,
         base_url: str | None = None,
         fallback_base_urls: "Sequence[str] | None" = (),
@@ -81,8 +65,7 @@ class FetchedToken:
     ) -> None:
         taken: list[str] = []
         try:
-            self._appid = _credential("appid", appid)
-            self._secret = _credential("secret", secret)
+            self._appid, self._secret = pair(appid, secret, taken)
             self._timeout = check_seconds("timeout", timeout)
             self._cached: Cached[str] = Cached()
             self._notes = Notes(self._appid)
@@ -91,7 +74,7 @@ class FetchedToken:
                 base_url = from_environment("base_url", taken)
             base_urls = base_urls_of(base_url, fallback_base_urls)
             self._core = _core.Client(
-                make_error=make_error,
+                make_error=error_maker(self._appid),
                 tell_note=self._notes,
                 access_token=None,
                 token_source=None,
@@ -111,6 +94,11 @@ class FetchedToken:
         finally:
             # A traceback that shows local variables shows neither secret nor a proxy's password.
             del appid, secret, proxy
+
+    @property
+    def appid(self) -> str:
+        """The account's AppID (str)."""
+        return self._appid
 
     def __call__(self, stale: str | None = None) -> str:
         """Return the current access token, or a newer one than `stale`, which WeChat has refused.
@@ -185,8 +173,8 @@ class FetchedToken:
 class StableToken(FetchedToken):
     """A token source on WeChat's `/cgi-bin/stable_token`; what `Client(appid=…, secret=…)` uses.
 
-    appid, secret: str; of the account. base_url, fallback_base_urls, ca_file, proxy: as for
-        `Client`.
+    appid, secret: str; of the account. Without either, NONTAX_APPID and NONTAX_SECRET.
+    base_url, fallback_base_urls, ca_file, proxy: as for `Client`.
     timeout: seconds for one fetch; within a call also not more than what is left of its time.
 
     WeChat gives every process of an account the same token, so that processes need no store of

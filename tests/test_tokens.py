@@ -1,6 +1,7 @@
 """Token sources of our own: one fetch for all, renewed in time, never a storm."""
 
 import asyncio
+import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -163,45 +164,108 @@ def test_an_appid_without_a_secret_leaves_the_token_of_the_environment(
     assert [request.path for request in sandbox.requests] == [INSERT, INSERT]
 
 
+FULL = {"NONTAX_APPID": "wx2", "NONTAX_SECRET": "s2", "NONTAX_ACCESS_TOKEN": "t2"}
+
+
+@pytest.mark.parametrize("environment", [{}, FULL], ids=["empty", "full"])
 @pytest.mark.parametrize(
-    ("arguments", "environment"),
+    ("arguments", "error", "match"),
     [
-        ({"appid": "wx1"}, {}),
-        ({"secret": "s"}, {}),
-        ({"appid": "", "secret": "s"}, {}),
-        ({"appid": "wx1", "secret": ""}, {}),
-        ({"appid": "wx1"}, {"NONTAX_APPID": "wx1"}),
-        ({"appid": "wx1"}, {"NONTAX_ACCESS_TOKEN": "t"}),
-        ({}, {"NONTAX_APPID": "wx1"}),
-        ({}, {"NONTAX_SECRET": "s"}),
-        ({}, {"NONTAX_APPID": "", "NONTAX_SECRET": "s"}),
-        ({}, {}),
+        ({"appid": "wx1"}, TypeError, "^secret is missing: give appid and secret, or neither"),
+        ({"secret": "s"}, TypeError, "^appid is missing: give appid and secret, or neither"),
+        ({"appid": "", "secret": "s"}, ValueError, "^appid is empty"),
+        ({"appid": "wx1", "secret": ""}, ValueError, "^secret is empty"),
     ],
 )
-def test_half_a_credential(
-    arguments: dict[str, Any], environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_half_a_credential_is_never_completed(
+    arguments: dict[str, Any],
+    error: type[Exception],
+    match: str,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ValueError, match="NONTAX_SECRET"):
-        nontax.Client(**arguments)
+    for cls in (nontax.Client, nontax.StableToken, nontax.OrdinaryToken):
+        with pytest.raises(error, match=match):
+            cls(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("environment", "match"),
+    [
+        ({"NONTAX_APPID": "wx1"}, "NONTAX_APPID is set, but NONTAX_SECRET is not"),
+        ({"NONTAX_SECRET": "s"}, "NONTAX_SECRET is set, but NONTAX_APPID is not"),
+        ({"NONTAX_APPID": "", "NONTAX_SECRET": "s"}, "but NONTAX_APPID is not"),
+        ({}, "or set NONTAX_APPID and NONTAX_SECRET, or NONTAX_ACCESS_TOKEN"),
+    ],
+)
+def test_half_a_credential_of_the_environment(
+    environment: dict[str, str], match: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"^no credentials: .*{match}"):
+        nontax.Client()
+    for cls in (nontax.StableToken, nontax.OrdinaryToken):
+        with pytest.raises(ValueError, match=r"^no credentials: .* set NONTAX_APPID and"):
+            cls()
+
+
+def test_a_token_source_with_the_credentials_of_the_environment(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NONTAX_APPID", sandbox.bureau.appid)
+    monkeypatch.setenv("NONTAX_SECRET", sandbox.bureau.secret)
+    source = nontax.StableToken(base_url=sandbox.base_url)
+    assert source.appid == sandbox.bureau.appid
+    client = nontax.Client(token_source=source, base_url=sandbox.base_url)
+    assert client.appid == sandbox.bureau.appid
+    client.insert_bill(bill())
 
 
 @pytest.mark.parametrize("other", [{"access_token": "t"}, {"token_source": lambda _: "t"}])
 def test_two_credentials_at_once(other: dict[str, Any]) -> None:
-    credentials: tuple[dict[str, Any], ...] = (
-        {"appid": "wx1", "secret": "s"},
-        {"appid": "wx1"},
-        {"secret": "s"},
-    )
+    credentials: tuple[dict[str, Any], ...] = ({"appid": "wx1", "secret": "s"}, {"secret": "s"})
     for one in credentials:
         with pytest.raises(TypeError, match="appid and secret, or access_token, or token_source"):
             nontax.Client(**one, **other)
+    with pytest.raises(TypeError, match="appid may stand beside any"):
+        nontax.Client(access_token="t", token_source=lambda _: "t")
+
+
+@pytest.mark.parametrize("way", ["access_token", "token_source"])
+def test_an_appid_beside_a_token_names_the_account(sandbox: Sandbox, way: str) -> None:
+    wrong: dict[str, Any] = {"access_token": "wrong-token", "token_source": lambda _: "wrong-token"}
+    with nontax.Client(appid="wx1", base_url=sandbox.base_url, **{way: wrong[way]}) as client:
+        assert client.appid == "wx1"
+        assert repr(client) == f"<nontax.Client of wx1 for {sandbox.base_url}>"
+        error = raised(lambda: client.insert_bill(bill()))
+        assert isinstance(error, nontax.AccessTokenError)
+        assert error.appid == "wx1"
+        assert str(error).endswith(" (account wx1)")
+        assert pickle.loads(pickle.dumps(error)).appid == "wx1"
+        error = raised(lambda: client.insert_bill(bill(fee=-1)))
+        assert error.appid == "wx1"
+        assert "wx1" not in str(error)
+    nonsense: tuple[Any, ...] = ("w x", "", 5)
+    for appid in nonsense:
+        with pytest.raises((TypeError, ValueError), match=r"^appid "):
+            nontax.Client(appid=appid, **{way: wrong[way]})
+
+
+def test_a_fetch_that_is_refused_names_the_account(sandbox: Sandbox) -> None:
+    with nontax.Client(appid="wx1", secret="wrong", base_url=sandbox.base_url) as client:
+        error = raised(lambda: client.insert_bill(bill()))
+    assert isinstance(error, nontax.AccountError)
+    assert str(error).endswith(" (account wx1)")
 
 
 @pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
 @pytest.mark.parametrize("name", ["appid", "secret"])
-@pytest.mark.parametrize("value", [None, 7, b"wx", "", " ", "a b", "a\n", "a\0", "票", "\udcff"])
+@pytest.mark.parametrize(
+    "value", [None, 7, b"wx", "", " ", "a b", "a\n", "a\0", "票", "\udcff", "'wx1'", '"wx1"']
+)
 def test_credentials_that_cannot_be_one(cls: Callable[..., Any], name: str, value: object) -> None:
     settings = {"appid": "wx1", "secret": "s", name: value}
     with pytest.raises((TypeError, ValueError), match=f"^{name} "):

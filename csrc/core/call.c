@@ -158,19 +158,33 @@ const char *nontax_call_stale_token(const nontax_call *call)
     return call->token_refused ? call->token.data : NULL;
 }
 
-bool nontax_token_is_valid(const char *token, size_t size)
+static bool begins_with(const char *token, size_t size, const char *begin)
 {
+    return size >= strlen(begin) && memcmp(token, begin, strlen(begin)) == 0;
+}
+
+const char *nontax_token_problem(const char *token, size_t size)
+{
+    if (size == 0) {
+        return "is empty";
+    } else if (begins_with(token, size, "{")) {
+        return "is a JSON object: take its access_token";
+    } else if (begins_with(token, size, "\"") || begins_with(token, size, "'")) {
+        return "has quotes around it: it was written as JSON or into a file, and not read back";
+    } else if (begins_with(token, size, "b'") || begins_with(token, size, "b\"")) {
+        return "is bytes that were written out (b'...'): decode them in place of str()";
+    }
     for (size_t i = 0; i < size; i++) {
         if (token[i] <= ' ' || token[i] > '~') {
-            return false;
+            return "has characters that no access token has (a blank or a line break?)";
         }
     }
-    return size > 0;
+    return NULL;
 }
 
 nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size)
 {
-    if (!nontax_token_is_valid(token, size)) {
+    if (nontax_token_problem(token, size)) {
         return NONTAX_BAD_TOKEN;
     }
     if (call->state != NX_CALL_NEEDS_TOKEN && call->state != NX_CALL_READY) {

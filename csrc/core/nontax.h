@@ -374,8 +374,9 @@ nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file);
 void nontax_call_limit_time(nontax_call *call, int64_t timeout_ms);
 int64_t nontax_call_time_left(const nontax_call *call);
 
-/* Whether an access token can have these characters: visible ASCII, at least one. */
-bool nontax_token_is_valid(const char *token, size_t size);
+/* What keeps a text from being an access token, as a few words about it, or NULL. A token is
+ * visible ASCII, at least one character, and not the written form of something else. */
+const char *nontax_token_problem(const char *token, size_t size);
 
 /* True while it cannot be sent for want of a token: in the beginning, and once more when WeChat
  * has refused the first one. Never for an interface that takes the AppSecret. */

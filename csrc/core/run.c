@@ -161,7 +161,7 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
     if (!nx_lane_is_ours(run->lane)) {
         return NONTAX_WRONG_PROCESS;
     }
-    if (!nontax_token_is_valid(token, size)) {
+    if (nontax_token_problem(token, size)) {
         return NONTAX_BAD_TOKEN;
     }
     bool is_newer = !is_current(run, token);

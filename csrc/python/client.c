@@ -234,16 +234,15 @@ const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **pr
 {
     const char *text = NULL;
     if (!PyUnicode_Check(token)) {
-        *problem = "is not a str";
+        *problem = PyBytes_Check(token) ? "is bytes, not a str: decode it"
+                   : PyObject_HasAttrString(token, "__await__")
+                       ? "is a coroutine that nobody awaits: give the async def function itself"
+                       : "is not a str";
     } else if (!(text = PyUnicode_AsUTF8AndSize(token, size))) {
         PyErr_Clear();
         *problem = "has characters that no access token has";
-    } else if (*size == 0) {
+    } else if ((*problem = nontax_token_problem(text, (size_t)*size))) {
         text = NULL;
-        *problem = "is empty";
-    } else if (!nontax_token_is_valid(text, (size_t)*size)) {
-        text = NULL;
-        *problem = "has characters that no access token has (a blank or a line break?)";
     }
     return text;
 }

@@ -257,15 +257,41 @@ static void test_valid_tokens(void **state)
     (void)state;
     for (int c = 0; c < 256; c++) {
         char token[] = {'a', (char)c, 'b'};
-        assert_int_equal(nontax_token_is_valid(token, sizeof token), c > 0x20 && c < 0x7F);
+        assert_int_equal(nontax_token_problem(token, sizeof token) == NULL, c > 0x20 && c < 0x7F);
     }
-    assert_false(nontax_token_is_valid("", 0));
-    assert_true(nontax_token_is_valid("a", 1));
-    assert_false(nontax_token_is_valid("a\n", 2));
-    assert_false(nontax_token_is_valid(" a", 2));
-    assert_false(nontax_token_is_valid("a\0", 2));
-    assert_true(nontax_token_is_valid("ab c", 2));
-    assert_true(nontax_token_is_valid(TOKEN, strlen(TOKEN)));
+    assert_non_null(nontax_token_problem("", 0));
+    assert_null(nontax_token_problem("a", 1));
+    assert_non_null(nontax_token_problem("a\n", 2));
+    assert_non_null(nontax_token_problem(" a", 2));
+    assert_non_null(nontax_token_problem("a\0", 2));
+    assert_null(nontax_token_problem("ab c", 2));
+    assert_null(nontax_token_problem(TOKEN, strlen(TOKEN)));
+}
+
+static void test_written_forms_are_no_tokens(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *token, *problem;
+    } rows[] = {
+        {"", "is empty"},
+        {"b'72_abcdef'", "is bytes that were written out"},
+        {"b\"72_abcdef\"", "is bytes that were written out"},
+        {"\"72_abcdef\"", "has quotes around it"},
+        {"'72_abcdef'", "has quotes around it"},
+        {"\"72_abcdef\"\n", "has quotes around it"},
+        {"{\"access_token\":\"72_abcdef\"}", "is a JSON object: take its access_token"},
+        {"{ \"access_token\": \"72_abcdef\" }", "is a JSON object: take its access_token"},
+        {"72_abc def", "has characters that no access token has"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *problem = nontax_token_problem(rows[i].token, strlen(rows[i].token));
+        assert_non_null(problem);
+        assert_int_equal(strncmp(problem, rows[i].problem, strlen(rows[i].problem)), 0);
+        assert_null(strstr(problem, "72_abc"));
+    }
+    assert_null(nontax_token_problem("b", 1));
+    assert_null(nontax_token_problem("b72_abcdef'", 11));
 }
 
 /* ---- states ------------------------------------------------------------------------------ */
@@ -569,6 +595,7 @@ int main(void)
         cmocka_unit_test(test_settings_are_copied),
         cmocka_unit_test(test_slashes_at_the_end),
         cmocka_unit_test(test_valid_tokens),
+        cmocka_unit_test(test_written_forms_are_no_tokens),
         TEST_WITH_CLIENT(test_new_call),
         TEST_WITH_CLIENT(test_payload_then_token),
         TEST_WITH_CLIENT(test_give_up_without_a_token),
