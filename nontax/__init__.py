@@ -50,6 +50,7 @@ else:
     from nontax.client import Client, insert_bill
     from nontax.errcodes import ErrorCode, errcode
     from nontax.token import OrdinaryToken, StableToken
+    from nontax.uploads import UploadOutcome
     from nontax.validation import validate_bill, validate_bills
 
     _core_error = None
@@ -98,6 +99,7 @@ __all__ = [
     "TLSError",
     "TableBill",
     "Ticket",
+    "UploadOutcome",
     "UploadedPdf",
     "WeChatError",
     "billing_time",

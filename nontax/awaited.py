@@ -17,8 +17,8 @@ _asked_by = _local()  # .loop: the event loop for which this thread asks
 
 def is_async(source: object) -> bool:
     """Whether it is an `async def` function, or an object that is called like one."""
-    while hasattr(source, "func"):  # functools.partial
-        source = source.func
+    while type(source).__name__ == "partial":  # functools is not imported for it
+        source = getattr(source, "func", None)
     for function in (source, getattr(type(source), "__call__", None)):  # noqa: B004
         code = getattr(function, "__code__", None)
         if code is not None:

@@ -30,7 +30,7 @@ from nontax.token import FetchedToken, StableToken
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
     from types import TracebackType
     from typing import Any, Literal, SupportsIndex
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from nontax.runs import Run, RunRecord
     from nontax.settings import Extra
+    from nontax.uploads import Pdfs, UploadOutcome
 
 
 MOST_KEPT = 1_000_000_000  # outcomes of a run: as good as all
@@ -375,9 +376,10 @@ class Client:
     def upload_pdf(self, pdf: "PdfLike", *, filename: str | None = None) -> "UploadedPdf":
         """Upload a bill's PDF; its `s_media_id` goes into the bill's `s_pdf_media_id`.
 
-        pdf: a path, bytes, or a file open for reading bytes, which is sent from where it stands;
-            where it stands afterwards is not said. It is sent piece by piece; a large file on a
-            slow line needs a client with a longer `timeout`.
+        pdf: a path, bytes, a file open for reading bytes, or a web framework's uploaded file
+            (Starlette, FastAPI, Django, Flask). A file is sent from where it stands; one that was
+            read to its end is refused, and where it stands afterwards is not said. It is sent piece
+            by piece; a large file on a slow line needs a client with a longer `timeout`.
         filename: str; None: the path's or the file's own name, or "bill.pdf".
 
         WeChat keeps it for three days, unless it gets into a bill. That the upload went well says
@@ -396,6 +398,33 @@ class Client:
         """`upload_pdf` in an event loop. The file is read in the loop's thread, piece by piece."""
         with Pdf(pdf, filename) as opened:
             return await self._acall(interfaces.upload_pdf(opened.payload))
+
+    def upload_pdfs(self, pdfs: "Pdfs", *, concurrency: int = 4) -> "Iterator[UploadOutcome]":
+        """Upload many PDFs, a few at once, and give one outcome for each.
+
+        pdfs: an iterable of what `upload_pdf` takes, or a mapping such as {order_id: path}. It is
+            read as outcomes are asked for, never more than `concurrency` files ahead.
+        concurrency: how many are under way at once, 1 to 100; each has a thread and an open file.
+
+        Returns an iterator of `UploadOutcome` in the order of the PDFs, each with its key. A file
+        that is missing, no PDF or refused is an outcome, never an exception. After errcode 45011
+        (calls per minute) an upload waits for the next minute. What every upload would meet (the
+        token, the account, a day's quota, a certificate) ends the run: those after it are not
+        tried, and their error says so. If the iterable raises, its exception comes after the
+        outcomes of those under way.
+
+        The token must be the finance bureau's.
+        """
+        from nontax.uploads import upload_all
+
+        return upload_all(self.upload_pdf, pdfs, check_count("concurrency", concurrency, 1, 100))
+
+    def aupload_pdfs(self, pdfs: "Pdfs", *, concurrency: int = 4) -> "AsyncIterator[UploadOutcome]":
+        """`upload_pdfs` in an event loop: `async for outcome in client.aupload_pdfs(pdfs)`."""
+        from nontax.uploads import aupload_all, items_of
+
+        count = check_count("concurrency", concurrency, 1, 100)
+        return aupload_all(self.aupload_pdf, items_of(pdfs), count)
 
     def get_s_pappid(self) -> "PlatformId":
         """Get the finance bureau's `s_pappid`, which its collecting units need.

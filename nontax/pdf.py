@@ -3,14 +3,20 @@
 import io
 import os
 
+from nontax.awaited import is_async
 from nontax.errors import InvalidRequestError
+from nontax.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import IO, Self
+    from typing import IO, Any, Self
 
     PdfLike = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes]
+
+
+MARK = b"%PDF-"
+LOOK_AT = 1024  # as many bytes as the core looks at
 
 
 def _name_of(path: "str | bytes | os.PathLike[str] | os.PathLike[bytes]") -> str:
@@ -22,15 +28,48 @@ def _check_name(filename: str) -> None:
     if not isinstance(filename, str):
         raise TypeError("filename must be a str")
     # Everything else the core can check; this would not even get there.
-    problem = None
     if "\0" in filename:
-        problem = "has a NUL character in it"
-    elif any("\ud800" <= character <= "\udfff" for character in filename):
-        problem = "has half of a surrogate pair in it, which is no text"
-    if problem is not None:
-        error = InvalidRequestError(problems=[("filename", problem)])
-        error.interface = "setpdf"
-        raise error
+        raise _refusal("filename", "contains a NUL character", "has_nul")
+    if any("\ud800" <= character <= "\udfff" for character in filename):
+        raise _refusal("filename", "contains an unpaired surrogate", "has_surrogate")
+
+
+def _refusal(path: str, message: str, id: str) -> InvalidRequestError:
+    error = InvalidRequestError(problems=[Problem(path, message, id)])
+    error.interface = "setpdf"
+    return error
+
+
+def _was_read(file: "IO[bytes]", source: object, offset: int, size: int) -> bool:
+    """Whether the part that is left is none because somebody has read what was before it."""
+    if size == 0:
+        try:
+            return file.tell() > 0
+        except (AttributeError, OSError, ValueError):  # it has no place (a pipe)
+            return False
+    return offset > 0 and MARK in _head(source, 0) and MARK not in _head(source, offset)
+
+
+def _head(source: object, offset: int) -> bytes:
+    if isinstance(source, bytes):
+        return source[offset : offset + LOOK_AT]
+    assert isinstance(source, int)
+    return os.pread(source, LOOK_AT, offset)
+
+
+def _opened_upload(pdf: "Any") -> tuple["Any", str]:
+    """What is open of a web framework's uploaded file, and the name that came with it.
+
+    Starlette's and FastAPI's `read` is a coroutine, and aiohttp's has none; with Flask, `name` is
+    the form's field.
+    """
+    file, read = getattr(pdf, "file", None), getattr(pdf, "read", None)
+    if callable(getattr(file, "read", None)) and (not callable(read) or is_async(read)):
+        name, opened = "filename", file
+    else:
+        name, opened = "filename" if hasattr(pdf, "stream") else "name", pdf
+    given = getattr(pdf, name, None)
+    return opened, _name_of(given) if isinstance(given, str | bytes) else ""
 
 
 class Pdf:
@@ -55,21 +94,29 @@ class Pdf:
                 self._opened.append(opened)
                 name = _name_of(pdf)
                 source = self._part_of(opened)
-            elif isinstance(pdf, io.BytesIO):
-                data = pdf.getvalue()  # shared with it, not copied
-                source = (data, min(pdf.tell(), len(data)), max(len(data) - pdf.tell(), 0))
-            elif callable(getattr(pdf, "read", None)):
-                path = getattr(pdf, "name", None)
-                name = (_name_of(path) if isinstance(path, str | bytes) else "") or name
-                source = self._part_of(pdf)
             else:
-                raise TypeError(
-                    "pdf must be a path, bytes or a file that is open for reading bytes"
-                )
+                file, given_name = _opened_upload(pdf)
+                name = given_name or name
+                source = self._open_part_of(file)
         except BaseException:
             self._close()
             raise
         self.payload = (name if filename is None else filename, *source)
+
+    def _open_part_of(self, pdf: "IO[bytes]") -> tuple[object, int, int]:
+        if not callable(getattr(pdf, "read", None)):
+            raise TypeError("pdf must be a path, bytes or a file that is open for reading bytes")
+        if is_async(pdf.read):
+            raise TypeError("pdf has an async read(): read it first, and give the bytes")
+        if isinstance(pdf, io.BytesIO):
+            data = pdf.getvalue()  # shared with it, not copied
+            offset = min(pdf.tell(), len(data))
+            part: tuple[object, int, int] = (data, offset, len(data) - offset)
+        else:
+            part = self._part_of(pdf)
+        if _was_read(pdf, *part):
+            raise _refusal("pdf", "was read before: call its seek(0) first", "file_was_read")
+        return part
 
     def _part_of(self, file: "IO[bytes]") -> tuple[object, int, int]:
         """What is still to be read of an open file: descriptor, offset and size."""

@@ -82,7 +82,7 @@ def test_every_method_has_a_twin_with_the_same_signature() -> None:
         twin = getattr(nontax.Client, name)
         of_twin = inspect.signature(twin)
         of_sync = inspect.signature(getattr(nontax.Client, name[1:]))
-        if name == "ainsert_bills":
+        if name in ("ainsert_bills", "aupload_pdfs"):
             assert list(of_twin.parameters) == list(of_sync.parameters)
             assert [one.default for one in of_twin.parameters.values()] == [
                 one.default for one in of_sync.parameters.values()
