@@ -337,6 +337,12 @@ def wrong_totals() -> Entry:
 
 
 @entry
+def total_with_a_count_in_the_key_column() -> Entry:
+    lines = ["序号,订单号,金额（元）", "1,HIS1,1.00", "2,HIS2,2.00", "合计,2,3.00", "总计,3,4.00"]
+    return "a.csv", text(lines), {}
+
+
+@entry
 def pages() -> Entry:
     lines = [
         HEADER,

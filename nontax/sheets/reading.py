@@ -22,7 +22,7 @@ from nontax.sheets.problems import Problem
 from nontax.sheets.resolve import Columns
 from nontax.sheets.statements import StatementTotals, is_totals_header
 from nontax.sheets.tables import Block, OddRow
-from nontax.sheets.totals import Sums, check_total, is_total
+from nontax.sheets.totals import TOTAL, Sums, check_total, is_total
 from nontax.values import InvalidValueError
 
 KEPT = 100_000
@@ -61,6 +61,21 @@ class Batch:
 def visible(text: str) -> str:
     """Write what no screen shows as its code: a tab is <U+0009>."""
     return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
+def _are_keys(cells: Sequence[object]) -> bool:
+    try:
+        text = "".join(cells)  # type: ignore[arg-type]  # else a TypeError
+    except TypeError:
+        return False
+    return text.isascii() and all(cells) and not text.isspace()
+
+
+def _has_total(cells: Sequence[object]) -> bool:
+    try:
+        return TOTAL in "".join(cells)  # type: ignore[arg-type]
+    except TypeError:
+        return any(isinstance(cell, str) and TOTAL in cell for cell in cells)
 
 
 class Rules(NamedTuple):
@@ -134,19 +149,21 @@ class Reading:
         yield from self._ordinary(item, start, len(item.rows))
 
     def _strange(self, block: Block) -> Sequence[int]:
-        """List the places whose key is empty or no ASCII: totals, footers, empty rows."""
-        cells = block.columns[self._indexes[self.rules.columns.key[0]][0]]
-        try:
-            text = "".join(cells)  # type: ignore[arg-type]  # else a TypeError
-            ordinary = text.isascii() and all(cells) and not text.isspace()
-        except TypeError:
-            ordinary = False
-        if ordinary and not (self._statement and self._statement.names):
+        """List the places of what may be no row of the list: totals, footers, empty rows.
+
+        Their key is empty or no ASCII, or one of their first cells speaks of a total.
+        """
+        keys = block.columns[self._indexes[self.rules.columns.key[0]][0]]
+        first = [column for column in block.columns[:3] if _has_total(column)]
+        if not first and _are_keys(keys) and not (self._statement and self._statement.names):
             return ()
         return [
             place
-            for place, cell in enumerate(cells)
-            if self._statement or is_empty(cell) or (isinstance(cell, str) and not cell.isascii())
+            for place, key in enumerate(keys)
+            if self._statement
+            or is_empty(key)
+            or (isinstance(key, str) and not key.isascii())
+            or any(TOTAL in str(column[place]) for column in first)
         ]
 
     def _judge(self, cells: Sequence[object]) -> str:

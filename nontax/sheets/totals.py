@@ -13,6 +13,8 @@ from nontax.sheets.columns import squeeze
 from nontax.sheets.problems import Problem, SheetError
 from nontax.values import InvalidValueError, fen
 
+# The character that all words for a total have: 合计, 小计, 总计, 累计.
+TOTAL = "计"
 _TOTAL_WORDS = re.compile(r"(本页|本日|当日|全部|总)?(合计|总计|小计|累计)")
 _COUNT = re.compile(r"([0-9][0-9,]*)\s*[笔张条份行]")
 _AMOUNT = re.compile(r"-?[0-9][0-9,]*\.[0-9]{1,2}")
@@ -60,7 +62,7 @@ class Sums:
 
 
 def is_total(cells: Sequence[object]) -> bool:
-    """Whether a row whose key is empty, or no id, says that it is a total."""
+    """Whether one of a row's first cells says that it is a total."""
     texts = [cell for cell in cells if isinstance(cell, str) and cell.strip()][:3]
     return any(_TOTAL_WORDS.match(squeeze(text)) for text in texts)
 
