@@ -48,7 +48,12 @@ def columns(draw: DrawFn) -> tuple[str, list[object]]:
 @example(("time", ["20261130 09:15:00.1"]))
 @example(("time", ["0001-01-01 00:00:00"]))
 @example(("yuan", ["1.00,2.00"]))
+@example(("yuan", ["1.00", "1,234.50"]))
+@example(("yuan", ["1.00\n2,222.00"]))
+@example(("yuan", ["12,34.50"]))
 @example(("fen", ["", "1"]))
+@example(("id", ["\t1", "2`", "3", " "]))
+@example(("id", ["\t1\t2"]))
 @example(("text", ["a\nb"]))
 def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -> None:
     kind, cells = column
@@ -60,6 +65,10 @@ def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -
         flaws = [flaw._replace(place=0) for flaw in at_once.flaws if flaw.place == place]
         assert flaws == alone.flaws
         assert flaws or values[place] == value
+    alone_corrected = [COLUMNS[kind]() for _ in cells]
+    for cell, one in zip(cells, alone_corrected, strict=True):
+        one._one_by_one([cell])
+    assert at_once.corrected == sum(one.corrected for one in alone_corrected)
 
 
 LINE_CELLS = st.text('a1,"`\n\r 票', max_size=4)

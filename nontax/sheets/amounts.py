@@ -16,6 +16,7 @@ from nontax.sheets.cells import (
 from nontax.values import InvalidValueError, fen
 
 _YUAN = re.compile(r"(?:[0-9]{1,13}\.[0-9][0-9],)+")
+_GROUPED = re.compile(r"(?:(?:[0-9]{1,13}|[0-9]{1,3}(?:,[0-9]{3}){1,4})\.[0-9][0-9]\n)+")
 _AROUND_MONEY = re.compile(r"^[¥￥]\s*|\s*元$")
 
 
@@ -30,10 +31,19 @@ class YuanColumn(Column[int]):
         except TypeError:
             return None
         if not _YUAN.fullmatch(text + ","):
-            return None
+            return self._grouped(cells)  # type: ignore[arg-type]  # texts, since they were joined
         values = list(map(int, text.replace(".", "").split(",")))
         # A comma inside a cell makes one value more.
         return values if len(values) == len(cells) else None
+
+    def _grouped(self, cells: Sequence[str]) -> list[int] | None:
+        """Convert amounts of which some have thousands separators."""
+        text = "\n".join(cells)
+        if not _GROUPED.fullmatch(text + "\n") or text.count("\n") != len(cells) - 1:
+            return None
+        plain = text.replace(",", "")
+        self._correct_all(cells, plain.split("\n"))
+        return list(map(int, plain.replace(".", "").split("\n")))
 
     def _one(self, cell: object) -> int:
         if isinstance(cell, str):

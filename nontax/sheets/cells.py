@@ -86,6 +86,12 @@ class Column(Generic[T]):
         if self.example is None:
             self.example = (was, now)
 
+    def _correct_all(self, was: Sequence[str], now: Sequence[str]) -> None:
+        pairs = zip(was, now, strict=True)
+        corrected = [(before, after) for before, after in pairs if before != after and after]
+        self.corrected += len(corrected)
+        self.example = self.example or next(iter(corrected), None)
+
 
 def is_empty(cell: object) -> bool:
     """Whether a cell holds nothing: None, "", blanks, NaN, and what frames have for that."""
@@ -110,6 +116,12 @@ _FORMULA_ERRORS = {"#N/A", "#NAME?", "#VALUE!", "#REF!", "#DIV/0!", "#NUM!", "#N
 _SUSPECT = " `\"'=.+#"
 
 
+def _is_clean(text: str) -> bool:
+    if not (text.isascii() and text.isprintable()):
+        return False
+    return not any(character in text for character in _SUSPECT)
+
+
 class IdColumn(Column[str]):
     """Ids: exact text, never a number."""
 
@@ -120,11 +132,15 @@ class IdColumn(Column[str]):
             text = "".join(cells)  # type: ignore[arg-type]  # else a TypeError
         except TypeError:
             return None
-        if not (text.isascii() and text.isprintable()):
+        values: list[str] = list(cells)  # type: ignore[arg-type]
+        if _is_clean(text):
+            return values
+        # Exports put a tab or a backtick around each long number.
+        stripped = [value.strip(AROUND) for value in values]
+        if not _is_clean("".join(stripped)):
             return None
-        if any(character in text for character in _SUSPECT):
-            return None
-        return list(cells)  # type: ignore[arg-type]
+        self._correct_all(values, stripped)
+        return stripped
 
     def _one(self, cell: object) -> str:
         if not isinstance(cell, str):
