@@ -169,6 +169,21 @@ def test_a_unit_against_the_header(tmp_path: Path) -> None:
         open_now(path, unit="元")
 
 
+def test_a_list_of_orders_alone(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.csv", "订单号", "HIS1", "", "HIS2")
+    bills = open_now(path, require=("order_id",))
+    found = [order for batch in bills.batches() for order in batch["order_id"]]
+    assert (found, bills.problems) == (["HIS1", "HIS2"], [])
+    assert refusal(path) == ["missing_column"]
+
+
+def test_an_amount_that_is_not_required(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.csv", "订单号,金额（元）", "HIS1,", "HIS2,1.00")
+    bills = open_now(path, require=("order_id",)).check()
+    assert (bills.problems, bills.amount) == ([], 100)
+    assert ids(open_now(path).check()) == [("missing_value", 2, "金额（元）")]
+
+
 # ---- files
 
 

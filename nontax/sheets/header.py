@@ -29,7 +29,8 @@ def find_header(head: Sequence[Row], mapping: Map) -> tuple[int, list[str]] | No
 def _score(headers: Sequence[str], mapping: Map) -> int:
     statement = is_statement(headers)
     fields = {field_of(header, mapping, statement) for header in headers} - {""}
-    if len(fields) < 2 and not (fields and fields <= set(mapping.columns)):
+    # One field alone is a header if it is the only column, such as a list of orders.
+    if len(fields) < 2 and len(list(filter(None, headers))) > 1:
         return 0
     telling = {*MONEY, "transaction_id", *(field for key in KEYS for field in key)}
     return len(fields) if fields & telling else 0

@@ -346,11 +346,12 @@ class Reading:
         if min(fees) > 0:
             return
         empty = set(self._converters["fee"].empties) if "fee" in self._converters else set()
+        needed = "fee" in self.rules.require
         for place, fee in enumerate(fees):
             if place in bad:
                 continue
             values: dict[str, str | int] = {"field": "fee"}
-            if place in empty and fee == 0 and kinds[place] not in UNFILLED:
+            if needed and place in empty and fee == 0 and kinds[place] not in UNFILLED:
                 bad.add(place)
                 self.sums.unknown = True
                 self.problem("missing_value", rows[place], self._header("fee"), values)
