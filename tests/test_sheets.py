@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -409,6 +410,18 @@ def test_a_frame_with_a_column_of_numbers() -> None:
     frame = pandas.DataFrame({"订单号": [1, 2], "金额（元）": ["1.00", "2.00"]})
     with pytest.raises(sheets.SheetError, match="dtype=str"):
         open_now(frame)
+
+
+def test_errors_can_be_pickled(tmp_path: Path) -> None:
+    with pytest.raises(sheets.SheetError) as refused:
+        open_now(tmp_path / "a.csv")
+    for error in (
+        refused.value,
+        sheets.MissingExtra("XlsxWriter", "nontax[excel]", "write_workbook"),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert (str(again), again.outcome) == (str(error), "not_sent")
+    assert refused.value.reason == "the file does not exist"
 
 
 # ---- what is not installed

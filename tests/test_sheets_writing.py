@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from python_calamine import load_workbook
 from test_sheets import HEADER, ROW, ids, open_now, save
 
 from nontax import sheets
@@ -71,6 +72,16 @@ def test_a_workbook_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert (tmp_path / "a.xlsx").read_bytes() == (tmp_path / "b.xlsx").read_bytes()
     with zipfile.ZipFile(tmp_path / "a.xlsx") as book:
         assert "2000-01-01T00:00:00Z" in book.read("docProps/core.xml").decode()
+
+
+def test_a_new_worksheet_when_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nontax.sheets.writing._SHEET_ROWS", 2)
+    for rows, names in ((4, ["Sheet1", "Sheet1 (2)"]), (0, ["Sheet1"])):
+        sheets.write_rows(tmp_path / "a.xlsx", ["订单号"], [[str(row)] for row in range(rows)])
+        book = load_workbook(str(tmp_path / "a.xlsx"))
+        assert book.sheet_names == names
+        written = [book.get_sheet_by_name(name).to_python() for name in names]
+        assert [row for sheet in written for row in sheet[1:]] == [[str(r)] for r in range(rows)]
 
 
 def test_a_file_that_fails_leaves_the_old_one(tmp_path: Path) -> None:

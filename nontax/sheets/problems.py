@@ -291,12 +291,14 @@ class SheetError(NontaxError, ValueError):
 
     problems: list[Problem]
     map_toml: str
+    advice = "Correct the list, or say in a map file what its columns are, and read it again."
 
     def __init__(self, problems: Sequence[Problem], map_toml: str = "") -> None:
         super().__init__()
         self.outcome = "not_sent"
         self.problems = list(problems)
         self.map_toml = map_toml
+        self.reason = "; ".join(found.words() for found in self.problems)
 
     def words(self, lang: str = "en") -> str:
         """Say it all, a problem a line. lang: "en" or "zh"."""
@@ -315,6 +317,8 @@ class MissingExtra(NontaxError, ImportError):  # noqa: N818  (says what is missi
 
     extra: what to install, such as "nontax[excel]" (str). library: its name (str).
     """
+
+    advice = "Install what the message names."
 
     def __init__(self, library: str, extra: str, action: str) -> None:
         super().__init__()

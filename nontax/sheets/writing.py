@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, count, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nontax.sheets.problems import MissingExtra, Problem, SheetError
@@ -27,6 +27,9 @@ _SIGNED_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 _CREATED = datetime(2000, 1, 1)
 _SHEET_ROWS = 1_000_000
 _SHOWN_WIDTH = 60
+_MEASURED = 200  # rows that a column's width is taken from
+_ID_WIDTH = 23
+_A4 = 9
 _TEXT = 49  # the number of the built-in format "@"
 
 
@@ -165,25 +168,34 @@ def workbook(path: str | os.PathLike[str]) -> Iterator[TextBook]:
 def write_sheet(
     book: TextBook, name: str, header: Sequence[str], rows: Iterable[Sequence[Cell]]
 ) -> None:
-    """Write a worksheet with a frozen header; a new one every million rows."""
-    widths = [_width(text) for text in header]
+    """Write a worksheet with a frozen header, to print on A4; a new one every million rows."""
     remaining = iter(rows)
-    number = 1
-    row = next(remaining, None)
-    while True:
-        sheet = book.add_worksheet(name if number == 1 else f"{name} ({number})")
-        sheet.freeze_panes(1, 0)
-        for column, (text, width) in enumerate(zip(header, widths, strict=True)):
-            sheet.set_column(column, column, max(width, 14), book.text)
-            sheet.write_string(0, column, text, book.header)
-        for place in range(1, _SHEET_ROWS + 1):
-            if row is None:
-                return
+    first = list(islice(remaining, _MEASURED))
+    widths = [max(map(_width, column)) for column in zip(header, *first, strict=True)]
+    if not first:  # to be filled in
+        widths = [max(width, _ID_WIDTH) for width in widths]
+    remaining = chain(first, remaining)
+    for number in count(1):
+        sheet = _new_sheet(book, f"{name} ({number})" if number > 1 else name, header, widths)
+        for place, row in enumerate(islice(remaining, _SHEET_ROWS), 1):
             _write_row(sheet, place, row, book)
-            row = next(remaining, None)
-        if row is None:
+        following = next(remaining, None)
+        if following is None:
             return
-        number += 1
+        remaining = chain([following], remaining)
+
+
+def _new_sheet(book: TextBook, name: str, header: Sequence[str], widths: Sequence[int]) -> Any:
+    sheet = book.add_worksheet(name)
+    sheet.freeze_panes(1, 0)
+    sheet.set_paper(_A4)
+    sheet.set_landscape()
+    sheet.repeat_rows(0)
+    sheet.fit_to_pages(1, 0)
+    for column, (text, width) in enumerate(zip(header, widths, strict=True)):
+        sheet.set_column(column, column, width, book.text)
+        sheet.write_string(0, column, text, book.header)
+    return sheet
 
 
 def _write_row(sheet: Any, place: int, row: Sequence[Cell], book: TextBook) -> None:
@@ -198,5 +210,6 @@ def _write_row(sheet: Any, place: int, row: Sequence[Cell], book: TextBook) -> N
             sheet.write_string(place, column, str(cell), book.text)
 
 
-def _width(text: str) -> int:
+def _width(cell: Cell) -> int:
+    text = "" if cell is None else str(cell)
     return min(_SHOWN_WIDTH, 2 + sum(1 + (ord(character) > 0x2E80) for character in text))
