@@ -217,7 +217,7 @@ class Calls(_Attached):
         """Nobody will hear of the call: it ends before what it sends is closed or sent."""
         if call in self._waiting:
             self._waiting.remove(call)
-        elif call.has_begun:
+        if call.has_begun:  # or is about to: code of its own payload may have closed it
             if not call.has_ended:
                 try:
                     self._run._cancel(call)
@@ -276,7 +276,8 @@ class Calls(_Attached):
                     _fail(call.future, error)
                     if not isinstance(error, Exception):
                         raise
-            del self._waiting[0]
+            if self._waiting and self._waiting[0] is call:  # code of its payload may close it
+                del self._waiting[0]
 
     def _deliver(self) -> None:
         self._end_dropped()
@@ -627,7 +628,11 @@ class Loops:
         if calls is None:
             # What was under way in a loop when it was closed would stay as long as the client.
             self._forget(Calls.has_ended)
-            calls = self._calls[loop] = Calls(self._client, loop)
+            try:
+                calls = self._calls[loop] = Calls(self._client, loop)
+            except NotSentError as error:
+                error.interface = request[0]
+                raise
         try:
             return await calls.call(request)
         finally:

@@ -528,19 +528,18 @@ class Client:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoicegetauthurl.html
         """
         try:
-            return self._call(
-                interfaces.get_bill_auth_url(
-                    s_pappid,
-                    order_id,
-                    money,
-                    source,
-                    redirect_url,
-                    timestamp,
-                    self.get_ticket() if ticket is None else ticket,
-                )
+            request = interfaces.get_bill_auth_url(
+                s_pappid,
+                order_id,
+                money,
+                source,
+                redirect_url,
+                timestamp,
+                self.get_ticket() if ticket is None else ticket,
             )
         finally:
-            del ticket  # a traceback that shows local variables must not show it
+            del ticket  # whoever looks into the frames of a call must not see it
+        return self._call(request)
 
     async def aget_bill_auth_url(
         self,
@@ -555,19 +554,18 @@ class Client:
     ) -> "BillAuthUrl":
         """`get_bill_auth_url` in an event loop."""
         try:
-            return await self._acall(
-                interfaces.get_bill_auth_url(
-                    s_pappid,
-                    order_id,
-                    money,
-                    source,
-                    redirect_url,
-                    timestamp,
-                    await self.aget_ticket() if ticket is None else ticket,
-                )
+            request = interfaces.get_bill_auth_url(
+                s_pappid,
+                order_id,
+                money,
+                source,
+                redirect_url,
+                timestamp,
+                await self.aget_ticket() if ticket is None else ticket,
             )
         finally:
             del ticket
+        return await self._acall(request)
 
     def get_auth_data(self, *, s_pappid: str, order_id: str) -> "AuthData":
         """Ask what became of an order's authorisation.

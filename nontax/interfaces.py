@@ -73,7 +73,7 @@ def get_bill_auth_url(
         "money": money,
         "timestamp": int(time.time()) if timestamp is None else timestamp,
         "source": source,
-        "ticket": Ticket(ticket=ticket) if isinstance(ticket, str) else ticket,
+        "ticket": ticket if isinstance(ticket, Ticket) else Ticket(ticket=ticket),
     }
     if redirect_url is not None:
         payload["redirect_url"] = redirect_url

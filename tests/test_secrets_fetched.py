@@ -1,10 +1,15 @@
 """Secrets: an AppSecret, and the tokens and tickets that are fetched, are nowhere to be read."""
 
+import asyncio
 import copy
 import json
 import pickle
 import signal
+import sys
+import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -126,8 +131,8 @@ def test_a_fetch_that_nobody_answers(loud: Sandbox, cls: Callable[..., Any]) -> 
 # What is handed out is no token, but has one's characters.
 NO_TOKENS = {
     "blank": '{"access_token": "%s x", "expires_in": 7200}',
-    "lifetime": '{"access_token": "%s", "expires_in": "7200"}',
-    "two": '{"access_token": "%s", "access_token": "%s", "expires_in": 7200}',
+    "lifetime": '{"access_token": "%s", "expires_in": "7200s"}',
+    "two": '{"access_token": "%s", "access_token": "1%s", "expires_in": 7200}',
     "errcode": '{"errcode": 40013, "errmsg": "no", "access_token": "%s", "expires_in": 7200}',
     "busy": '{"errcode": -1, "errmsg": "no", "access_token": "%s", "expires_in": 7200}',
     "cut": '{"access_token": "%s"',
@@ -311,6 +316,57 @@ def test_a_ticket_in_doubt(loud: Sandbox, kind: str, doubt: str) -> None:
     assert_clean(error)
 
 
+@pytest.mark.parametrize("kind", ["text", "record"])
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_a_ticket_is_in_no_frame_of_a_call(loud: Sandbox, how: str, kind: str) -> None:
+    """Whatever looks into the frames of all threads while a call waits finds none."""
+    loud.misbehave(faults.Delay(0.5))
+    client = nontax.Client(access_token="-" * 20, base_url=loud.base_url)
+    arguments: dict[str, Any] = {"s_pappid": "s", "order_id": "1", "money": 1}
+
+    async def ask() -> None:
+        asking = client.aget_bill_auth_url(ticket=TICKETS[kind](), **arguments)
+        task = asyncio.ensure_future(asking)
+        while not loud.requests:
+            await asyncio.sleep(0.01)
+        looked.append(frames_of(asking))
+        with pytest.raises(nontax.AccessTokenError):
+            await task
+
+    def frames_of(coroutine: Any) -> str:
+        found = []
+        while coroutine is not None and getattr(coroutine, "cr_frame", None) is not None:
+            found.append(repr(coroutine.cr_frame.f_locals))
+            coroutine = coroutine.cr_await
+        assert len(found) > 1
+        return "\n".join(found)
+
+    def frames_of_threads() -> str:
+        found = []
+        for frame in sys._current_frames().values():
+            each: types.FrameType | None = frame
+            while each is not None:
+                if each.f_code.co_filename.startswith(str(Path(nontax.__file__).parent)):
+                    found.append(f"{each.f_code.co_name}: {each.f_locals!r}")
+                each = each.f_back
+        assert any("get_bill_auth_url" in line for line in found)
+        return "\n".join(found)
+
+    looked: list[str] = []
+    if how == "async":
+        asyncio.run(ask())
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(
+                lambda: client.get_bill_auth_url(ticket=TICKETS[kind](), **arguments)
+            )
+            loud.wait_for_requests(1)
+            looked.append(frames_of_threads())
+            assert isinstance(asked.exception(), nontax.AccessTokenError)
+    (text,) = looked
+    assert text.count(core()) == 0
+
+
 # A ticket goes into the body: any text can be one.
 @pytest.mark.parametrize(
     "kind", ["surrogate", "high surrogate", "nul", "bytes", "bytearray", "list", "object"]
@@ -345,7 +401,7 @@ def test_a_ticket_with_a_link_that_repeats_it(loud: Sandbox, kind: str) -> None:
 def test_an_odd_ticket(loud: Sandbox) -> None:
     for body in (
         {"ticket": token()},
-        {"ticket": token(), "expires_in": "7200"},
+        {"ticket": token(), "expires_in": "7200s"},
         {"ticket": [token()], "expires_in": 7200},
     ):
         text = json.dumps({"errcode": 0, "errmsg": "ok"} | body)
