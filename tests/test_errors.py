@@ -205,6 +205,19 @@ def test_the_reason_is_the_same_for_the_same_cause(errmsg: str, reason: str) -> 
     assert nontax.WeChatError(errcode=72038, errmsg=errmsg, rid=RID).reason == reason
 
 
+def test_the_reason_of_a_lost_connection_has_no_time_in_it() -> None:
+    """Or one cause would have many reasons."""
+    reasons = set()
+    for _ in range(3):
+        with nontax.Client(access_token="t", base_url="http://127.0.0.1:1", retries=0) as client:
+            with pytest.raises(nontax.NotSentError) as caught:
+                client.insert_bill(bill())
+        reasons.add(caught.value.reason)
+    (reason,) = reasons
+    assert "127.0.0.1" in reason
+    assert " after " not in reason
+
+
 def test_the_reason_of_an_invalid_request() -> None:
     assert ERRORS[0].reason == "fee is missing"
     assert ERRORS[1].reason == "what was given is no bill; 票.标题 is empty"

@@ -2,12 +2,17 @@
 
 import errno
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from bills import bill
 from processes import Talk, run
+from servers import INSERTED, RawServer, Wire, json_reply, server_context
 
+import nontax
 from nontax.sandbox import Sandbox
 from nontax.sandbox.certificates import Certificates
 
@@ -54,11 +59,11 @@ def run_out_of_descriptors(talk: Talk) -> None:
         try:
             client = talk.client()
             attempt(client, one)
-        except (nontax.NontaxError, MemoryError) as error:
-            outcome = getattr(error, "outcome", type(error).__name__)
+        except nontax.NontaxError as error:
+            outcome, reason = error.outcome, f"{type(error).__name__}: {error.reason}"
         else:
-            outcome = "inserted"
-        said.append([one["order_id"], outcome])
+            outcome, reason = "inserted", ""
+        said.append([one["order_id"], outcome, reason])
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         client.insert_bill(next(bills))  # the client is as good as ever
         client.close()
@@ -85,10 +90,99 @@ def test_no_descriptors(any_sandbox: Sandbox, certificates: Certificates, what: 
     taken = any_sandbox.bills
     assert len(said) > 1
     assert said[-1][1] == "inserted"
-    for order_id, outcome in said[:-1]:
-        assert outcome in ("not_sent", "MemoryError")
+    for order_id, outcome, reason in said[:-1]:
+        assert outcome == "not_sent"
+        assert reason.startswith("NotSentError: no file descriptor is left (EMFILE)")
         assert order_id not in taken
     assert told["more"] <= 0
+
+
+def leave_idle_lanes(talk: Talk) -> None:
+    """Have threads leave idle connections behind, and then no descriptor for another one."""
+    import asyncio
+    import os
+    import resource
+    from concurrent.futures import ThreadPoolExecutor
+    from threading import Barrier
+
+    threads = 6
+    together = Barrier(threads)
+    client = talk.client()
+    bills = iter(talk.setup["bills"])
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(client.ainsert_bill(next(bills)))
+
+    def insert(one: object) -> None:
+        together.wait()
+        client.insert_bill(one)  # type: ignore[arg-type]
+
+    async def insert_many(count: int) -> None:
+        await asyncio.gather(*(client.ainsert_bill(next(bills)) for _ in range(count)))
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(insert, [next(bills) for _ in range(threads)]))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    used = {int(name) for name in os.listdir("/proc/self/fd")}
+    lowest_free = min(set(range(max(used) + 2)) - used)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    if talk.setup["what"] == "a run":
+        (outcome,) = client.insert_bills([next(bills)])
+        talk.tell(outcome=outcome.outcome, error=str(outcome.error))
+    else:
+        loop.run_until_complete(insert_many(3))
+        talk.tell(outcome="inserted")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    loop.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("what", ["a run", "more connections"])
+def test_idle_connections_make_room(sandbox: Sandbox, what: str) -> None:
+    client = {
+        "access_token": sandbox.access_token,
+        "base_url": sandbox.base_url,
+        "retries": 0,
+    }
+    bills = [bill() for _ in range(12)]
+    (told,) = run(leave_idle_lanes, client=client, what=what, bills=bills)
+    assert told["outcome"] == "inserted", told
+
+
+def test_what_has_failed_is_the_last_to_be_used_again(certificates: Certificates) -> None:
+    """A thread that could not connect leaves a place behind that has no connection."""
+    asked, answer, end = Event(), Event(), Event()
+
+    def behave(wire: Wire) -> None:
+        if server.accepted == 2:
+            end.wait()
+            return
+        with server_context(certificates).wrap_socket(wire.socket, server_side=True) as secure:
+            inner = Wire(secure)
+            while True:
+                inner.read_request()
+                asked.set()
+                answer.wait()
+                inner.send(json_reply(INSERTED))
+
+    with RawServer(behave) as server, ThreadPoolExecutor(2) as pool:
+        client = nontax.Client(
+            access_token="token",
+            base_url=server.base_url.replace("http:", "https:"),
+            ca_file=certificates.ca_file,
+            retries=0,
+        )
+        taken = pool.submit(client.insert_bill, bill())
+        asked.wait()
+        failed = pool.submit(client.insert_bill, bill())
+        while server.accepted < 2:
+            time.sleep(0.001)
+        answer.set()
+        assert taken.result().code
+        end.set()
+        assert isinstance(failed.exception(), nontax.NotSentError)
+        client.insert_bill(bill())
+        client.close()
+        assert server.accepted == 2
 
 
 # --- the disk -------------------------------------------------------------------------------------

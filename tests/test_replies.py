@@ -359,6 +359,15 @@ def test_heads_that_tell_nothing(head: bytes) -> None:
     doubtful(ask(head))
 
 
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 " + b"O" * 400_000, b"HTTP/1.1 200 OK\r\nX: " + b"x" * 400_000]
+)
+def test_a_line_without_end_is_no_lack_of_memory(head: bytes) -> None:
+    error = doubtful(ask(head + b"\r\n\r\n"))
+    assert "memory" not in str(error)
+    assert "a line of the reply's head is too long" in error.reason
+
+
 def test_a_body_without_its_last_chunk() -> None:
     """Whole as it looks, the rest may have said something else."""
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

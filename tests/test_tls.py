@@ -3,7 +3,7 @@
 import base64
 import contextlib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -369,6 +369,33 @@ def test_the_environments_proxy(
         assert proxy.accepted == 1
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:se%cret@127.0.0.1:0x1",
+        "http://user:se%cret",
+        "user:se%cret",
+        "http://user:1/se%cret@127.0.0.1:1",
+        "nonsense://user:se%cret",
+        "nonsense://se%cret",
+    ],
+)
+def test_a_proxys_password_is_in_no_message(
+    hidden: Sandbox, named: Certificates, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """Wherever it stands in what is no proper URL."""
+    secret = "Zeisig7c1f"
+    for value in (proxy.replace("%cret", secret), proxy.replace("se%cret", secret)):
+        monkeypatch.setenv("https_proxy", value)
+        with behind(None, hidden, named, retries=0) as client:
+            with pytest.raises(nontax.NotSentError) as caught:
+                client.insert_bill(bill())
+        with pytest.raises((nontax.NotSentError, ValueError)) as named_one:
+            behind(value, hidden, named, retries=0).insert_bill(bill())
+        for error in (caught.value, named_one.value):
+            assert secret not in f"{error} {error!r} {vars(error)}"
+
+
 def test_a_named_proxy_comes_before_the_environment(
     hidden: Sandbox, named: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -503,6 +530,95 @@ def test_a_proxy_that_answers_in_the_servers_place(
         proxy.stop()
         assert proxy.accepted == 1
         assert not any(seen)
+
+
+def with_tunnel(*steps: Callable[[Wire], object]) -> Callable[[Wire], None]:
+    """What a proxy does that connects, and then lets this happen in the tunnel."""
+
+    def proxy(wire: Wire) -> None:
+        wire.read_head()
+        wire.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        for step in steps:
+            step(wire)
+
+    return proxy
+
+
+# All of it before the server's certificate: the proxy has lost the server, or is restarted.
+BREAKS: dict[str, list[Callable[[Wire], object]]] = {
+    "at once": [],
+    "reset": [Wire.reset],
+    "after the greeting": [Wire.more],
+    "reset after the greeting": [Wire.more, Wire.reset],
+    "in the answer": [Wire.more, lambda wire: wire.send(b"\x16\x03\x03\x00\x7a\x02")],
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_tunnel_that_breaks_off(hidden: Sandbox, named: Certificates, how: str) -> None:
+    """No certificate was refused: it is repeated like any lost connection, and no end of a run."""
+    with (
+        RawServer(with_tunnel(*BREAKS[how])) as proxy,
+        behind(proxy.base_url, hidden, named, retries=1) as client,
+    ):
+        with pytest.raises(nontax.NotSentError) as caught:
+            client.insert_bill(bill())
+        assert type(caught.value) is nontax.NotSentError
+        assert caught.value.retry == "yes"
+        assert proxy.accepted == 2
+        outcomes = list(client.insert_bills([bill(), bill()]))
+        assert [type(outcome.error) for outcome in outcomes] == [nontax.NotSentError] * 2
+        proxy.stop()
+
+
+def test_a_tunnel_that_comes_back(hidden: Sandbox, named: Certificates) -> None:
+    def behave(wire: Wire) -> None:
+        if proxy.accepted > 1:
+            wire.tunnel(("127.0.0.1", Tunnels(hidden).port))
+
+    with (
+        RawServer(with_tunnel(behave)) as proxy,
+        behind(proxy.base_url, hidden, named) as client,
+    ):
+        assert client.insert_bill(bill("1")).code == hidden.bills["1"].code
+        assert proxy.accepted == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x01\x00\x02\x02\x28"],
+    ids=["no TLS", "an alert"],
+)
+def test_a_handshake_that_fails_in_a_tunnel(
+    hidden: Sandbox, named: Certificates, answer: bytes
+) -> None:
+    def behave(wire: Wire) -> None:
+        wire.more()
+        wire.send(answer)
+        wire.wait_for_end()
+
+    with (
+        RawServer(with_tunnel(behave)) as proxy,
+        behind(proxy.base_url, hidden, named) as client,
+        pytest.raises(nontax.TLSError),
+    ):
+        client.insert_bill(bill())
+    assert proxy.accepted == 1
+
+
+@pytest.mark.parametrize("kind", ["untrusted", "expired", "another name"])
+def test_a_certificate_that_is_refused_in_a_tunnel(
+    hidden: Sandbox, named: Certificates, tmp_path: Path, kind: str
+) -> None:
+    names = ["else.invalid" if kind == "another name" else HOST]
+    made = make_certificates(tmp_path, names=names, addresses=[], expired=kind == "expired")
+    trusted = named if kind == "untrusted" else made
+    with secure_sandbox(made) as server, RawServer(Tunnels(server)) as proxy:
+        with behind(proxy.base_url, hidden, trusted) as client, pytest.raises(nontax.TLSError):
+            client.insert_bill(bill())
+        proxy.stop()
+        assert proxy.accepted == 1
+        assert not server.requests
 
 
 def test_a_reply_lost_in_the_tunnel(hidden: Sandbox, named: Certificates) -> None:

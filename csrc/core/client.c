@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "descriptors.h"
 #include "gate.h"
 #include "lane.h"
 #include "text.h"
@@ -484,7 +485,7 @@ static void free_lanes(nontax_lane *lane)
     }
 }
 
-void nontax_client_close_idle(nontax_client *client)
+bool nx_client_free_idle(nontax_client *client)
 {
     pthread_mutex_lock(&client->lock);
     nontax_lane *lanes = client->idle;
@@ -492,6 +493,12 @@ void nontax_client_close_idle(nontax_client *client)
     client->idle_count = 0;
     pthread_mutex_unlock(&client->lock);
     free_lanes(lanes);
+    return lanes;
+}
+
+void nontax_client_close_idle(nontax_client *client)
+{
+    (void)nx_client_free_idle(client);
 }
 
 void nontax_client_free(nontax_client *client)
@@ -570,8 +577,12 @@ static void return_lane(nontax_client *client, nontax_lane *lane)
     nontax_lane *old = take_old(client, nx_lane_last_used(lane));
     bool keep = nx_lane_is_usable(lane) && client->idle_count < MAX_IDLE;
     if (keep) {
-        *nx_lane_link(lane) = client->idle;
-        client->idle = lane;
+        nontax_lane **link = &client->idle;
+        while (*link && nx_lane_has_failed(lane)) { /* it is the last to be lent again */
+            link = nx_lane_link(*link);
+        }
+        *nx_lane_link(lane) = *link;
+        *link = lane;
         client->idle_count++;
     }
     pthread_mutex_unlock(&client->lock);
@@ -636,11 +647,18 @@ void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_ho
             if (!hooks || !hooks->token || !hooks->token(hooks->context, call)) {
                 nontax_call_give_up(call);
             }
-        } else if ((!lane && borrow_lane(client, &lane) != NONTAX_OK) ||
-                   nontax_lane_add(lane, call) != NONTAX_OK) {
-            nx_call_finish_unsent(call, NONTAX_CAUSE_MEMORY, "out of memory");
-        } else {
+            continue;
+        }
+        nontax_status status = lane ? NONTAX_OK : borrow_lane(client, &lane);
+        if (status == NONTAX_OK) {
+            status = nontax_lane_add(lane, call);
+        }
+        if (status == NONTAX_OK) {
             wait_for(lane, call, hooks);
+        } else if (status == NONTAX_NO_DESCRIPTOR) {
+            nx_call_finish_unsent(call, NONTAX_CAUSE_CONNECTION, nx_no_descriptor);
+        } else {
+            nx_call_finish_unsent(call, NONTAX_CAUSE_MEMORY, "out of memory");
         }
     }
     if (lane) {

@@ -62,6 +62,9 @@ int64_t nx_now_ms(void);
 int nx_client_first_url(const nontax_client *client);
 void nx_client_prefer_url(nontax_client *client, int url);
 
+/* Frees the lanes that wait in the pool, with their file descriptors; whether there were any. */
+bool nx_client_free_idle(nontax_client *client);
+
 /* To be called before a lane is made: what lanes share does not outlive a fork. */
 nontax_status nx_client_prepare_lanes(nontax_client *client);
 

@@ -70,9 +70,10 @@ nontax_status nx_engine_new(CURLM *multi, nx_engine **result)
         curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, engine) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_due) != CURLM_OK ||
         curl_multi_setopt(multi, CURLMOPT_TIMERDATA, engine) != CURLM_OK) {
+        bool made = engine->epoll >= 0;
         nx_engine_free(engine);
         *result = NULL;
-        return NONTAX_NO_MEMORY; /* no descriptor is left, which has no better name */
+        return made ? NONTAX_NO_MEMORY : NONTAX_NO_DESCRIPTOR;
     }
     return NONTAX_OK;
 }

@@ -1,6 +1,7 @@
 /* http.c: one transfer: libcurl options, what was sent, what came back. */
 #include "http.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "json.h"
 #include "kept.h"
 #include "reply.h"
@@ -132,6 +134,9 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
     nx_transfer *transfer = context;
     curl_socket_t made = make_socket(address);
     (void)purpose;
+    if (made == CURL_SOCKET_BAD) {
+        transfer->open_error = errno;
+    }
     if (made != CURL_SOCKET_BAD &&
         nx_connection_opened(transfer->connections, made, transfer) != NONTAX_OK) {
         transfer->no_memory = true;
@@ -371,6 +376,8 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *reque
     transfer->tls = has_tls(request->base_url);
     transfer->fresh = request->fresh;
     transfer->refused = false;
+    transfer->open_error = 0;
+    transfer->no_descriptor = false;
     transfer->reply_too_large = false;
     transfer->no_memory = false;
     transfer->error[0] = '\0';
@@ -411,23 +418,81 @@ static bool is_tls_failure(CURLcode code)
     }
 }
 
-/* Whether a handshake failed because the other side went away: it restarts, or a line broke. The
- * TLS libraries say so in words only; and through a tunnel they say it of refused certificates, too
- * (seen with libcurl 7.88 and a proxy on https). */
+static bool has_word(const char *text, const char *const *words)
+{
+    while (*words && !strstr(text, *words)) {
+        words++;
+    }
+    return *words;
+}
+
+/* Whether a handshake failed because the other side went away: it restarts, a line broke, or a
+ * tunnel did. The TLS libraries say so in words only. Some of them say no more than that there was
+ * no error of TLS's, which libcurl with OpenSSL, behind a proxy on https, says of a refused
+ * certificate, too (seen with 7.88; not any more with 8.23). */
 static bool was_left_alone(const nx_transfer *transfer, CURLcode code)
 {
-    static const char *const words[] = {"SYSCALL", "reset", "eof", "EOF", "Broken pipe"};
-    long tunnel = 0;
-    if (curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel) != CURLE_OK ||
-        tunnel != 0) {
+    static const char *const sure[] = {
+        "reset", "eof", "EOF", "Broken pipe", "non-properly terminated", NULL};
+    static const char *const unsure[] = {"SYSCALL", "error:00000000:", NULL};
+    if (code != CURLE_SSL_CONNECT_ERROR) {
         return false;
     }
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (code == CURLE_SSL_CONNECT_ERROR && strstr(transfer->error, words[i])) {
-            return true;
+    bool exact = nx_libcurl_version >= 0x081700 || !may_have_tls_proxy(transfer->client);
+    return has_word(transfer->error, sure) || (exact && has_word(transfer->error, unsure));
+}
+
+/* Nothing was sent. Whether that is for want of file descriptors, which libcurl has other names
+ * for: that of the file of certificates, or of a name that cannot be resolved. */
+static bool is_short_of_descriptors(const nx_transfer *transfer, CURLcode code)
+{
+    /* What was opened for this attempt is closed by now. */
+    enum { FOR_A_CONNECTION = 2, FOR_A_NAME = 4 };
+    if (transfer->open_error) {
+        return nx_is_short_of_descriptors(transfer->open_error);
+    }
+    switch (code) {
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_OUT_OF_MEMORY:
+        return nx_descriptors_are_short(FOR_A_CONNECTION);
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        return nx_descriptors_are_short(FOR_A_NAME);
+    default:
+        return false;
+    }
+}
+
+/* libcurl (seen with 7.88) calls it "out of memory", too, if one line of a reply's head has more
+ * than 100 KB. */
+static bool has_endless_line(const nx_transfer *transfer, CURLcode code)
+{
+    enum { A_LINE = 512 * 1024, TOO_LARGE = 100 /* CURLE_TOO_LARGE, since 8.6 */ };
+    if (transfer->no_memory || (code != CURLE_OUT_OF_MEMORY && (int)code != TOO_LARGE)) {
+        return false;
+    }
+    void *there_is_memory = nx_malloc(A_LINE);
+    nx_free(there_is_memory);
+    return there_is_memory && nx_transfer_was_sent(transfer);
+}
+
+/* libcurl counts the milliseconds until it failed, and one cause would have many reasons. */
+static void drop_times(char *text)
+{
+    static const char after[] = " after ", digits[] = "0123456789";
+    static const char *const units[] = {" ms", " milliseconds"};
+    for (char *at = text; (at = strstr(at, after)); at++) {
+        size_t count = strspn(at + strlen(after), digits);
+        char *unit = at + strlen(after) + count;
+        for (size_t i = 0; count && i < sizeof units / sizeof *units; i++) {
+            char *end = unit + strlen(units[i]);
+            if (strncmp(unit, units[i], strlen(units[i])) == 0 && (!*end || strchr(" :,", *end))) {
+                memmove(at, end, strlen(end) + 1);
+                break;
+            }
         }
     }
-    return false;
 }
 
 static void write_reason(nontax_result *result, const char *what, const char *detail)
@@ -443,12 +508,19 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
 {
     nx_text_mask(transfer->error, secrets);
     nx_text_mask_user(transfer->error); /* of a proxy that the environment names */
+    drop_times(transfer->error);
     const char *detail = *transfer->error ? transfer->error : curl_easy_strerror(code);
     bool sent = nx_transfer_was_sent(transfer);
     result->outcome = sent ? NONTAX_IN_DOUBT : NONTAX_NOT_SENT;
     result->cause = NONTAX_CAUSE_CONNECTION;
     result->timed_out = code == CURLE_OPERATION_TIMEDOUT;
-    if (transfer->no_memory || code == CURLE_OUT_OF_MEMORY) {
+    if (!sent && is_short_of_descriptors(transfer, code)) {
+        transfer->no_descriptor = true;
+        write_reason(result, "", nx_no_descriptor);
+    } else if (has_endless_line(transfer, code)) {
+        result->cause = NONTAX_CAUSE_REPLY;
+        write_reason(result, "a line of the reply's head is too long", "");
+    } else if (transfer->no_memory || code == CURLE_OUT_OF_MEMORY) {
         result->cause = NONTAX_CAUSE_MEMORY;
         write_reason(result, "out of memory", sent ? "the answer was lost" : "");
     } else if (transfer->reply_too_large) {
@@ -475,7 +547,7 @@ static void keep_reply(const nx_transfer *transfer, const nx_account *account)
 {
     nontax_result *result = account->result;
     const cJSON *fields = *account->fields;
-    bool told = result->outcome == NONTAX_REJECTED && !(fields && fields->child);
+    bool told = result->has_errcode && result->errcode != 0 && !(fields && fields->child);
     if (result->outcome == NONTAX_INSERTED || result->outcome == NONTAX_NOT_SENT || told ||
         account->interface->answers_secret || transfer->reply.size == 0) {
         return;

@@ -37,9 +37,11 @@ typedef struct nx_transfer {
     size_t body_sent;     /* bytes that were handed to the connection */
     bool file_failed;
     nx_buffer reply;
-    bool tls;     /* its connection has TLS */
-    bool fresh;   /* it was prepared for a new connection */
-    bool refused; /* by this file: the connection was not fit for a request */
+    bool tls;       /* its connection has TLS */
+    bool fresh;     /* it was prepared for a new connection */
+    bool refused;   /* by this file: the connection was not fit for a request */
+    int open_error; /* the errno with which no socket could be made; 0: none */
+    bool no_descriptor;
     bool reply_too_large;
     bool no_memory;
     struct nx_transfer *next; /* in a lane's list of idle ones */

@@ -6,20 +6,23 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "engine.h"
 #include "gate.h"
 #include "list.h"
 #include "retry.h"
 
 enum {
-    LATE_MS = 20,  /* nobody looked when a call's time was over, but only so much later: */
-    GRACE_MS = 500 /* then so long is given to read the answers that are there */
+    FOR_A_LANE = 4, /* file descriptors */
+    LATE_MS = 20,   /* nobody looked when a call's time was over, but only so much later: */
+    GRACE_MS = 500  /* then so long is given to read the answers that are there */
 };
 
 struct nontax_lane {
     nontax_client *client;
     unsigned generation; /* of the process that made it */
     bool broken;         /* libcurl has given up on the multi handle */
+    bool failed;         /* its last attempt got no answer, for a reason that may be the lane's */
     CURLM *multi;
     nx_engine *engine;
     atomic_bool roused; /* there is more to do than what the lane itself knows of */
@@ -51,6 +54,11 @@ bool nx_lane_is_ours(const nontax_lane *lane)
 bool nx_lane_is_usable(const nontax_lane *lane)
 {
     return nx_lane_is_ours(lane) && !lane->broken;
+}
+
+bool nx_lane_has_failed(const nontax_lane *lane)
+{
+    return lane->failed;
 }
 
 void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms, bool never_waits)
@@ -98,7 +106,7 @@ static CURLMcode leave_look_ups(CURLM *multi)
 #endif
 }
 
-nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **result)
+static nontax_status make_lane(nontax_client *client, int parallel, nontax_lane **result)
 {
     nontax_lane *lane = NULL;
     *result = NULL;
@@ -111,17 +119,28 @@ nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane *
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
     nx_gate_enter();
     lane->multi = curl_multi_init();
-    bool made = lane->multi &&
-                curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
-                leave_look_ups(lane->multi) == CURLM_OK &&
-                nx_engine_new(lane->multi, &lane->engine) == NONTAX_OK;
+    nontax_status status = NONTAX_NO_MEMORY;
+    if (lane->multi &&
+        curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
+        leave_look_ups(lane->multi) == CURLM_OK) {
+        status = nx_engine_new(lane->multi, &lane->engine);
+    }
     nx_gate_leave();
-    if (!made) {
+    if (status != NONTAX_OK) {
         nontax_lane_free(lane);
-        return NONTAX_NO_MEMORY;
+        return nx_descriptors_are_short(FOR_A_LANE) ? NONTAX_NO_DESCRIPTOR : status;
     }
     *result = lane;
     return NONTAX_OK;
+}
+
+nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane)
+{
+    nontax_status status = make_lane(client, parallel, lane);
+    if (status == NONTAX_NO_DESCRIPTOR && nx_client_free_idle(client)) {
+        status = make_lane(client, parallel, lane);
+    }
+    return status;
 }
 
 /* The transfer goes back to the spare ones; the call keeps only what it knows. */
@@ -261,6 +280,7 @@ static bool take_next_url(nontax_call *call)
 /* An attempt has its result: is there another one? */
 static void settle(nontax_lane *lane, nontax_call *call)
 {
+    lane->failed = call->result.outcome == NONTAX_NOT_SENT;
     if (take_next_url(call)) {
         begin(lane, call);
         return;
@@ -413,6 +433,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     nx_transfer_finish(call->transfer, code, &account);
     call->result.fields = call->fields;
     bool elsewhere = call->transfer->refused && !call->transfer->fresh;
+    bool no_descriptor = call->transfer->no_descriptor;
     if (code == CURLE_SEND_FAIL_REWIND) {
         /* libcurl (seen with 8.14.1) would try the same again before the handle's next request. */
         nx_transfer_free(call->transfer);
@@ -423,6 +444,9 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     if (elsewhere) { /* where the connection was not fit, that is no attempt of the bill's */
         call->result.attempts--;
         begin_attempt(lane, call, true);
+    } else if (no_descriptor && nx_client_free_idle(lane->client)) {
+        call->result.attempts--;
+        begin(lane, call); /* there are some now */
     } else {
         settle(lane, call);
     }

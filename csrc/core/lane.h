@@ -11,6 +11,9 @@ bool nx_lane_is_ours(const nontax_lane *lane);
 /* Whether it can carry another call. */
 bool nx_lane_is_usable(const nontax_lane *lane);
 
+/* Whether the last attempt on it got no answer because nothing could be sent. */
+bool nx_lane_has_failed(const nontax_lane *lane);
+
 /* After errcode 45011: how long all calls wait; 0: to the beginning of the next minute. Or whether
  * they end in place of it. */
 void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms, bool never_waits);

@@ -38,8 +38,9 @@ typedef enum nontax_status {
     NONTAX_BAD_SETTING, /* a setting, or libcurl itself, cannot be used; the nontax_text says why */
     NONTAX_BAD_TOKEN,   /* an access token with characters that none can have; nothing is echoed */
     NONTAX_BAD_PAYLOAD, /* the payload breaks its interface's rules; see nontax_call_problems() */
-    NONTAX_WRONG_PROCESS /* this lane or call was made in the parent of this process; it is not
-                            touched */
+    NONTAX_WRONG_PROCESS, /* this lane or call was made in the parent of this process; it is not
+                             touched */
+    NONTAX_NO_DESCRIPTOR  /* no further file or socket can be opened; nothing was changed */
 } nontax_status;
 
 /* A short message with a fixed place, so that reporting a failure can never fail. */

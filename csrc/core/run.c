@@ -1,6 +1,7 @@
 /* run.c: a run: many calls on one lane, with a rate, pauses, and one access token for all. */
 #include <string.h>
 
+#include "descriptors.h"
 #include "lane.h"
 #include "list.h"
 #include "text.h"
@@ -44,9 +45,14 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
         return NONTAX_BAD_SETTING;
     }
     nontax_run *run = nx_calloc(1, sizeof *run);
-    if (!run || nontax_lane_new(client, settings->concurrency, &run->lane) != NONTAX_OK) {
+    nontax_status status = NONTAX_NO_MEMORY;
+    if (run) {
+        status = nontax_lane_new(client, settings->concurrency, &run->lane);
+    }
+    if (status != NONTAX_OK) {
+        nx_text_format(why, "%s", status == NONTAX_NO_DESCRIPTOR ? nx_no_descriptor : "");
         nx_free(run);
-        return NONTAX_NO_MEMORY;
+        return status;
     }
     nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms, settings->never_waits);
     nx_lane_set_interval(run->lane, settings->rate > 0 ? 1000.0 / settings->rate : 0);

@@ -213,6 +213,19 @@ void nx_text_mask(char *text, const nx_secrets *secrets)
     *out = '\0';
 }
 
+/* Replaces what stands from begin to end, in place. */
+static void hide(char *begin, char *end)
+{
+    if (end - begin >= 3) {
+        size_t rest = strlen(end) + 1;
+        memcpy(begin, "***", 3);
+        memmove(begin + 3, end, rest);
+        nx_wipe(begin + 3 + rest, (size_t)(end - begin) - 3);
+    } else if (end > begin) {
+        memset(begin, '*', (size_t)(end - begin));
+    }
+}
+
 void nx_text_mask_user(char *text)
 {
     static const char scheme[] =
@@ -221,21 +234,20 @@ void nx_text_mask_user(char *text)
     if (!quote) {
         return;
     }
-    char *begin = quote + 2, *end = strrchr(begin, '@');
+    char *begin = quote + 2, *end = strrchr(begin, '@'), *last = strrchr(begin, '\'');
     size_t size = strspn(begin, scheme);
     if (strncmp(begin + size, "://", 3) == 0) {
         begin += size + 3;
     }
-    if (!end && !strchr(begin, '\'')) {
-        end = begin + strlen(begin);
-    }
-    if (end && end - begin >= 3) {
-        size_t rest = strlen(end) + 1;
-        memcpy(begin, "***", 3);
-        memmove(begin + 3, end, rest);
-        nx_wipe(begin + 3 + rest, (size_t)(end - begin) - 3);
-    } else if (end && end > begin) {
-        memset(begin, '*', (size_t)(end - begin));
+    *quote = '\0';
+    bool of_a_proxy = strstr(text, "proxy") || strstr(text, "Proxy");
+    *quote = ' ';
+    if (end && end >= begin) {
+        hide(begin, end);
+    } else if (!last || last < begin) {
+        hide(begin, begin + strlen(begin));
+    } else if (of_a_proxy) {
+        hide(begin, last); /* wherever its password stands: "user:secret", "user:se/cret" */
     }
 }
 

@@ -44,7 +44,7 @@ void nx_text_mask(char *text, const nx_secrets *secrets);
 size_t nx_secret_size(const char *text, const nx_secrets *secrets);
 
 /* Replaces, in place, user and password of the URL that stands in single quotes by "***"; all of
- * the URL where the text is cut inside it. */
+ * the URL where the text is cut inside it, or where it is a proxy's and has no "@". */
 void nx_text_mask_user(char *text);
 
 #endif

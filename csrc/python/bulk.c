@@ -1035,7 +1035,9 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     if ((self->bills || bills == Py_None) && (kept == Py_None || keep_in(self, kept) == 0)) {
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
-    if (status != NONTAX_OK) {
+    if (status == NONTAX_NO_DESCRIPTOR) {
+        client_raise_not_sent(self->client, why.text);
+    } else if (status != NONTAX_OK) {
         raise_refusal(status, &why);
     }
     if (!self->run) {

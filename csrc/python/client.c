@@ -94,6 +94,13 @@ void raise_object(PyObject *error)
     }
 }
 
+void client_raise_not_sent(client_object *self, const char *reason)
+{
+    nontax_result result = {.outcome = NONTAX_NOT_SENT, .cause = NONTAX_CAUSE_CONNECTION};
+    PyOS_snprintf(result.reason, sizeof result.reason, "%s", reason);
+    raise_object(make_error(self, nontax_interface_find("insertbill"), &result, NULL, NULL, NULL));
+}
+
 void raise_refusal(nontax_status status, const nontax_text *why)
 {
     if (status == NONTAX_NO_MEMORY) {

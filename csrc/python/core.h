@@ -72,6 +72,9 @@ PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *so
 /* Hands on what the core has noted by now. -1 with an exception set: a signal handler's. */
 int client_tell_notes(client_object *self);
 
+/* Raises what tells that nothing could be sent, for this reason. */
+void client_raise_not_sent(client_object *self, const char *reason);
+
 /* The text of an access token, or NULL: then *problem says what is wrong with it. */
 const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **problem);
 

@@ -274,6 +274,12 @@ static void test_mask_of_users(void **state)
         {"scheme for 'ftp://@h'", "scheme for 'ftp://@h'"},
         {"name 'a.example' does not match 'b'", "name 'a.example' does not match 'b'"},
         {"Couldn't connect to a@b", "Couldn't connect to a@b"},
+        /* Wherever its password stands. */
+        {"proxy syntax in 'http://user:secret': Port", "proxy syntax in 'http://***': Port"},
+        {"proxy syntax in 'user:se'cret': Port", "proxy syntax in '***': Port"},
+        {"Unsupported proxy scheme for 'secret'", "Unsupported proxy scheme for '***'"},
+        {"proxy syntax in ''", "proxy syntax in ''"},
+        {"host name 'proxy.example' 'b'", "host name 'proxy.example' 'b'"},
         {"", ""},
     };
     for (size_t i = 0; i < COUNT(texts); i++) {
