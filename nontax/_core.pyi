@@ -3,6 +3,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar, final
 
+from nontax.errors import NontaxError
+
 _T = TypeVar("_T")
 
 own_tls: bool
@@ -48,6 +50,15 @@ class Client:
         make_result: Callable[[dict[str, Any]], _T],
         /,
     ) -> _T: ...
+    def ask(
+        self,
+        interface: str,
+        payload: object,
+        access_token: str | None,
+        seconds: float | None,
+        make_result: Callable[[dict[str, Any]], _T],
+        /,
+    ) -> _T | NontaxError: ...
     def close(self) -> None: ...
 
 class Run(Generic[_T]):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Generic, TypeVar
 
     T = TypeVar("T")
+    Fetch = Callable[[T | None, float, bool], tuple[T, float] | NontaxError]
 
     class _Generic(Generic[T]):
         __slots__ = ()
@@ -55,6 +56,7 @@ class Cached(_Generic["T"]):
         "_failed_until",
         "_failed_within",
         "_failure",
+        "_kept_until",
         "_lock",
         "_newest_until",
         "_owner",
@@ -69,35 +71,39 @@ class Cached(_Generic["T"]):
         self._owner = 0
         self._pid = os.getpid()
         self._value: T | None = None
-        self._renew = self._ends = self._newest_until = 0.0
+        self._renew = self._ends = self._newest_until = self._kept_until = 0.0
         self._failure: NontaxError | None = None
         self._failed_until = self._failed_within = 0.0
 
     def get(
         self,
-        fetch: "Callable[[T | None, float], tuple[T, float]]",
+        fetch: "Fetch[T]",
         stale: "T | None",
         seconds: float,
-    ) -> "T":
+        *,
+        may_keep: bool = False,
+    ) -> "T | NontaxError":
         """Return the value, fetching it if there is none, or if it is about to end.
 
-        fetch: callable, given `stale` and how many seconds it may take; returns the value and its
-            lifetime in seconds. stale: a value that is not good enough any more, or None. It may be
-            returned again, if there is none newer. seconds: how long the caller can wait, for a
-            fetch of another thread's, too.
+        fetch: callable, given `stale`, how many seconds it may take, and `may_keep`; returns the
+            value and its lifetime in seconds, or the error that tells why there is none.
+        stale: a value that is not good enough any more, or None. It may be returned again, if there
+            is none newer. seconds: how long the caller can wait, for a fetch of another thread's,
+            too. may_keep: whether `stale` is good enough if no newer one is to be had at once.
 
-        Raises what `fetch` raises, for a while without asking again; NotSentError if another
-        thread's fetch takes too long.
+        An error is returned, so that it is told from what a signal handler raises: what `fetch`
+        returned, for a while without asking again; NotSentError if another thread's fetch takes too
+        long.
         """
         try:
             self._mind_forks()
             begun = monotonic()
-            if self._is_good(stale):
+            if self._is_good(stale, may_keep):
                 return self._value  # type: ignore[return-value]
             if self._owner == get_ident():
                 if stale is None and monotonic() < self._ends:
                     return self._value  # type: ignore[return-value]
-                raise NotSentError(
+                return NotSentError(
                     reason="a signal handler cannot wait for the credential that its own thread "
                     "is fetching"
                 )
@@ -108,14 +114,17 @@ class Cached(_Generic["T"]):
                         return self._value  # type: ignore[return-value]  # being renewed
                     while not lock.acquire(timeout=SLICE):
                         if monotonic() - begun >= seconds:
-                            raise NotSentError(
+                            return NotSentError(
                                 reason="another thread was still fetching the credential",
                                 timed_out=True,
                             )
                 try:
                     self._owner = get_ident()
-                    if not self._is_good(stale):
-                        self._refresh(fetch, stale, seconds - (monotonic() - begun))
+                    if not self._is_good(stale, may_keep):
+                        left = seconds - (monotonic() - begun)
+                        failure = self._refresh(fetch, stale, left, may_keep)
+                        if failure is not None:
+                            return failure
                     return self._value  # type: ignore[return-value]
                 finally:
                     self._owner = 0
@@ -132,49 +141,48 @@ class Cached(_Generic["T"]):
 
     def current(self) -> "T | None":
         """Return the value if `get` would fetch nothing, or None; never waits."""
-        return self._value if self._is_good(None) else None
+        return self._value if self._is_good(None, False) else None
 
     def _refresh(
-        self,
-        fetch: "Callable[[T | None, float], tuple[T, float]]",
-        stale: "T | None",
-        seconds: float,
-    ) -> None:
+        self, fetch: "Fetch[T]", stale: "T | None", seconds: float, may_keep: bool
+    ) -> NontaxError | None:
+        fetched: tuple[T, float] | NontaxError | None = None
         try:
             usable = stale is None and monotonic() < self._ends
             if self._failure is not None and self._failure_counts(seconds):
-                if usable:
-                    return
-                raise _copy_of(self._failure)  # each of the threads gets an exception of its own
-            try:
-                self._value, lifetime = fetch(stale, seconds)
-            except NontaxError as error:
-                counts = REFUSAL_COUNTS if isinstance(error, WeChatError) else FAILURE_COUNTS
-                self._failure = _copy_of(error)
+                # Each of the threads gets an exception of its own.
+                return None if usable else _copy_of(self._failure)
+            fetched = fetch(stale, seconds, may_keep)
+            if isinstance(fetched, NontaxError):
+                counts = REFUSAL_COUNTS if isinstance(fetched, WeChatError) else FAILURE_COUNTS
+                self._failure = _copy_of(fetched)
                 self._failed_until = monotonic() + counts
                 self._failed_within = (
-                    seconds if getattr(error, "timed_out", False) else float("inf")
+                    seconds if getattr(fetched, "timed_out", False) else float("inf")
                 )
-                if usable:
-                    return
-                raise
+                return None if usable else fetched
+            self._value, lifetime = fetched
             now = monotonic()
             self._failure = None
             self._ends = now + lifetime
             self._renew = now + max(lifetime - EARLY, lifetime / 2)
             if self._value == stale:
-                self._newest_until = now + REFUSAL_COUNTS
+                self._kept_until = now + REFUSAL_COUNTS
+                if not may_keep:
+                    self._newest_until = now + REFUSAL_COUNTS
+            return None
         finally:
-            del stale
+            del stale, fetched
 
     def _failure_counts(self, seconds: float) -> bool:
         # One that came of having little time left says nothing to whoever has plenty.
         return monotonic() < self._failed_until and seconds <= 2 * self._failed_within
 
-    def _is_good(self, stale: "T | None") -> bool:
+    def _is_good(self, stale: "T | None", may_keep: bool) -> bool:
         try:
             now = monotonic()
-            return now < self._renew and (self._value != stale or now < self._newest_until)
+            newest_until = self._kept_until if may_keep else self._newest_until
+            return now < self._renew and (self._value != stale or now < newest_until)
         finally:
             del stale
 

@@ -8,7 +8,7 @@ from nontax.awaited import AwaitedSource, is_async
 from nontax.bill import InsertedBill
 from nontax.cached import Cached
 from nontax.credentials import Credentials
-from nontax.errors import InvalidRequestError, error_maker
+from nontax.errors import InvalidRequestError, NontaxError, error_maker
 from nontax.log import Notes
 from nontax.pdf import Pdf
 from nontax.results import Ticket
@@ -486,11 +486,17 @@ class Client:
         WeChat's page:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_getticket.html
         """
-        return self._ticket.get(self._fetch_ticket, None, self._timeout)
+        ticket = self._ticket.get(self._fetch_ticket, None, self._timeout)
+        if isinstance(ticket, NontaxError):
+            raise ticket
+        return ticket
 
-    def _fetch_ticket(self, _stale: Ticket | None, _seconds: float) -> tuple[Ticket, float]:
-        ticket = self._call(interfaces.get_ticket())
-        return ticket, float(ticket.expires_in)
+    def _fetch_ticket(
+        self, _stale: Ticket | None, _seconds: float, _may_keep: bool
+    ) -> "tuple[Ticket, float] | NontaxError":
+        name, payload, make_result = interfaces.get_ticket()
+        ticket = self._core.ask(name, payload, None, None, make_result)
+        return ticket if isinstance(ticket, NontaxError) else (ticket, float(ticket.expires_in))
 
     async def aget_ticket(self) -> Ticket:
         """`get_ticket` in an event loop, by way of its executor where it must be fetched."""

@@ -106,27 +106,38 @@ class FetchedToken:
         Raises what became of the fetch: `AccountError` (40164 names the address to put on the IP
         list), `NotSentError`, …
         """
+        got: str | NontaxError = ""
         try:
-            return self._cached.get(self._fetch, stale, self._timeout)
+            got = self._cached.get(self._fetch, stale, self._timeout)
+            if isinstance(got, NontaxError):
+                raise got
+            return got
         finally:
-            del stale
+            del stale, got
 
     def _token_or_error(
-        self, stale: str | None, seconds: float
+        self, stale: str | None, seconds: float, may_keep: bool
     ) -> "str | tuple[str, float] | NontaxError":
         """Do it in so many seconds: what is left of a call's own time.
+
+        may_keep: whether `stale` is good enough where WeChat has no newer one: it will be tried
+            once more before it comes to forcing one.
 
         What became of the fetch is returned, and so told from what a signal handler has raised. If
         there is no newer token yet, the stale one is returned and in how many seconds there can be.
         """
-        token: str | tuple[str, float] = ""
+        token: str | tuple[str, float] | NontaxError = ""
         try:
-            token = self._cached.get(self._fetch, stale, min(seconds, self._timeout))
-            if token == stale and (wait := self._newer_in()) > 0:
+            seconds = min(seconds, self._timeout)
+            token = self._cached.get(self._fetch, stale, seconds, may_keep=bool(may_keep))
+            if (
+                isinstance(token, str)
+                and token == stale
+                and not may_keep
+                and (wait := self._newer_in()) > 0
+            ):
                 token = (token, wait)
             return token
-        except NontaxError as error:
-            return error
         finally:
             del stale, token
 
@@ -134,14 +145,19 @@ class FetchedToken:
         """In how many seconds there can be a newer token than one that was just refused; 0: now."""
         return 0.0
 
-    def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
-        """Fetch a token; it and its lifetime in seconds."""
+    def _fetch(
+        self, stale: str | None, seconds: float, may_keep: bool
+    ) -> "tuple[str, float] | NontaxError":
+        """Fetch a token; it and its lifetime in seconds, or what became of the fetch."""
         raise NotImplementedError
 
-    def _ask(self, interface: str, seconds: float, more: "dict[str, Any]") -> tuple[str, float]:
-        """Call a token interface; the token and its lifetime in seconds."""
+    def _ask(
+        self, interface: str, seconds: float, more: "dict[str, Any]"
+    ) -> "tuple[str, float] | NontaxError":
+        """Call a token interface; the token and its lifetime in seconds, or an error."""
+        answer: tuple[str, float] | NontaxError = ("", 0.0)
         try:
-            return self._core.call(
+            answer = self._core.ask(
                 interface,
                 {
                     "grant_type": "client_credential",
@@ -153,14 +169,16 @@ class FetchedToken:
                 max(seconds, 0.001),
                 _token_and_lifetime,
             )
-        except InDoubtError as error:
-            raise _not_fetched(interface, error.reason, timed_out=error.timed_out) from None
-        except SystemBusyError as error:
-            reason = f"WeChat answered {error.errcode}: {error.errmsg}"
-            raise _not_fetched(interface, reason) from None
+            if isinstance(answer, InDoubtError):
+                return _not_fetched(interface, answer.reason, timed_out=answer.timed_out)
+            if isinstance(answer, SystemBusyError):
+                reason = f"WeChat answered {answer.errcode}: {answer.errmsg}"
+                return _not_fetched(interface, reason)
+            return answer
         except _UnusableError:
-            reason = "it has characters that no access token has"
-            raise _not_fetched(interface, reason) from None
+            return _not_fetched(interface, "it has characters that no access token has")
+        finally:
+            del answer
 
     def __repr__(self) -> str:
         # A traceback with local variables may show a source that could not be made.
@@ -180,8 +198,10 @@ class StableToken(FetchedToken):
     WeChat gives every process of an account the same token, so that processes need no store of
     their own between them, and none invalidates another's. Within a process one fetch serves all
     threads and tasks. The token is fetched when it is first needed, and again in its last five
-    minutes. When WeChat has refused it, normal mode is asked again, and only if that gives the same
-    token, forced mode, at most every 30 seconds: that ends the token of all processes at once.
+    minutes. When WeChat has refused it, normal mode is asked again. If that gives the same token
+    after a 40001, which passes by itself at times, the call tries it once more a second later. Only
+    if it is refused then, too, forced mode is asked, at most every 30 seconds: that ends the token
+    of all processes at once.
 
     A fetch that fails is reported as itself, and for a few seconds not tried again.
 
@@ -192,15 +212,19 @@ class StableToken(FetchedToken):
 
     __slots__ = ()
 
-    def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
-        token = ""
+    def _fetch(
+        self, stale: str | None, seconds: float, may_keep: bool
+    ) -> "tuple[str, float] | NontaxError":
+        answer: tuple[str, float] | NontaxError = ("", 0.0)
         try:
-            token, lifetime = self._ask("stable_token", seconds, {})
-            if token == stale and self._may_force():
-                token, lifetime = self._ask("stable_token", seconds, {"force_refresh": True})
-            return token, lifetime
+            answer = self._ask("stable_token", seconds, {})
+            if isinstance(answer, NontaxError) or answer[0] != stale or may_keep:
+                return answer
+            if self._may_force():
+                answer = self._ask("stable_token", seconds, {"force_refresh": True})
+            return answer
         finally:
-            del token, stale
+            del answer, stale
 
     def _may_force(self) -> bool:
         # The caller holds the lock of this source; two sources of one account may both come here.
@@ -231,6 +255,8 @@ class OrdinaryToken(FetchedToken):
 
     __slots__ = ()
 
-    def _fetch(self, stale: str | None, seconds: float) -> tuple[str, float]:
-        del stale  # every fetch makes a new one
+    def _fetch(
+        self, stale: str | None, seconds: float, may_keep: bool
+    ) -> "tuple[str, float] | NontaxError":
+        del stale, may_keep  # every fetch makes a new one
         return self._ask("token", seconds, {})

@@ -689,7 +689,7 @@ def forced(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[nontax
     monkeypatch.setattr("nontax.token.FORCE_EVERY", 0.6)
     monkeypatch.setattr("nontax.cached.REFUSAL_COUNTS", 0.0)
     monkeypatch.setattr("nontax.token._forced", {bureau.appid: time.monotonic()})
-    sandbox.misbehave(faults.Errcode(40001), skip=1)  # the first request fetches the token
+    sandbox.misbehave(faults.Errcode(42001), skip=1)  # the first request fetches the token
     with nontax.Client(
         appid=bureau.appid, secret=bureau.secret, base_url=sandbox.base_url
     ) as client:

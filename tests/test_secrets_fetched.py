@@ -158,7 +158,10 @@ def test_a_fetched_token_in_a_refusal(loud: Sandbox, cls: type[nontax.WeChatErro
     body = json.dumps({"access_token": token(), "expires_in": 7200}).encode()
     loud.misbehave(faults.Reply(body=body, taken=False))
     loud.misbehave(echoing(token(), ERRCODES[cls]))
-    if cls is nontax.AccessTokenError:  # then normal mode, and forced mode, for the same again
+    if cls is nontax.AccessTokenError:
+        # Then normal mode for the same again, which is tried once more; and both modes.
+        loud.misbehave(faults.Reply(body=body, taken=False))
+        loud.misbehave(echoing(token(), ERRCODES[cls]))
         loud.misbehave(faults.Reply(body=body, taken=False), times=2)
     client = nontax.Client(appid="wx1", secret="s", base_url=loud.base_url, retries=0)
     error = raised_for(client.insert_bill, bill())

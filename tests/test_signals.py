@@ -458,7 +458,7 @@ def interrupt_the_error(talk: Talk) -> None:
     """Ctrl-C comes while the exception is being made of what became of the call."""
     import signal
 
-    import nontax.client
+    import nontax.errors
 
     if talk.setup["limit"]:
 
@@ -466,7 +466,7 @@ def interrupt_the_error(talk: Talk) -> None:
             raise TimeoutError("the time is over")
 
         signal.signal(signal.SIGINT, handler)
-    module = vars(nontax.client)
+    module = vars(nontax.errors)  # before a client is made, which takes it from there
     true, pressed = module["make_error"], set[int]()
 
     def make_error(**told: object) -> Exception:

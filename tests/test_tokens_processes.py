@@ -9,6 +9,7 @@ import pytest
 from bills import bill
 from marks import forking
 from processes import CODE, Child, Server, Talk, run
+from servers import json_reply
 from tokens import INSERT, STABLE, forced, sent, serve_first, settings_of, source_of
 
 import nontax
@@ -261,11 +262,16 @@ def limit_a_fetch(talk: Talk) -> None:
     """A time limit of Celery's kind, whose exception is an Exception, is over during a fetch."""
     import signal
 
+    import nontax
+
     class LimitError(Exception):
         pass
 
+    class OurLimitError(nontax.NotSentError):
+        """One of nontax's own, which must not pass for what became of the fetch."""
+
     def handler(*_: object) -> None:
-        raise LimitError
+        raise OurLimitError(reason="the handler's") if talk.setup["ours"] else LimitError
 
     signal.signal(signal.SIGTERM, handler)
     client = talk.client()
@@ -276,25 +282,60 @@ def limit_a_fetch(talk: Talk) -> None:
                 talk.tell(code=getattr(next(run).inserted, "code", None))
             else:
                 talk.tell(code=client.insert_bill(talk.setup["bill"]).code)
-        except LimitError as error:
+        except (LimitError, OurLimitError) as error:
             talk.tell_error(error)
 
 
-@pytest.mark.parametrize("bulk", [False, True])
-def test_a_time_limit_during_a_fetch(server: Server, *, bulk: bool) -> None:
+@pytest.mark.parametrize("ours", [False, True], ids=["theirs", "ours"])
+@pytest.mark.parametrize("bulk", [False, True], ids=["single", "bulk"])
+def test_a_time_limit_during_a_fetch(server: Server, *, bulk: bool, ours: bool) -> None:
     settings = settings_of(server.base_url, timeout=300)
-    with Child(limit_a_fetch, client=settings, bill=bill(), bulk=bulk) as child:
+    with Child(limit_a_fetch, client=settings, bill=bill(), bulk=bulk, ours=ours) as child:
         with server.accept() as fetching:
             fetching.read_request()
             child.signal(signal.SIGTERM)
             told = child.hear()
-            assert told["type"] == "LimitError"
+            assert told["type"] == ("OurLimitError" if ours else "LimitError")
             assert told["context"]["outcome"] != "inserted"
             fetching.wait_for_end()
         fetching, inserting = serve_first(server)
         assert child.finish() == ([{"code": CODE}], "")
         fetching.close()
         inserting.close()
+
+
+def limit_a_ticket(talk: Talk) -> None:
+    """A signal handler raises one of nontax's own errors while a ticket is fetched."""
+    import signal
+
+    import nontax
+
+    def handler(*_: object) -> None:
+        raise nontax.QuotaError(errcode=45009, errmsg="the handler's")
+
+    signal.signal(signal.SIGTERM, handler)
+    client = talk.client()
+    for _ in range(2):
+        try:
+            client.get_ticket()
+            talk.tell(got="a ticket")
+        except nontax.QuotaError as error:
+            talk.tell(got=error.errmsg)
+
+
+def test_a_handlers_error_is_not_taken_for_a_tickets(server: Server) -> None:
+    """Or else it would be told to everybody for some seconds."""
+    client = {"base_url": server.base_url, "access_token": "t" * 20, "timeout": 300}
+    ticket = b'{"errcode":0,"errmsg":"ok","ticket":"t-1","expires_in":7200}'
+    with Child(limit_a_ticket, client=client) as child:
+        with server.accept() as fetching:
+            fetching.read_head()
+            child.signal(signal.SIGTERM)
+            assert child.hear() == {"got": "the handler's"}
+        with server.accept() as fetching:
+            fetching.read_head()
+            fetching.send(json_reply(ticket))
+            assert child.finish() == ([{"got": "a ticket"}], "")
 
 
 def wait_for_another_threads_fetch(talk: Talk) -> None:
@@ -373,7 +414,7 @@ def press_while_it_is_cached(talk: Talk) -> None:
 
     from nontax import cached
 
-    def fetch(_stale: str | None, _seconds: float) -> tuple[str, float]:
+    def fetch(_stale: str | None, _seconds: float, _may_keep: bool) -> tuple[str, float]:
         return "t" * 20, 7200.0
 
     for place in itertools.count(1):

@@ -8,6 +8,8 @@
 #include "problems.h"
 #include "request.h"
 
+enum { MOMENT_MS = 1000 }; /* so long a refusal with 40001 may last that passes by itself */
+
 static const char *const outcome_names[] = {"inserted", "rejected", "not_sent", "in_doubt"};
 
 const char *nontax_outcome_name(nontax_outcome outcome)
@@ -158,6 +160,25 @@ const char *nontax_call_stale_token(const nontax_call *call)
     return call->token_refused ? call->token.data : NULL;
 }
 
+bool nontax_call_may_keep_token(const nontax_call *call)
+{
+    bool momentary = call->result.has_errcode && call->result.errcode == 40001;
+    return call->token_refused && momentary && !call->token_kept && !call->token_renewed;
+}
+
+/* The source has no newer one. */
+static void keep_token(nontax_call *call)
+{
+    if (!nontax_call_may_keep_token(call)) {
+        call->state = NX_CALL_FINISHED; /* with the refusal */
+        return;
+    }
+    call->not_before = nx_now_ms() + MOMENT_MS;
+    call->token_refused = false;
+    call->token_kept = true;
+    call->state = call->not_before < call->deadline ? NX_CALL_READY : NX_CALL_FINISHED;
+}
+
 static bool begins_with(const char *token, size_t size, const char *begin)
 {
     return size >= strlen(begin) && memcmp(token, begin, strlen(begin)) == 0;
@@ -192,7 +213,7 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
     }
     if (call->token_refused) {
         if (call->token.size == size && memcmp(call->token.data, token, size) == 0) {
-            call->state = NX_CALL_FINISHED;
+            keep_token(call);
             return NONTAX_OK;
         }
         call->token_refused = false;

@@ -25,6 +25,8 @@ struct nontax_call {
     nx_buffer secret;      /* another one in the payload */
     bool token_refused;    /* `token` is stale */
     bool token_renewed;    /* `token` is the second one */
+    bool token_kept;       /* WeChat has refused it once before */
+    int64_t not_before;    /* then it is not tried again before that */
     bool gave_up;          /* for want of a token */
     int repeats;
     int quota_pauses;

@@ -73,6 +73,12 @@ void nx_lane_set_interval(nontax_lane *lane, double interval_ms)
     lane->interval_ms = interval_ms < longest ? interval_ms : longest;
 }
 
+void nx_lane_hold(nontax_lane *lane, int64_t ms)
+{
+    double until = (double)(nx_now_ms() + ms);
+    lane->next_turn = until > lane->next_turn ? until : lane->next_turn;
+}
+
 double nx_lane_next_turn(const nontax_lane *lane)
 {
     double turn = lane->next_turn;
@@ -551,7 +557,9 @@ nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call)
     if (!nx_lane_is_ours(lane) || !nx_call_is_ours(call)) {
         return NONTAX_WRONG_PROCESS;
     }
-    if (call->state == NX_CALL_READY) {
+    if (call->state == NX_CALL_READY && call->not_before > nx_now_ms()) {
+        pause_call(lane, call, call->not_before);
+    } else if (call->state == NX_CALL_READY) {
         nx_gate_enter();
         begin_in_turn(lane, call);
         nx_gate_leave();

@@ -18,6 +18,9 @@ bool nx_lane_has_failed(const nontax_lane *lane);
  * they end in place of it. */
 void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms, bool never_waits);
 
+/* Nothing begins for so long. */
+void nx_lane_hold(nontax_lane *lane, int64_t ms);
+
 /* How far one attempt is to be from the next; 0: not at all. And when it will be the turn of a call
  * that is added now. */
 void nx_lane_set_interval(nontax_lane *lane, double interval_ms);

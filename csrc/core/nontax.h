@@ -384,8 +384,12 @@ const char *nontax_token_problem(const char *token, size_t size);
 bool nontax_call_needs_token(const nontax_call *call);
 /* The token that WeChat has refused, or NULL in the beginning. */
 const char *nontax_call_stale_token(const nontax_call *call);
-/* Copies the token. A token equal to the stale one ends the call with the refusal it already has.
- */
+/* Whether the refused token may be given again, for want of a newer one: errcode 40001 passes by
+ * itself at times. The call then tries it once more a second later. Only when that is refused, too,
+ * a source should do what ends the token of others. */
+bool nontax_call_may_keep_token(const nontax_call *call);
+/* Copies the token. Otherwise a token equal to the stale one ends the call with the refusal it
+ * already has. */
 nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size);
 /* Ends a call that needs a token but will not get one; and whether that was done. */
 void nontax_call_give_up(nontax_call *call);
@@ -484,6 +488,8 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call);
  * refused, or NULL, and the answer is one of nontax_run_set_token() and nontax_run_no_token(). */
 bool nontax_run_needs_token(const nontax_run *run);
 const char *nontax_run_stale_token(const nontax_run *run);
+/* Like nontax_call_may_keep_token(), for all that wait. */
+bool nontax_run_may_keep_token(const nontax_run *run);
 nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size);
 /* Ends the calls that wait for one. */
 void nontax_run_no_token(nontax_run *run);

@@ -162,6 +162,15 @@ const char *nontax_run_stale_token(const nontax_run *run)
     return run->token_refused ? run->token.data : NULL;
 }
 
+bool nontax_run_may_keep_token(const nontax_run *run)
+{
+    bool may_keep = run->token_refused;
+    for (const nontax_call *call = run->waiting.first; call; call = call->next) {
+        may_keep = may_keep && (!call->token_refused || nontax_call_may_keep_token(call));
+    }
+    return may_keep;
+}
+
 nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size)
 {
     if (!nx_lane_is_ours(run->lane)) {
@@ -171,6 +180,9 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
         return NONTAX_BAD_TOKEN;
     }
     bool is_newer = !is_current(run, token);
+    if (run->token_refused && !is_newer && run->settings.bulk) {
+        nx_lane_hold(run->lane, TOKEN_MS); /* a thousand bills need not try it */
+    }
     nx_buffer_clear(&run->token, 4096);
     /* Without the memory for it those that wait get it all the same, and later calls ask again. */
     (void)nx_buffer_append(&run->token, token, size);

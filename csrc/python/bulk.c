@@ -46,7 +46,8 @@ typedef struct run_object {
     /* While another thread asks the token source for an event loop. */
     bool fetching;
     atomic_bool fetched;
-    PyObject *stale;        /* what it is asked with */
+    PyObject *stale;        /* what it is asked with, */
+    bool may_keep;          /* and whether that may be its answer */
     PyObject *answer;       /* its answer, */
     PyObject *answer_error; /* or what it has raised */
 } run_object;
@@ -345,7 +346,8 @@ static int ask_for_token(run_object *self)
         return 0;
     }
     bool interrupted;
-    PyObject *answer = client_ask_source(self->client, stale, SOURCE_MS, &interrupted);
+    PyObject *answer = client_ask_source(self->client, stale, SOURCE_MS,
+                                         nontax_run_may_keep_token(self->run), &interrupted);
     if (!nontax_run_is_ours(self->run)) {
         /* The source has forked: what becomes of the bills, the parent will know. */
         if (answer) {
@@ -684,8 +686,9 @@ static PyObject *run_fetch_token(PyObject *object, PyObject *Py_UNUSED(ignored))
     self->stale = NULL;
     const char *text = stale ? PyUnicode_AsUTF8AndSize(stale, NULL) : NULL;
     bool interrupted; /* no signal handler runs in this thread */
-    PyObject *answer =
-        stale && !text ? NULL : client_ask_source(self->client, text, SOURCE_MS, &interrupted);
+    PyObject *answer = stale && !text ? NULL
+                                      : client_ask_source(self->client, text, SOURCE_MS,
+                                                          self->may_keep, &interrupted);
     Py_XDECREF(stale);
     tell_fetched(self, answer, answer ? NULL : take_exception());
     return Py_NewRef(Py_None);
@@ -749,6 +752,7 @@ static PyObject *run_ask_for_token(PyObject *object, PyObject *submit)
         return Py_NewRef(Py_None);
     }
     const char *stale = nontax_run_stale_token(self->run);
+    self->may_keep = nontax_run_may_keep_token(self->run);
     Py_XDECREF(self->stale);
     self->stale = stale ? PyUnicode_FromString(stale) : NULL;
     if ((stale && !self->stale) || begin_fetch(self, submit) < 0) {

@@ -222,6 +222,7 @@ typedef struct conversation {
     PyObject *source_error;    /* what the token source raised */
     const char *token_problem; /* what is wrong with the token that it returned */
     spare_error *spare;
+    bool returns_error; /* what became of the call, if that is an error: and does not raise it */
 } conversation;
 
 static bool on_interrupted(void *context)
@@ -295,15 +296,15 @@ static void hide_frames(void)
 /* A source of ours returns why there is no token: so what it raises is a signal handler's, like an
  * exception from anybody's source that is no Exception. */
 PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms,
-                            bool *interrupted)
+                            bool may_keep, bool *interrupted)
 {
     if (!self->own_source) {
         PyObject *answer = PyObject_CallFunction(self->token_source, "z", stale);
         *interrupted = !answer && !PyErr_ExceptionMatches(PyExc_Exception);
         return answer;
     }
-    PyObject *answer =
-        PyObject_CallFunction(self->token_source, "zd", stale, (double)time_left_ms / 1000);
+    PyObject *answer = PyObject_CallFunction(self->token_source, "zdi", stale,
+                                             (double)time_left_ms / 1000, may_keep);
     *interrupted = !answer && !PyErr_ExceptionMatches(PyExc_MemoryError);
     if (answer && PyExceptionInstance_Check(answer)) {
         PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(answer)), answer, NULL);
@@ -327,9 +328,10 @@ static bool on_token(void *context, nontax_call *call)
     bool interrupted = client_tell_notes(talk->self) < 0;
     PyObject *token = NULL;
     if (!interrupted) {
-        token = talk->fixed_token ? Py_NewRef(talk->fixed_token)
-                                  : client_ask_source(talk->self, stale,
-                                                      nontax_call_time_left(call), &interrupted);
+        token = talk->fixed_token
+                    ? Py_NewRef(talk->fixed_token)
+                    : client_ask_source(talk->self, stale, nontax_call_time_left(call),
+                                        nontax_call_may_keep_token(call), &interrupted);
     }
     if (token) {
         set = set_token(talk, call, token);
@@ -453,7 +455,9 @@ static PyObject *conclude(conversation *talk, nontax_call *call, PyObject *make_
             }
             error = spare_of(talk);
         }
-        if (error) {
+        if (error && talk->returns_error) {
+            return error;
+        } else if (error) {
             raise_object(error);
             return NULL;
         }
@@ -558,14 +562,16 @@ PyDoc_STRVAR(
     "descriptor, offset and size. At most so many seconds, if that is not None. Where there is\n"
     "no memory for the result, the error says that the call is in doubt.");
 
-static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+static PyObject *call_with(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
+                           bool returns_error)
 {
     client_object *self = (client_object *)object;
-    conversation talk = {.self = self, .fixed_token = self->access_token};
+    conversation talk = {
+        .self = self, .fixed_token = self->access_token, .returns_error = returns_error};
     double seconds = 0;
     if (count != 5) {
         PyErr_SetString(PyExc_TypeError,
-                        "call() takes interface, payload, access_token, seconds and make_result");
+                        "interface, payload, access_token, seconds and make_result are needed");
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(arguments[0]);
@@ -601,6 +607,21 @@ static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ss
         free_spare(talk.spare); /* it was raised */
     }
     return result;
+}
+
+static PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    return call_with(object, arguments, count, false);
+}
+
+PyDoc_STRVAR(client_ask_doc,
+             "ask($self, interface, payload, access_token, seconds, make_result, /)\n--\n\n"
+             "As call(), but return the error that tells what became of the call.\n\n"
+             "So it is told from an error of the same class that a signal handler has raised.");
+
+static PyObject *client_ask(PyObject *object, PyObject *const *arguments, Py_ssize_t count)
+{
+    return call_with(object, arguments, count, true);
 }
 
 PyDoc_STRVAR(client_close_doc, "close($self, /)\n--\n\nClose the idle connections.");
@@ -748,6 +769,7 @@ static void client_dealloc(PyObject *object)
 
 static PyMethodDef client_methods[] = {
     {"call", (PyCFunction)(void (*)(void))client_call, METH_FASTCALL, client_call_doc},
+    {"ask", (PyCFunction)(void (*)(void))client_ask, METH_FASTCALL, client_ask_doc},
     {"close", client_close, METH_NOARGS, client_close_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -52,10 +52,11 @@ int client_set_payload(nontax_call *call, PyObject *payload);
 PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
                                  PyObject *args);
 
-/* Asks the token source for a token, or for a newer one than `stale`, within so much time. NULL
- * with an exception set: the source's own, or else the asking was interrupted. */
+/* Asks the token source for a token, or for a newer one than `stale`, within so much time; a source
+ * of ours may answer with that one if it `may_keep` it. NULL with an exception set: the source's
+ * own, or else the asking was interrupted. */
 PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms,
-                            bool *interrupted);
+                            bool may_keep, bool *interrupted);
 
 /* Problems as a list of (path, message, id, values). NULL with an exception set: no memory. */
 PyObject *client_list_problems(const nontax_problems *problems);

@@ -237,25 +237,68 @@ static void test_one_renewal_for_all(void **state)
     server_stop(server);
 }
 
+/* 40001 passes by itself at times: the same token is tried once more, and only once. */
 static void test_the_same_token_again(void **state)
 {
     (void)state;
-    server *server = server_start(&bad_token, 1);
+    const server_step steps[] = {bad_token, bad_token};
+    server *server = server_start(steps, COUNT(steps));
     nontax_client *client = client_for(server_url(server), 0);
     nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 1});
     nontax_call *call = add(run, client, "one");
     set_token(run, TOKEN);
-    while (!nontax_run_needs_token(run)) {
-        (void)nontax_run_step(run, 10);
+    assert_false(nontax_run_may_keep_token(run));
+    for (int refusals = 1; refusals <= 2; refusals++) {
+        int64_t begun = nx_now_ms();
+        while (!nontax_run_needs_token(run)) {
+            assert_null(nontax_run_take(run));
+            (void)nontax_run_step(run, 10);
+        }
+        assert_between(nx_now_ms() - begun, refusals == 1 ? 0 : 990, EVER);
+        assert_int_equal(server_requests(server), refusals);
+        assert_string_equal(nontax_run_stale_token(run), TOKEN);
+        assert_int_equal(nontax_run_may_keep_token(run), refusals == 1);
+        set_token(run, TOKEN);
     }
-    set_token(run, TOKEN);
     assert_ptr_equal(nontax_run_take(run), call);
     expect(call, NONTAX_REJECTED, NONTAX_CAUSE_NONE);
     assert_int_equal(nontax_call_result(call)->errcode, 40001);
     nontax_call_free(call);
     nontax_run_free(run);
     nontax_client_free(client);
-    assert_int_equal(server_requests(server), 1);
+    server_stop(server);
+}
+
+/* While a refused token is tried once more, no other bill of a bulk run is sent with it. */
+static void test_a_token_under_trial_is_not_used(void **state)
+{
+    (void)state;
+    server *server = server_start(&bad_token, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 4, .bulk = true});
+    add(run, client, "one");
+    set_token(run, TOKEN);
+    while (!nontax_run_needs_token(run)) {
+        (void)nontax_run_step(run, 10);
+    }
+    set_token(run, TOKEN);
+    assert_between(nontax_run_wants_in(run), 900, 1001);
+    add(run, client, "two");
+    for (int i = 0; i < 10; i++) {
+        (void)nontax_run_step(run, 10);
+        assert_int_equal(server_requests(server), 1);
+    }
+    for (int taken = 0; taken < 2; taken++) {
+        while (!nontax_run_finished(run)) {
+            (void)nontax_run_step(run, 100);
+        }
+        nontax_call *call = nontax_run_take(run);
+        expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+        nontax_call_free(call);
+    }
+    assert_int_equal(server_requests(server), 3);
+    nontax_run_free(run);
+    nontax_client_free(client);
     server_stop(server);
 }
 
@@ -969,6 +1012,7 @@ int main(void)
         TEST(test_one_token_for_all),
         TEST(test_one_renewal_for_all),
         TEST(test_the_same_token_again),
+        TEST(test_a_token_under_trial_is_not_used),
         TEST(test_waiting_for_a_token_takes_a_calls_time),
         TEST(test_waiting_for_a_token_takes_none_of_a_bulk_runs_bills),
         TEST(test_a_newer_token_can_be_had_later),
