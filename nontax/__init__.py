@@ -9,7 +9,6 @@
 Every error is a `NontaxError` with an `outcome`: "rejected", "not_sent" or "in_doubt".
 """
 
-from nontax.bill import InsertedBill, Outcome
 from nontax.errors import (
     AccessTokenError,
     AccountError,
@@ -26,6 +25,7 @@ from nontax.errors import (
     TLSError,
     WeChatError,
 )
+from nontax.outcomes import InsertedBill, Outcome
 from nontax.problems import Problem
 from nontax.results import (
     AuthData,

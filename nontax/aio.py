@@ -11,8 +11,8 @@ from contextvars import copy_context
 
 from nontax import _core
 from nontax.awaited import ask_for
-from nontax.bill import Outcome
 from nontax.errors import InDoubtError, NotSentError
+from nontax.outcomes import Outcome
 from nontax.runs import Recorded, RunRecord, warn_of_unread, warn_of_unused
 
 TYPE_CHECKING = False
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from typing import Any, Self
 
     from nontax._core import Run
-    from nontax.bill import Bill
     from nontax.errors import NontaxError
     from nontax.interfaces import Request, T
+    from nontax.shapes import Bill
 
     Fields = dict[str, Any]
 

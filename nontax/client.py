@@ -5,11 +5,11 @@ import os
 import nontax
 from nontax import _core, interfaces
 from nontax.awaited import AwaitedSource, is_async
-from nontax.bill import InsertedBill
 from nontax.cached import Cached
 from nontax.credentials import Credentials
 from nontax.errors import InvalidRequestError, NontaxError, error_maker
 from nontax.log import Notes
+from nontax.outcomes import InsertedBill
 from nontax.pdf import Pdf
 from nontax.results import Ticket
 from nontax.settings import (
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from typing import Any, Literal, SupportsIndex
 
     from nontax.aio import AsyncRun, Loops
-    from nontax.bill import Bill
     from nontax.credentials import TokenSource
     from nontax.interfaces import Request, T
     from nontax.pdf import PdfLike
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     )
     from nontax.runs import Run, RunRecord
     from nontax.settings import Extra
+    from nontax.shapes import Bill
     from nontax.uploads import Pdfs, UploadOutcome
 
 

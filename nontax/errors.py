@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Literal
 
-    Outcome = Literal["inserted", "rejected", "not_sent", "in_doubt"]
+    OutcomeName = Literal["inserted", "rejected", "not_sent", "in_doubt"]
 
 
 def _known(errcode: int) -> tuple[int, str, str, str, str]:
@@ -43,7 +43,7 @@ class NontaxError(Exception):
     All errors can be pickled and copied. No text in them contains the access token.
     """
 
-    outcome: "Outcome"
+    outcome: "OutcomeName"
     interface: str = "insertbill"
     reason: str = ""
     retry: str = "no"
@@ -336,7 +336,7 @@ def _refusal(
     return error
 
 
-def _of_this_call(source_error: NontaxError, outcome: "Outcome") -> NontaxError:
+def _of_this_call(source_error: NontaxError, outcome: "OutcomeName") -> NontaxError:
     """The token source's own exception, one for each of the calls that wait for the token."""
     fields: dict[str, object] = {
         name: list(value) if isinstance(value, list) else value
@@ -354,7 +354,7 @@ def make_error(
     *,
     interface: str,
     reads: bool,
-    outcome: "Outcome",
+    outcome: "OutcomeName",
     cause: str,
     timed_out: bool,
     errcode: int | None,

@@ -2,7 +2,7 @@
 
 import time
 
-from nontax.bill import InsertedBill
+from nontax.outcomes import InsertedBill
 from nontax.results import (
     AuthData,
     BillAuthUrl,

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from operator import attrgetter
 
 from nontax import _core
-from nontax.bill import Outcome
+from nontax.outcomes import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from nontax.bill import Bill
+    from nontax.shapes import Bill
 
     _CoreRun = _core.Run[Outcome]
 else:

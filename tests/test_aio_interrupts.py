@@ -12,7 +12,7 @@ import pytest
 from bills import bill
 
 import nontax
-from nontax.bill import Outcome
+from nontax.outcomes import Outcome
 from nontax.sandbox import Sandbox, faults
 
 

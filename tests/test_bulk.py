@@ -19,7 +19,7 @@ from marks import shown
 
 import nontax
 from nontax import _core
-from nontax.bill import Outcome
+from nontax.outcomes import Outcome
 from nontax.sandbox import Sandbox, faults
 
 

@@ -1,4 +1,4 @@
-"""What comes back of a bill; and, for type checkers, its three shapes."""
+"""What became of a bill: the inserted one, and the outcome of each in a bulk run."""
 
 from nontax.record import Record
 from nontax.values import order_id_of
@@ -8,9 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from nontax.errors import NontaxError
-    from nontax.errors import Outcome as OutcomeName
-    from nontax.shapes import Bill as Bill
+    from nontax.errors import NontaxError, OutcomeName
 
 
 class InsertedBill(Record):
@@ -44,7 +42,8 @@ class InsertedBill(Record):
         openid = reply.pop("openid", None)
         if openid is not None and (type(openid) is not str or openid == ""):
             openid, reply["openid"] = None, openid  # what cannot be used can be looked at
-        Record.__init__(inserted, reply.pop("code"), openid, reply)
+        code = reply.pop("code")
+        Record.__init__(inserted, code, openid, reply or {})  # what is empty gives back its room
         return inserted
 
 
