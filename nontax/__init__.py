@@ -13,9 +13,11 @@ from nontax.errors import (
     AccessTokenError,
     AccountError,
     BillStateError,
+    ConflictError,
     DuplicateBillError,
     InDoubtError,
     InvalidRequestError,
+    LedgerError,
     NontaxError,
     NotAuthorizedError,
     NotSentError,
@@ -59,6 +61,7 @@ else:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nontax.aio import AsyncRun
+    from nontax.ledger import Ledger
     from nontax.reconciliation.run import reconcile
     from nontax.runs import Run, RunRecord
     from nontax.shapes import Bill, FlatBill, NestedBill, TableBill
@@ -73,12 +76,15 @@ __all__ = [
     "BillCard",
     "BillStateError",
     "Client",
+    "ConflictError",
     "DuplicateBillError",
     "ErrorCode",
     "FlatBill",
     "InDoubtError",
     "InsertedBill",
     "InvalidRequestError",
+    "Ledger",
+    "LedgerError",
     "NestedBill",
     "NontaxError",
     "NotAuthorizedError",
@@ -116,13 +122,14 @@ _LAZY = {
     "AsyncRun": "aio",
     "Bill": "shapes",
     "FlatBill": "shapes",
+    "Ledger": "ledger",
     "NestedBill": "shapes",
     "Run": "runs",
     "RunRecord": "runs",
     "TableBill": "shapes",
     "reconcile": "reconciliation.run",
 }
-_WITHOUT_CORE = ("reconciliation.run", "shapes")
+_WITHOUT_CORE = ("ledger", "reconciliation.run", "shapes")
 
 if not TYPE_CHECKING:  # with a __getattr__, a type checker would take any name for one of ours
 

@@ -89,6 +89,53 @@ class InvalidRequestError(NontaxError, ValueError):
         return "\n  ".join([f"nothing was sent, {len(lines)} problems:", *lines])
 
 
+class ConflictError(InvalidRequestError):
+    """The ledger or outbox knows the order with other content. Nothing was sent.
+
+    fields: the names of the fields that differ (list of str). kept: what is kept of the order, or
+        of the other order with the same printed number (dict of the bill's nine fields; what was
+        pruned is "").
+    """
+
+    fields: "list[str]"
+    kept: "dict[str, object]"
+
+    def __init__(
+        self,
+        *,
+        problems: "Sequence[tuple[str, str]]",
+        fields: "Sequence[str]" = (),
+        kept: "dict[str, object] | None" = None,
+    ) -> None:
+        super().__init__(problems=problems)
+        self.fields = list(fields)
+        self.kept = dict(kept or {})
+
+
+class LedgerError(NontaxError):
+    """The ledger cannot be used: its file, its disk, its server, or another process is in the way.
+
+    reason: what is wrong, and what to do (str). outcome: "not_sent", unless a bill went out whose
+    answer could be kept nowhere. outcomes: those that could be kept nowhere, the only trace of
+    which is this list (list of `Outcome`); empty if all is kept.
+    """
+
+    reason: str
+    outcomes: "list[object]"
+
+    def __init__(
+        self, *, reason: str, outcome: "Outcome" = "not_sent", outcomes: "Sequence[object]" = ()
+    ) -> None:
+        super().__init__()
+        self.reason = reason
+        self.outcome = outcome
+        self.outcomes = list(outcomes)
+        self.advice = "Put the ledger in order as the message says, then run the same again."
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class NotSentError(NontaxError):
     """No byte of the bill left this process. It may be sent again.
 

@@ -22,6 +22,8 @@ BUSY_ERROR = nontax.SystemBusyError(errcode=-1, errmsg="system error")
 ERRORS: list[nontax.NontaxError] = [
     nontax.InvalidRequestError(problems=[("fee", "is missing")]),
     nontax.InvalidRequestError(problems=[("", "is no bill"), ("票.标题", "is empty")]),
+    nontax.ConflictError(problems=[("fee", "differs")], fields=["fee"], kept={"fee": 1}),
+    nontax.LedgerError(reason="the disk is full"),
     nontax.NotSentError(reason="refused", curl_code=7),
     nontax.NotSentError(reason="slow", timed_out=True),
     nontax.TLSError(reason="expired", curl_code=60),

@@ -55,7 +55,7 @@ def test_the_measurement_would_notice() -> None:
 
 SHAPES = {"Bill", "FlatBill", "NestedBill", "TableBill"}
 RUNS = {"AsyncRun", "Run", "RunRecord"}
-ROOMS = {"reconcile"}
+ROOMS = {"Ledger", "reconcile"}
 
 
 def test_the_shapes_are_there_when_somebody_asks() -> None:

@@ -71,12 +71,21 @@ MAY_IMPORT = {
     "problems.py": (),
     "credentials.py": ("settings",),
     "awaited.py": ("errors",),
-    "validation.py": ("nontax", "problems", "settings", "values"),
+    "validation.py": ("_core", "nontax", "problems", "settings", "values"),
     "uploads.py": ("errors", "pdf", "record", "results"),
     "delivery/states.py": (),
     "delivery/store.py": ("delivery.states",),
     "delivery/memory.py": ("delivery.states", "delivery.store"),
     "delivery/contract.py": ("delivery.states", "delivery.store"),
+    "delivery/spool.py": (),
+    "ledger": (
+        "delivery.states",
+        "delivery.store",
+        "delivery.spool",
+        "errors",
+        "ledger",
+        "uncompiled",
+    ),
     "reconciliation": ("reconciliation", "ledger", "sheets", "language", "errors"),
     "reconciliation/match.py": (
         "reconciliation.compare",
@@ -93,7 +102,7 @@ def _imports_of(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {name.name for name in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            found |= {f"{node.module}.{name.name}" for name in node.names}
     return {name.removeprefix("nontax.") for name in found if name.split(".")[0] == "nontax"}
 
 

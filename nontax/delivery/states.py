@@ -36,6 +36,7 @@ Event = Literal[
     "found_inserted",  # evidence
     "found_rejected",
     "found_not_taken",
+    "restored",  # the store was put back from a backup: what was not settled may have been sent
 ]
 
 
@@ -92,6 +93,8 @@ TRANSITIONS: frozenset[Transition] = frozenset(
         ("in_doubt", "found_rejected", "rejected"),
         ("in_doubt", "found_not_taken", "waiting"),
         ("in_doubt", "found_not_taken", "not_sent"),
+        ("waiting", "restored", "in_doubt"),
+        ("not_sent", "restored", "in_doubt"),
     )
 )
 _STEPS: dict[tuple[State, Event], frozenset[State]] = {

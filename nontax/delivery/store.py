@@ -76,7 +76,8 @@ GIVEN_UP = "given_up"
 class Claim(NamedTuple):
     """An attempt that is written down: its bill may be sent once, by its owner alone.
 
-    attempt: the attempt's id. number: 1 for the bill's first, and so on.
+    attempt: the attempt's id. number: 1 for the bill's first, and so on. bill: the bill's id, where
+    the store has one.
     """
 
     attempt: int
@@ -84,6 +85,7 @@ class Claim(NamedTuple):
     content: Content
     signed: bool
     back_to: "State"
+    bill: int = 0
 
     @property
     def key(self) -> Key:

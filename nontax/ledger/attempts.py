@@ -1,0 +1,343 @@
+"""What is written of attempts, as SQL. Every function here runs inside one transaction.
+
+The common way of a group (all new, all answered in time) is a few statements for the whole group;
+what does not fit it is rolled back to its beginning and done bill by bill.
+"""
+
+import sqlite3
+
+from nontax.delivery import states
+from nontax.delivery.states import Answer, Attempt, back_to, late, step, why_not
+from nontax.delivery.store import (
+    GIVEN_UP,
+    SAME_NUMBER,
+    Claim,
+    Content,
+    Key,
+    Known,
+    Refused,
+    Settled,
+)
+from nontax.ledger.books import (
+    INSERT_BILL,
+    KNOWN,
+    DamageError,
+    Row,
+    by_id,
+    insert_bill,
+    learn,
+    look,
+    look_many,
+    next_id,
+    now_ms,
+    replace_content,
+    same_number,
+    set_state,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_INSERT_ATTEMPT = (
+    "INSERT INTO attempt (id, bill, number, run, slot, signed, signed_by, back_to, began) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_END_ATTEMPT = (
+    "UPDATE attempt SET ended = ?, outcome = ?, errcode = ?, errmsg = ?, rid = ?, reason = ?, "
+    "curl_code = ?, http_status = ?, transfers = ? WHERE id = ? AND ended = 0"
+)
+_END_BILL = (
+    "UPDATE bill SET state = ?, errcode = ?, code = ?, openid = ?, code_unknown = ?, changed = ? "
+    "WHERE id = ? AND state = 'sending'"
+)
+
+
+def reserve(connection: sqlite3.Connection, run: int, limit: int) -> list[Claim]:
+    """See `Store.reserve`."""
+    rows = [
+        Row(row)
+        for row in connection.execute(
+            f"SELECT {KNOWN} FROM bill WHERE state = 'waiting' ORDER BY id LIMIT ?", (limit,)
+        )
+    ]
+    return [_open(connection, row, run) for row in rows]
+
+
+def _open(connection: sqlite3.Connection, row: Row, run: int) -> Claim:
+    before = row.known.state
+    set_state(connection, row.id, before, step(before, "reserve"))
+    number = 1 + int(
+        connection.execute(
+            "SELECT coalesce(max(number), 0) FROM attempt WHERE bill = ?", (row.id,)
+        ).fetchone()[0]
+    )
+    id_ = next_id(connection, "attempt")
+    back = back_to(before)
+    connection.execute(_INSERT_ATTEMPT, (id_, row.id, number, run, 0, 0, "", back, now_ms()))
+    return Claim(id_, number, row.known.content, False, back, row.id)
+
+
+def open_attempts(
+    connection: sqlite3.Connection, run: int, contents: "Sequence[Content]", *, all_new: bool
+) -> list[Claim | Known | Refused]:
+    """See `Journal.open_attempts`. all_new: try first as if none of them were known."""
+    if all_new:
+        claims = _open_new(connection, run, contents)
+        if claims is not None:
+            return list(claims)
+    rows = look_many(connection, contents)
+    answers = []
+    for content in contents:
+        answers.append(_open_direct(connection, rows.get(content[:2]), content, run))
+        if content[:2] not in rows and isinstance(answers[-1], Claim):
+            fresh = look(connection, content.key)
+            assert fresh is not None
+            rows[content[:2]] = fresh
+    return answers
+
+
+def _open_new(
+    connection: sqlite3.Connection, run: int, contents: "Sequence[Content]"
+) -> list[Claim] | None:
+    """All in a few statements; None, and nothing is changed, if one of them is known."""
+    bill, attempt, now = next_id(connection, "bill"), next_id(connection, "attempt"), now_ms()
+    connection.execute("SAVEPOINT new_bills")
+    try:
+        connection.executemany(
+            INSERT_BILL,
+            [(*c, bill + n, "sending", run, 0, now, 0) for n, c in enumerate(contents)],
+        )
+        # Also where the index of orders is damaged: the same order has the same number, mostly.
+        clash = connection.execute(
+            "SELECT 1 FROM bill AS mine JOIN bill AS other "
+            "ON other.billing_no = mine.billing_no AND other.billing_code = mine.billing_code "
+            "AND other.id <> mine.id WHERE mine.id >= ? LIMIT 1",
+            (bill,),
+        ).fetchone()
+    except sqlite3.IntegrityError:
+        clash = (1,)
+    if clash is not None:
+        connection.execute("ROLLBACK TO new_bills")
+        connection.execute("RELEASE new_bills")
+        return None
+    connection.executemany(
+        _INSERT_ATTEMPT,
+        [(attempt + n, bill + n, 1, run, 0, 0, "", "not_sent", now) for n in range(len(contents))],
+    )
+    connection.execute("RELEASE new_bills")
+    return [
+        Claim(attempt + n, 1, content, False, "not_sent", bill + n)
+        for n, content in enumerate(contents)
+    ]
+
+
+def _open_direct(
+    connection: sqlite3.Connection, row: Row | None, content: Content, run: int
+) -> Claim | Known | Refused:
+    if row is not None:
+        why = why_not(row.known.state, row.known.errcode)
+        if why:
+            fields = row.differs(content)
+            if fields:
+                return Refused(row.known, why, tuple(fields))
+            return with_last_answer(connection, row)
+    other = same_number(connection, content)
+    if other is not None:
+        return Refused(other.known, SAME_NUMBER, same_number=True)
+    if row is None:
+        id_ = insert_bill(connection, content, "not_sent", run, from_list=False)
+        fresh = look(connection, content.key)
+        if fresh is None or fresh.id != id_:
+            raise DamageError("the index of orders")
+        return _open(connection, fresh, run)
+    replace_content(connection, row, content)
+    row.known = row.known._replace(content=content)
+    return _open(connection, row, run)
+
+
+def with_last_answer(connection: sqlite3.Connection, row: Row) -> Known:
+    """What is known of a bill, with the words of its last attempt."""
+    last = connection.execute(
+        "SELECT errmsg, rid, reason FROM attempt WHERE bill = ? ORDER BY number DESC LIMIT 1",
+        (row.id,),
+    ).fetchone()
+    errmsg, rid, reason = (value or "" for value in last or ("", "", ""))
+    return row.known._replace(errmsg=errmsg, rid=rid, reason=reason)
+
+
+def resend(connection: sqlite3.Connection, run: int, key: Key, by: str, checked_by: str) -> Claim:
+    """See `Store.resend`."""
+    row = look(connection, key)
+    if row is None or row.known.state != "in_doubt":
+        raise ValueError(f"order {key.order_id} is not in doubt")
+    if not by:
+        raise ValueError("nobody has signed this resend")
+    number, slot = connection.execute(
+        "SELECT max(number), max(slot) FROM attempt WHERE bill = ?", (row.id,)
+    ).fetchone()
+    id_ = next_id(connection, "attempt")
+    set_state(connection, row.id, "in_doubt", step("in_doubt", "resend"))
+    connection.execute(
+        _INSERT_ATTEMPT,
+        (id_, row.id, number + 1, run, max(slot, 0) + 1, 1, by, "in_doubt", now_ms()),
+    )
+    learn(connection, row.id, "resend", "ordered", by=by, checked_by=checked_by)
+    return Claim(id_, number + 1, row.known.content, True, "in_doubt", row.id)
+
+
+# Answers
+
+
+def settle(
+    connection: sqlite3.Connection, answers: "Sequence[tuple[Claim, Answer]]"
+) -> list[Settled]:
+    """See `Store.settle`."""
+    common = [
+        states.settle(Attempt(claim.signed, claim.back_to), answer) for claim, answer in answers
+    ]
+    if not any(claim.signed for claim, _ in answers):
+        settled = _settle_open(connection, answers, common)
+        if settled is not None:
+            return settled
+    return [settle_one(connection, claim, answer) for claim, answer in answers]
+
+
+def _settle_open(
+    connection: sqlite3.Connection,
+    answers: "Sequence[tuple[Claim, Answer]]",
+    settlements: "Sequence[states.Settlement]",
+) -> list[Settled] | None:
+    """All in a few statements; None, and nothing is changed, if one is not open any more."""
+    now = now_ms()
+    connection.execute("SAVEPOINT answers")
+    ended = connection.executemany(
+        _END_ATTEMPT,
+        [(now, *answer[:8], claim.attempt) for claim, answer in answers],
+    ).rowcount
+    moved = connection.executemany(
+        _END_BILL,
+        [
+            (s.state, answer.errcode, answer.code, answer.openid, int(s.code_unknown), now, c.bill)
+            for (c, answer), s in zip(answers, settlements, strict=True)
+        ],
+    ).rowcount
+    if ended != len(answers) or moved != len(answers):
+        connection.execute("ROLLBACK TO answers")
+        connection.execute("RELEASE answers")
+        return None
+    freed = [(c.bill,) for (c, _), s in zip(answers, settlements, strict=True) if s.frees]
+    if freed:
+        connection.executemany("UPDATE attempt SET slot = -id WHERE bill = ?", freed)
+    connection.execute("RELEASE answers")
+    return [
+        Settled(claim.key, s.state, True, s.shown)
+        for (claim, _), s in zip(answers, settlements, strict=True)
+    ]
+
+
+def settle_one(connection: sqlite3.Connection, claim: Claim, answer: Answer) -> Settled:
+    raw = connection.execute(
+        "SELECT bill, number, signed, back_to, ended, outcome FROM attempt WHERE id = ?",
+        (claim.attempt,),
+    ).fetchone()
+    if raw is None:
+        raise DamageError(f"attempt {claim.attempt} is gone")
+    bill, number, signed, back, ended, outcome = raw
+    row = by_id(connection, bill)
+    settlement: states.Settlement | None = states.settle(
+        Attempt(bool(signed), back),
+        answer,
+        number_elsewhere=bool(signed) and _number_elsewhere(connection, row),
+        we_rejected=bool(signed) and was_rejected(connection, row.known.key),
+    )
+    assert settlement is not None
+    state = row.known.state
+    if ended:
+        last = connection.execute(
+            "SELECT max(number) FROM attempt WHERE bill = ?", (bill,)
+        ).fetchone()[0]
+        heals = outcome == GIVEN_UP and number == last
+        settlement = late(settlement, state) if heals else None
+    if settlement is None:
+        detail = f"{answer.outcome} {answer.errcode} {answer.code}".strip()
+        learn(connection, bill, "late answer", "none", detail=detail)
+        return Settled(row.known.key, state, False)
+    step(state, settlement.event, settlement.state)
+    connection.execute(_END_ATTEMPT.replace("AND ended = 0", ""),
+                       (now_ms(), *answer[:8], claim.attempt))  # fmt: skip
+    free(connection, bill, claim.attempt, settlement.frees)
+    if settlement.event == "late_inserted" and state != "in_doubt":
+        connection.execute("UPDATE attempt SET slot = 0 WHERE id = ?", (claim.attempt,))
+    connection.execute(
+        "UPDATE bill SET state = ?, errcode = ?, code = ?, openid = ?, code_unknown = ?, "
+        "changed = ? WHERE id = ?",
+        (
+            settlement.state,
+            answer.errcode,
+            answer.code or row.known.code,
+            answer.openid or row.known.openid,
+            int(settlement.code_unknown),
+            now_ms(),
+            bill,
+        ),
+    )
+    return Settled(row.known.key, settlement.state, True, settlement.shown)
+
+
+def free(connection: sqlite3.Connection, bill: int, attempt: int, frees: str) -> None:
+    if frees == "bill":
+        connection.execute("UPDATE attempt SET slot = -id WHERE bill = ?", (bill,))
+    elif frees == "attempt":
+        connection.execute("UPDATE attempt SET slot = -id WHERE id = ?", (attempt,))
+
+
+def _number_elsewhere(connection: sqlite3.Connection, row: Row) -> bool:
+    content = row.known.content
+    others = connection.execute(
+        "SELECT 1 FROM bill WHERE billing_no = ? AND billing_code = ? AND id <> ? LIMIT 1",
+        (content.billing_no, content.billing_code, row.id),
+    )
+    return others.fetchone() is not None
+
+
+def was_rejected(connection: sqlite3.Connection, key: Key) -> bool:
+    """Whether our own reject_bill of this order was carried out."""
+    found = connection.execute(
+        "SELECT 1 FROM change WHERE order_id = ? AND source = 'reject_bill' "
+        "AND outcome = 'inserted' LIMIT 1",
+        (key.order_id,),
+    )
+    return found.fetchone() is not None
+
+
+def give_up(connection: sqlite3.Connection, run: int, mark: int) -> list[Key]:
+    """Settle all that is open of a run that has ended. mark: the last attempt it has handed over;
+    -1: not known, so all may have been."""
+    doubtful = []
+    rows = connection.execute(
+        "SELECT attempt.id, attempt.bill, attempt.signed, attempt.back_to "
+        "FROM bill JOIN attempt ON attempt.bill = bill.id AND attempt.ended = 0 "
+        "WHERE bill.state = 'sending' AND attempt.run = ?",
+        (run,),
+    ).fetchall()
+    for attempt, bill, signed, back in rows:
+        handed_over = mark < 0 or attempt <= mark
+        reason = "the process ended before an answer came" if handed_over else "not handed over"
+        connection.execute(
+            "UPDATE attempt SET ended = ?, outcome = ?, reason = ? WHERE id = ?",
+            (now_ms(), GIVEN_UP, reason, attempt),
+        )
+        if handed_over:
+            set_state(connection, bill, "sending", step("sending", "in_doubt"))
+            doubtful.append(by_id(connection, bill).known.key)
+        else:
+            free(connection, bill, attempt, "attempt" if signed else "bill")
+            set_state(connection, bill, "sending", step("sending", "returned", back))
+    connection.execute(
+        "UPDATE change SET outcome = 'in_doubt', "
+        "reason = 'the process ended before an answer came' "
+        "WHERE run = ? AND outcome = 'sending'",
+        (run,),
+    )
+    return doubtful

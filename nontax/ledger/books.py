@@ -1,0 +1,262 @@
+"""What is written for each step, as SQL. Every function here runs inside one transaction.
+
+The common way of a group (all new, all answered in time) is a few statements for the whole group;
+what does not fit it is rolled back to its beginning and done bill by bill.
+"""
+
+import json
+import sqlite3
+from time import time
+
+from nontax.delivery import states
+from nontax.delivery.states import State, step, why_not
+from nontax.delivery.store import (
+    CONTENT_FIELDS,
+    NUMBER_TAKEN,
+    SAME_NUMBER,
+    Content,
+    Key,
+    Known,
+    Refused,
+    differences,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+_CONTENT = (
+    "appid, order_id, card_id, fee, title, billing_time, billing_no, billing_code, "
+    "s_pdf_media_id, extra, shape"
+)
+KNOWN = f"{_CONTENT}, id, state, errcode, code, openid, code_unknown, from_list, pruned"
+_WIDTH = 11
+INSERT_BILL = (
+    f"INSERT INTO bill ({_CONTENT}, id, state, run, source_row, changed, from_list) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_TAKEN = ", ".join(f"'{state}'" for state in sorted(NUMBER_TAKEN))
+# SQLite before 3.32 takes 999 values in a statement.
+PAGE = 500
+PRUNED = ("title",)
+# The shape of a bill that an earlier system has inserted: what it has not told is 0 or "".
+IMPORTED = "imported"
+
+
+class DamageError(Exception):
+    """Two parts of the ledger contradict each other."""
+
+
+def now_ms() -> int:
+    """For people to read; nothing is decided by it."""
+    return int(time() * 1000)
+
+
+class Row:
+    """A bill's row."""
+
+    __slots__ = ("id", "known", "pruned")
+
+    def __init__(self, row: "tuple[Any, ...]") -> None:
+        content = Content._make("" if value is None else value for value in row[:_WIDTH])
+        self.id: int = row[11]
+        if row[12] not in states.STATES or not isinstance(content.fee, int):
+            raise DamageError(f"row {row[11]} of bill")
+        self.known = Known(
+            content, row[12], row[14] or "", row[15] or "", bool(row[16]), row[13],
+            from_list=bool(row[17]),
+        )  # fmt: skip
+        self.pruned: bool = bool(row[18])
+
+    def differs(self, given: Content) -> list[str]:
+        """The fields in which the given bill is another one."""
+        kept = self.known.content
+        unknown: tuple[str, ...] = PRUNED if self.pruned else ()
+        if kept.shape == IMPORTED:
+            unknown = tuple(name for name in CONTENT_FIELDS if not getattr(kept, name))
+        return differences(kept, given, pruned=unknown)
+
+
+def next_id(connection: sqlite3.Connection, table: str) -> int:
+    row = connection.execute(f"SELECT coalesce(max(id), 0) + 1 FROM {table}").fetchone()
+    return int(row[0])
+
+
+def look(connection: sqlite3.Connection, key: Key) -> Row | None:
+    row = connection.execute(
+        f"SELECT {KNOWN} FROM bill WHERE order_id = ? AND appid = ?", (key.order_id, key.appid)
+    ).fetchone()
+    return None if row is None else Row(row)
+
+
+def look_many(
+    connection: sqlite3.Connection, contents: "Sequence[Content]"
+) -> dict[tuple[str, str], Row]:
+    """The rows of those bills that are known, by (appid, order_id)."""
+    found: dict[tuple[str, str], Row] = {}
+    for begin in range(0, len(contents), PAGE):
+        orders = [content.order_id for content in contents[begin : begin + PAGE]]
+        places = ", ".join("?" * len(orders))
+        sql = f"SELECT {KNOWN} FROM bill WHERE order_id IN ({places})"
+        for row in connection.execute(sql, orders):
+            found[row[0], row[1]] = Row(row)
+    return found
+
+
+def same_number(connection: sqlite3.Connection, content: Content) -> Row | None:
+    """Another order that has this printed number for itself."""
+    for raw in connection.execute(
+        f"SELECT {KNOWN} FROM bill WHERE billing_no = ? AND billing_code = ?",
+        (content.billing_no, content.billing_code),
+    ):
+        row = Row(raw)
+        if row.known.key != content.key and row.known.state in NUMBER_TAKEN:
+            return row
+    return None
+
+
+def check_unknown(connection: sqlite3.Connection, content: Content) -> None:
+    """The other index agrees that the order is not known. A damaged page must not make it new."""
+    row = connection.execute(
+        "SELECT count(*) FROM bill WHERE billing_no = ? AND billing_code = ? "
+        "AND +order_id = ? AND +appid = ?",
+        (content.billing_no, content.billing_code, content.order_id, content.appid),
+    ).fetchone()
+    if row[0]:
+        raise DamageError("the index of orders")
+
+
+def insert_bill(
+    connection: sqlite3.Connection,
+    content: Content,
+    state: State,
+    run: int,
+    source_row: int = 0,
+    *,
+    from_list: bool,
+) -> int:
+    """A new bill; its id."""
+    check_unknown(connection, content)
+    id_ = next_id(connection, "bill")
+    connection.execute(
+        INSERT_BILL, (*content, id_, state, run, source_row, now_ms(), int(from_list))
+    )
+    return id_
+
+
+def replace_content(connection: sqlite3.Connection, row: Row, content: Content) -> None:
+    """Give a bill new content; the attempts before keep the old."""
+    if row.differs(content):
+        old = json.dumps(row.known.content._asdict(), ensure_ascii=False)
+        connection.execute(
+            "UPDATE attempt SET content = ? "
+            "WHERE bill = ? AND (content IS NULL OR length(content) = 0)",
+            (old, row.id),
+        )
+    elif row.known.content[8:] == content[8:]:
+        return
+    assignments = ", ".join(f"{name} = ?" for name in Content._fields)
+    connection.execute(f"UPDATE bill SET {assignments} WHERE id = ?", (*content, row.id))
+
+
+def set_state(connection: sqlite3.Connection, id_: int, before: State, after: State) -> None:
+    """One step of a bill. The state before stands in the WHERE: nobody has come in between."""
+    done = connection.execute(
+        "UPDATE bill SET state = ?, changed = ? WHERE id = ? AND state = ?",
+        (after, now_ms(), id_, before),
+    )
+    if done.rowcount != 1:
+        raise DamageError(f"row {id_} of bill is not {before}")
+
+
+# Handing in
+
+
+def hand_in(
+    connection: sqlite3.Connection,
+    contents: "Sequence[Content]",
+    run: int,
+    *,
+    again: bool,
+    allow_same_number: bool,
+    first_row: int = 0,
+) -> list[Known | Refused]:
+    """See `Store.hand_in`. first_row: the first bill's row in its source, from 1; 0: none."""
+    rows = look_many(connection, contents)
+    answers: list[Known | Refused] = []
+    for place, content in enumerate(contents):
+        row = rows.get(content[:2])
+        source_row = first_row and first_row + place
+        answer = _hand_in(connection, row, content, run, source_row, again, allow_same_number)
+        answers.append(answer)
+        if row is None and isinstance(answer, Known):
+            fresh = look(connection, content.key)  # for a second row of the same order
+            assert fresh is not None
+            rows[content[:2]] = fresh
+    return answers
+
+
+def _hand_in(
+    connection: sqlite3.Connection,
+    row: Row | None,
+    content: Content,
+    run: int,
+    source_row: int,
+    again: bool,
+    allow_same_number: bool,
+) -> Known | Refused:
+    waiting = row is not None and row.known.state == "waiting"
+    if row is not None and not waiting:
+        why = why_not(row.known.state, row.known.errcode, by="hand_in", again=again)
+        fields = row.differs(content)
+        if why:
+            return Refused(row.known, why, tuple(fields)) if fields else row.known
+    other = None if allow_same_number else same_number(connection, content)
+    if other is not None:
+        return Refused(other.known, SAME_NUMBER, same_number=True)
+    if row is None:
+        insert_bill(connection, content, "waiting", run, source_row, from_list=True)
+        return Known(content, "waiting", from_list=True)
+    replace_content(connection, row, content)
+    if not waiting:
+        set_state(connection, row.id, row.known.state, step(row.known.state, "hand_in"))
+    connection.execute(
+        "UPDATE bill SET from_list = 1, run = ?, source_row = ? WHERE id = ?",
+        (run, source_row, row.id),
+    )
+    row.known = row.known._replace(content=content, state="waiting", from_list=True)
+    return row.known
+
+
+def counts(connection: sqlite3.Connection) -> dict[State, int]:
+    return dict(connection.execute("SELECT state, count(*) FROM bill GROUP BY state").fetchall())
+
+
+def by_id(connection: sqlite3.Connection, id_: int) -> Row:
+    raw = connection.execute(f"SELECT {KNOWN} FROM bill WHERE id = ?", (id_,)).fetchone()
+    if raw is None:
+        raise DamageError(f"row {id_} of bill is gone")
+    return Row(raw)
+
+
+def learn(
+    connection: sqlite3.Connection,
+    bill: int,
+    kind: str,
+    verdict: str,
+    *,
+    by: str = "",
+    checked_by: str = "",
+    os_user: str = "",
+    note: str = "",
+    detail: str = "",
+) -> None:
+    """Add to what is known of a bill besides its attempts' answers."""
+    connection.execute(
+        "INSERT INTO evidence (bill, at, kind, verdict, who, checked_by, os_user, note, detail) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (bill, now_ms(), kind, verdict, by, checked_by, os_user, note, detail),
+    )

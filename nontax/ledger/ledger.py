@@ -1,0 +1,352 @@
+"""`nontax.Ledger`: every bill known after any crash, never sent twice across crashes."""
+
+import os
+import sqlite3
+
+from nontax.delivery.states import Answer, State
+from nontax.delivery.store import (
+    AttemptRow,
+    Claim,
+    Content,
+    EvidenceRow,
+    Key,
+    Known,
+    Refused,
+    Settled,
+    Window,
+)
+from nontax.errors import LedgerError
+from nontax.ledger import attempts, books, evidence, places, reading, upkeep
+from nontax.ledger.books import now_ms
+from nontax.ledger.owner import Owner, os_user, settle
+from nontax.ledger.words import unusable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Protocol
+
+    from nontax.ledger.reading import BillRecord, History, RunRecord
+
+    class Event(Protocol):
+        """An event of `nontax.events`."""
+
+        @property
+        def key(self) -> str: ...
+
+
+class Ledger:
+    """The bills that were sent, or are to be, with all that became of them, in one SQLite file.
+
+    path: where it stands, on a local disk. Beside it stand `-wal` and `-shm` (SQLite's), `-spool`,
+        `-highwater` and a `-run-N` for each process that writes.
+    read_only: never write; works on a full disk and without the compiled core.
+    create: make the file if there is none. A command that must not begin an empty ledger by
+        mistake gives False.
+    server: "weixin" for a front-end gateway (前置机) that passes all on to WeChat. None: told by
+        the client with which it is first used.
+
+    It serves all threads of a process, and goes on in both processes after a fork. It is a context
+    manager; leaving it ends its run, after which it can be used again.
+
+    Raises LedgerError if the file cannot be used: a network file system, another program's file, a
+    newer or damaged ledger, one that other users may read.
+    """
+
+    def __init__(
+        self,
+        path: "str | os.PathLike[str]",
+        *,
+        read_only: bool = False,
+        create: bool = True,
+        server: str | None = None,
+    ) -> None:
+        self.path = os.path.realpath(os.fspath(path))
+        self.read_only = read_only
+        places.check_sqlite()
+        places.check_place(self.path)
+        if not os.path.exists(self.path):
+            if read_only or not create:
+                raise LedgerError(reason=f"there is no ledger {self.path}")
+            places.create(self.path, server or "", now_ms())
+        places.check_file(self.path)
+        self._owner = Owner(self.path, self._connect)
+        self._owner.server = server or ""
+        if not read_only:
+            self._check()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            return places.connect(self.path)
+        except sqlite3.Error as error:
+            raise unusable(error, self.path) from error
+
+    def _check(self) -> None:
+        connection = self._connect()
+        try:
+            places.check_version(
+                connection, self.path, lambda old: upkeep.migrate(self.path, connection, old)
+            )
+            places.check_whole(connection, self.path, size=os.path.getsize(self.path))
+        except sqlite3.Error as error:
+            raise unusable(error, self.path) from error
+        finally:
+            connection.close()
+
+    def use_server(self, server: str) -> None:
+        """The ledger's bills go to this server: "weixin", or scheme and host.
+
+        Raises LedgerError if it is another server's ledger.
+        """
+        kept = self.server
+        if kept and kept != server:
+            raise LedgerError(
+                reason=f"the ledger {self.path} is of {_words(kept)}, and this client sends to "
+                f"{_words(server)}: use another ledger"
+            )
+        self._owner.server = server
+
+    @property
+    def server(self) -> str:
+        """Whose bills these are: "weixin", or scheme and host; "" as long as none was sent."""
+        with reading.reader(self.path) as connection:
+            return str(connection.execute("SELECT server FROM meta").fetchone()[0] or "")
+
+    def _write(
+        self,
+        work: "Callable[[sqlite3.Connection], books.T]",
+        claims_of: "Callable[[books.T], Iterable[object]] | None" = None,
+    ) -> "books.T":
+        if self.read_only:
+            raise LedgerError(reason=f"the ledger {self.path} was opened read-only")
+        return self._owner.write(work, claims_of)
+
+    @property
+    def run(self) -> int:
+        """The number of this process's run; 0 if it has written nothing yet."""
+        return self._owner.run
+
+    def describe_run(self, **what: str) -> None:
+        """What the next run's row shall tell: account, command, source, source_sha256."""
+        self._owner.describe.update(what)
+
+    # The store; see `nontax.delivery.store.Store`
+
+    def hand_in(
+        self,
+        bills: "Sequence[Content]",
+        *,
+        again: bool = False,
+        allow_same_number: bool = False,
+        first_row: int = 0,
+    ) -> "list[Known | Refused]":
+        return self._write(
+            lambda connection: books.hand_in(
+                connection,
+                bills,
+                self._owner.run,
+                again=again,
+                allow_same_number=allow_same_number,
+                first_row=first_row,
+            )
+        )
+
+    def reserve(self, limit: int) -> Window:
+        return Window(
+            self._write(
+                lambda connection: attempts.reserve(connection, self._owner.run, limit),
+                list,
+            )
+        )
+
+    def resend(self, key: Key, *, by: str, checked_by: str = "") -> Claim:
+        return self._write(
+            lambda connection: attempts.resend(connection, self._owner.run, key, by, checked_by),
+            lambda claim: [claim],
+        )
+
+    def handed_over(self, claims: "Iterable[Claim]") -> None:
+        self._owner.handed_over(claims)
+
+    def settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> "list[Settled]":
+        return self._write(lambda connection: settle(connection, answers))
+
+    def expire(self) -> "list[Key]":
+        return self._owner.expire()
+
+    def withdraw(self, key: "Key | str", *, by: str, note: str) -> None:
+        """A person takes back a bill that waits. key: its order_id (str), or appid and order_id."""
+        found = self._key(key)
+        self._write(
+            lambda connection: evidence.withdraw(
+                connection, found, by=by, os_user=os_user(), note=note
+            )
+        )
+
+    def resolve(
+        self,
+        key: "Key | str",
+        verdict: str,
+        *,
+        by: str,
+        note: str,
+        code: "str | None" = None,
+        checked_by: "str | None" = None,
+    ) -> State:
+        """A person settles a bill in doubt.
+
+        key: its order_id (str), or appid and order_id (Key). verdict: "inserted" or "not_taken".
+        by, checked_by: who has found out, who has checked it (经办, 复核). note: how. code: the
+        card code, if the citizen has told it.
+
+        Returns the bill's new state: a bill that was not taken waits again if it came from a list,
+        else it is not_sent. Raises ValueError if it is not in doubt, or by or note is missing.
+        """
+        found = self._key(key)
+        return self._write(
+            lambda connection: evidence.resolve(
+                connection, found, verdict, by=by, checked_by=checked_by or "", os_user=os_user(),
+                note=note, code=code or "",
+            )
+        )  # fmt: skip
+
+    def observe(self, card_id: str, code: str, *, detail: str = "") -> "Key | None":
+        return self._write(lambda connection: evidence.observe(connection, card_id, code, detail))
+
+    def note_rejection(self, key: Key) -> None:
+        self._write(
+            lambda connection: evidence.note_change(
+                connection, self._owner.run, order_id=key.order_id, source="reject_bill",
+                outcome="inserted",
+            )
+        )  # fmt: skip
+
+    def look(self, key: Key) -> Known | None:
+        with reading.reader(self.path) as connection:
+            row = books.look(connection, key)
+            return None if row is None else attempts.with_last_answer(connection, row)
+
+    def attempts(self, key: Key) -> "list[AttemptRow]":
+        return reading.attempt_rows(self.history(key.order_id, key.appid).attempts)
+
+    def evidence(self, key: Key) -> "list[EvidenceRow]":
+        return reading.evidence_rows(self.history(key.order_id, key.appid).evidence)
+
+    def counts(self) -> "dict[State, int]":
+        """How many bills are in each state."""
+        with reading.reader(self.path) as connection:
+            return books.counts(connection)
+
+    # The journal of a client; see `nontax.delivery.store.Journal`
+
+    def open_attempts(self, bills: "Sequence[Content]") -> "list[Claim | Known | Refused]":
+        return self._write(
+            lambda connection: attempts.open_attempts(
+                connection, self._owner.run, bills, all_new=True
+            ),
+            list,
+        )
+
+    def close_attempts(self, answers: "Sequence[tuple[Claim, Answer]]") -> "list[bool]":
+        return self._owner.keep(answers)
+
+    # Looking
+
+    def bills(self, state: str | None = None, *, since: int = 0) -> "Iterator[BillRecord]":
+        """The bills, the oldest first; only those in a state, if one is given.
+
+        since: only those that have changed since then, in Unix milliseconds.
+        """
+        return reading.bills(self.path, state=state, since=since)
+
+    def history(self, order_id: str, appid: str | None = None) -> "History":
+        """All that is known of one bill: its attempts, the evidence, its status changes, the runs.
+
+        Raises LedgerError if it is not known, or under several appids of which none is given.
+        """
+        return reading.history(self.path, order_id, appid)
+
+    def runs(self) -> "list[RunRecord]":
+        """The processes that had the ledger open for writing, the oldest first."""
+        return reading.runs(self.path)
+
+    def _key(self, key: "Key | str") -> Key:
+        if isinstance(key, Key):
+            return key
+        found = [bill.appid for bill in reading.bills(self.path, order_id=key)]
+        if len(found) != 1:
+            raise ValueError(
+                f"order {key} exists under several appids: give Key(appid, order_id)"
+                if found
+                else f"the ledger does not know order {key}"
+            )
+        return Key(found[0], key)
+
+    # Events
+
+    def take_event(self, event: "Event") -> "Key | None":
+        """Keep an event of `nontax.events`, and let it settle what it settles, in one transaction.
+
+        A repeat of the same event changes nothing; one that comes before its bill is kept. Answer
+        WeChat "success" when this has returned. Returns the bill that it has settled, or set to
+        waiting, or None.
+        """
+        return self._write(lambda connection: evidence.take_event(connection, event))
+
+    # Upkeep
+
+    def import_bills(self, bills: "Sequence[dict[str, object]]", *, by: str, note: str) -> int:
+        """Take bills that an earlier system has inserted, so that no list sends them again.
+
+        bills: dicts with appid, order_id, card_id, billing_no and billing_code, and, if they are
+        known, code, fee, title, billing_time and openid. How many were new; all or none is taken.
+        Raises LedgerError if one is known otherwise, ValueError if by or note is missing.
+        """
+        if not by or not note:
+            raise ValueError("who imports the bills (by=), and where do they come from (note=)?")
+        return self._write(
+            lambda connection: evidence.import_bills(
+                connection, bills, self._owner.run, by=by, note=note
+            )
+        )
+
+    def backup(self, to: "str | os.PathLike[str]") -> None:
+        """Copy the ledger, which may be in use, to a file that does not exist yet."""
+        upkeep.backup(self.path, os.fspath(to))
+
+    def verify(self) -> list[str]:
+        """All that is wrong with the ledger, in sentences; [] if it is whole."""
+        return upkeep.verify(self.path)
+
+    def prune(self, *, before: int) -> int:
+        """Remove title and openid of settled bills that last changed before then; how many.
+
+        before: Unix milliseconds. No row is ever deleted, and there is no default period: how long
+        names are kept is for the law and for you to say.
+        """
+        return self._write(lambda connection: upkeep.prune(connection, before))
+
+    # The ledger itself
+
+    def close(self) -> None:
+        """End this process's run. The ledger can be used again afterwards."""
+        self._owner.close()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<nontax.Ledger {getattr(self, 'path', '')}>"
+
+
+def _words(server: str) -> str:
+    return "WeChat" if server == "weixin" else server
