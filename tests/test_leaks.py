@@ -450,6 +450,7 @@ def make_modules(talk: Talk) -> None:
             rate=0.0,
             quota_pause=0.0,
             bulk=True,
+            never_waits=False,
         )
         assert list(run) == []
         assert module.Client is not nontax._core.Client

@@ -179,11 +179,11 @@ def test_a_path_in_base_url(sandbox: Sandbox) -> None:
         "👩‍👩‍👧‍👦 \U0001f600\U0010ffff",
         "quotes \" and ' and ` and “”",
         "back\\slash \\u4e2d \\n \\\\ \\",
-        "".join(map(chr, range(1, 0x21))) + "x",
-        "\x7f\x80\x85\x9f\xa0",
+        "x" + "".join(map(chr, range(1, 0x21))) + "x",
+        "x\x7f\x80\x85\x9f\xa0x",
         "line\u2028separator\u2029\ufeff\ufffe\uffff",
         "</script>&amp;%41+",
-        " blanks around ",
+        "blanks  within",
     ],
 )
 def test_titles_survive(sandbox: Sandbox, client: nontax.Client, title: str) -> None:
@@ -202,7 +202,8 @@ def long_lived() -> Iterator[tuple[Sandbox, nontax.Client]]:
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
-@given(title=TEXT.filter(lambda text: text.strip(" \t\r\n")))
+# Nothing may be lost within a text; at its ends blanks and invisible characters are refused.
+@given(title=TEXT.map("票{}据".format))
 def test_any_text_survives(long_lived: tuple[Sandbox, nontax.Client], title: str) -> None:
     sandbox, client = long_lived
     client.insert_bill(bill(title=title))
