@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -166,6 +167,10 @@ def test_through_a_proxy(
         wire.tunnel(server.address)
 
     context = server_context(wechat)
+    # libcurl with GnuTLS (seen with 7.88) does not notice an answer that came in one record of the
+    # proxy's with a session ticket of TLS 1.3, and waits for it in vain.
+    if "GnuTLS" in str(_core.libraries()[1]):
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
     with (
         SurplusServer("success", "at the end of the body", every=every, tls=context) as server,
         RawServer(tunnel, context if layers == 2 else None) as proxy,
