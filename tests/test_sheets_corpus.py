@@ -23,3 +23,10 @@ def test_the_example_lists_are_what_their_script_makes(tmp_path: Path) -> None:
     example_lists().make(tmp_path)
     made = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert made == {name: (LISTS / name).read_bytes() for name in made}
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.txt")), ids=lambda path: path.stem)
+def test_no_payer_and_no_openid_is_in_what_is_said(path: Path) -> None:
+    lines = path.read_text("utf-8").splitlines()
+    said = [line for line in lines if line.startswith(("problem", "note"))]
+    assert not [line for line in said if "测试" in line or "oExample" in line]
