@@ -333,6 +333,7 @@ def fen() -> Entry:
 @entry
 def wrong_totals() -> Entry:
     lines = [*LINES, "合计：3 笔,,,388.52,,", "合计 3 笔 388.51 元,,,,,", "合计,,,,,"]
+    lines += ["合计,,,388.515,,", '"合计 38,8.51 元",,,,,']
     return "a.csv", text(lines), {}
 
 

@@ -82,6 +82,7 @@ SENTENCES = {
     "count_differs": "rows in the file: {count}; expected: {expected}",
     "amount_differs": "the amounts add up to {amount} yuan; expected: {expected} yuan",
     "total_differs": ("the total row says {said} yuan; the rows above it add up to {amount} yuan"),
+    "total_unreadable": "the amount in the total row cannot be read",
     "total_count_differs": "rows according to the total row: {said}; above it: {count}",
     "too_many_problems": (
         "problems: {count}; only the first {kept} were kept, so they cannot be written to a file: "

@@ -195,7 +195,10 @@ class Reading:
     def _total(self, row: int, cells: Sequence[object]) -> None:
         self._totals_seen = True
         place = Problem("", {}, self.rules.name, self.rules.sheet, row, self._header("fee"))
-        problem, note = check_total(self.sums, cells, self._fee_of(cells), place)
+        try:
+            problem, note = check_total(self.sums, cells, self._fee_of(cells), place)
+        except (FlawError, InvalidValueError):
+            problem, note = place._replace(id="total_unreadable"), None
         if problem:
             self.add(problem)
         if note:
@@ -206,10 +209,7 @@ class Reading:
         places = self._indexes.get("fee", ())
         if not places or places[0] >= len(cells) or is_empty(cells[places[0]]):
             return None
-        try:
-            return int(self._converter("fee")._one(cells[places[0]]))
-        except (FlawError, InvalidValueError):
-            return None
+        return int(self._converter("fee")._one(cells[places[0]]))
 
     def _odd_row(self, item: OddRow) -> None:
         what = self._judge(item.cells)

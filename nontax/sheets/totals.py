@@ -72,7 +72,8 @@ def check_total(
 ) -> tuple[Problem | None, Problem | None]:
     """Compare a total row with the rows above it; return a problem and a note, or None for each.
 
-    fee: what stands in the column of amounts, in fen, or None. place: file, sheet and row.
+    fee: what stands in the column of amounts, in fen, or None. place: file, sheet and row. Raises
+    InvalidValueError for an amount that cannot be read.
     """
     text = " ".join(str(cell) for cell in cells if isinstance(cell, str))
     counted = _COUNT.search(text)
