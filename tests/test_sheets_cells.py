@@ -3,6 +3,8 @@
 import csv
 import io
 from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from hypothesis import example, given
@@ -32,6 +34,12 @@ COLUMNS: dict[str, Callable[[], Column[Any]]] = {
 }
 
 
+OTHERS: list[st.SearchStrategy[Any]] = [
+    *(st.none(), st.integers(), st.floats(), st.booleans(), st.decimals()),
+    *(st.datetimes(), st.dates(), st.times(), st.timedeltas()),
+]
+
+
 @st.composite
 def columns(draw: DrawFn) -> tuple[str, list[object]]:
     kind = draw(st.sampled_from(sorted(CELLS)))
@@ -39,8 +47,7 @@ def columns(draw: DrawFn) -> tuple[str, list[object]]:
     if draw(st.booleans()):
         return kind, list(clean)
     dirty = st.tuples(DIRT, CELLS[kind], DIRT).map("".join)
-    other = st.none() | st.integers(-9, 9) | st.floats(-99, 99)
-    return kind, draw(st.lists(CELLS[kind] | dirty | other, max_size=4))
+    return kind, draw(st.lists(st.one_of(CELLS[kind], dirty, *OTHERS), max_size=4))
 
 
 @given(columns())
@@ -54,6 +61,8 @@ def columns(draw: DrawFn) -> tuple[str, list[object]]:
 @example(("fen", ["", "1"]))
 @example(("id", ["\t1", "2`", "3", " "]))
 @example(("id", ["\t1\t2"]))
+@example(("fen", [Decimal("NaN"), Decimal("1E+999999"), float("inf"), Decimal("5.00"), 5.5]))
+@example(("time", [datetime.max, timedelta.max]))
 @example(("text", ["a\nb"]))
 def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -> None:
     kind, cells = column
@@ -69,6 +78,18 @@ def test_a_column_at_once_is_as_cell_by_cell(column: tuple[str, list[object]]) -
     for cell, one in zip(cells, alone_corrected, strict=True):
         one._one_by_one([cell])
     assert at_once.corrected == sum(one.corrected for one in alone_corrected)
+
+
+CLOCKS = ["", "2026-11-30", "2026-11-30 00:00:00", "20261130", "09:15:00", "091500"]
+MOMENTS: st.SearchStrategy[Any] = st.one_of(st.sampled_from(CLOCKS), *OTHERS)
+
+
+@given(st.lists(st.tuples(MOMENTS, MOMENTS), min_size=1, max_size=3))
+def test_a_day_and_a_clock_make_a_moment_or_a_flaw(pairs: list[tuple[object, object]]) -> None:
+    column = TimeColumn("billing_time", days=True)
+    values = column.convert_two(*map(list, zip(*pairs, strict=True)))
+    wrong = {flaw.place for flaw in column.flaws} | set(column.empties)
+    assert all((place in wrong) == (value == 0) for place, value in enumerate(values))
 
 
 LINE_CELLS = st.text('a1,"`\n\r 票', max_size=4)

@@ -99,9 +99,7 @@ class FenColumn(Column[int]):
         if isinstance(cell, int):
             return cell
         if isinstance(cell, float | Decimal):
-            if cell == int(cell):
-                return int(cell)
-            raise FlawError("amount_not_fen", value=str(cell))
+            return self._number(Decimal(cell))
         if not isinstance(cell, str):
             raise FlawError("not_text_cell", type=type_name(cell))
         text = unicodedata.normalize("NFKC", cell.strip(AROUND))
@@ -110,6 +108,12 @@ class FenColumn(Column[int]):
         if text != cell:
             self._correct(cell, text)
         return int(text)
+
+    def _number(self, number: Decimal) -> int:
+        # Before its digits are written out: 1E+999999 has a million.
+        if number.is_finite() and number.adjusted() < 19 and number == number.to_integral_value():
+            return int(number)
+        raise FlawError("amount_not_fen", value=f"{number:.15g}")
 
 
 def yuan(amount: int) -> str:

@@ -42,9 +42,10 @@ class TimeColumn(Column[int]):
         for place, (day, clock) in enumerate(zip(days, clocks, strict=True)):
             try:
                 moment = _join(day, clock)
-            except FlawError as error:
+            except (FlawError, InvalidValueError) as error:
                 self._flaw(place, error.id, **error.values)
-                moment = None
+                values.append(self.empty)
+                continue
             values.append(self._checked(place, moment))
         return values
 
@@ -97,8 +98,9 @@ class TimeColumn(Column[int]):
 
 def _whole_second(moment: datetime) -> datetime:
     # Spreadsheets keep times as parts of a day: 09:15:00 may be a few microseconds less.
-    if moment.microsecond >= 999_000:
-        return moment + timedelta(microseconds=1_000_000 - moment.microsecond)
+    rest = timedelta(microseconds=1_000_000 - moment.microsecond)
+    if moment.microsecond >= 999_000 and moment.replace(tzinfo=None) < datetime.max - rest:
+        return moment + rest
     return moment
 
 
@@ -129,6 +131,8 @@ def _clock_text(clock: object) -> str:
     if isinstance(clock, datetime):
         return _whole_second(clock).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(clock, timedelta):
+        if not timedelta(0) <= clock < timedelta(1):
+            raise InvalidValueError("time_no_such_day")
         clock = (_EPOCH.replace(hour=0) + clock).time()
     if isinstance(clock, time):
         return clock.strftime("%H:%M:%S")
