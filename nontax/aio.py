@@ -339,6 +339,7 @@ def _tell(raised: BaseException, call: _Call) -> None:
         raised.__context__ = raised.__cause__ = error
     elif not _core.reads(call.interface):  # what was only read can be read again
         raised.add_note(f"nontax: WeChat has taken the call: {call.fields}")
+        raised.nontax_fields = call.fields  # type: ignore[attr-defined]  # for a ledger
 
 
 def _warn_of(what: str) -> None:

@@ -23,6 +23,7 @@ from nontax.settings import (
     check_seconds,
     check_text,
     from_environment,
+    ledger_from_environment,
     name_variable,
     system_ca_file,
 )
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from nontax.aio import AsyncRun, Loops
     from nontax.credentials import TokenSource
     from nontax.interfaces import Request, T
+    from nontax.journaled import Journaled
+    from nontax.ledger import Ledger
     from nontax.pdf import PdfLike
     from nontax.results import (
         AuthData,
@@ -88,6 +91,11 @@ class Client:
     extra: what becomes of a bill's fields that WeChat's page does not name: "refuse" (the bill),
         "ignore" (they are not sent, and may hold anything) or "send".
 
+    ledger: path of a ledger, a `nontax.Ledger`, or False: none. With one every bill is on disk
+        before it is sent, and every outcome before you see it; a bill that the ledger knows as
+        inserted comes back with its kept code, and one in doubt is an InDoubtError and not sent.
+        None: as NONTAX_LEDGER says, an absolute path.
+
     Without any of these credentials, NONTAX_APPID and NONTAX_SECRET are used, or else
     NONTAX_ACCESS_TOKEN; half of a pair is never completed from there. NONTAX_BASE_URL and
     NONTAX_CA_FILE stand in for base_url and ca_file.
@@ -108,7 +116,9 @@ class Client:
     Raises ValueError or TypeError if a setting cannot be used; nothing is connected to yet.
     """
 
-    __slots__ = ("_appid", "_base_url", "_core", "_last_run", "_loops", "_ticket", "_timeout")
+    __slots__ = (
+        "_appid", "_base_url", "_core", "_journal", "_last_run", "_loops", "_ticket", "_timeout",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -125,6 +135,7 @@ class Client:
         timeout: float = 30.0,
         retries: int = 2,
         extra: "Extra" = "refuse",
+        ledger: "str | os.PathLike[str] | Ledger | Literal[False] | None" = None,
     ) -> None:
         taken: list[str] = []
         try:
@@ -140,6 +151,7 @@ class Client:
             self._ticket: Cached[Ticket] = Cached()
             self._loops: Loops | None = None
             self._last_run: RunRecord | None = None
+            self._journal: Journaled | None = None
             self._core = _core.Client(
                 make_error=error_maker(self._appid),
                 tell_note=Notes(self._appid),
@@ -155,6 +167,14 @@ class Client:
                 retries=check_count("retries", retries, 0, 100),
                 extra=check_extra(extra),
             )
+            if ledger is None:
+                ledger = ledger_from_environment()
+            if ledger is not None and ledger is not False:
+                from nontax import journaled
+                from nontax.ledger.shared import ledger_for
+
+                kept_in = ledger_for(ledger, base_urls)
+                self._journal = journaled.Journaled(self._core, kept_in, self._timeout)
         except ValueError as error:
             name_variable(error, taken)
             raise
@@ -219,6 +239,11 @@ class Client:
         finally:
             del request
 
+    @property
+    def ledger(self) -> "Ledger | None":
+        """The ledger, if the client has one."""
+        return None if self._journal is None else self._journal.ledger
+
     # The finance bureau
 
     def insert_bill(self, bill: "nontax.Bill") -> InsertedBill:
@@ -237,6 +262,8 @@ class Client:
         WeChat's page:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoiceinsert.html
         """
+        if self._journal is not None:
+            return self._journal.insert(bill)
         return self._call(interfaces.insert_bill(bill))
 
     async def ainsert_bill(self, bill: "nontax.Bill") -> InsertedBill:
@@ -250,6 +277,10 @@ class Client:
         error that tells what is known of the bill. There is none if the task had not begun, and if
         the bill was inserted, which a note in `__notes__` tells.
         """
+        if self._journal is not None:
+            from nontax.gated_aio import insert
+
+            return await insert(self._journal, self._acall, bill)
         return await self._acall(interfaces.insert_bill(bill))
 
     def insert_bills(
@@ -304,13 +335,29 @@ class Client:
         from nontax.runs import Run
 
         check_bills(bills)
+        never_waits = check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome"
+        if self._journal is not None:
+            from nontax.gated import LedgerRun
+
+            run: Run = LedgerRun._begin_with(
+                self._core,
+                self._journal.ledger,
+                bills,
+                concurrency=check_count("concurrency", concurrency, 1, 1000),
+                rate=check_rate(rate),
+                keep=check_count("keep", keep, 0, MOST_KEPT),
+                timeout=self._timeout,
+                never_waits=never_waits,
+            )
+            self._last_run = run._record
+            return run
         run = Run._begin(
             self._core,
             bills,
             concurrency=check_count("concurrency", concurrency, 1, 1000),
             rate=check_rate(rate),
             keep=check_count("keep", keep, 0, MOST_KEPT),
-            never_waits=check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome",
+            never_waits=never_waits,
         )
         self._last_run = run._record
         return run
@@ -339,13 +386,29 @@ class Client:
         from nontax.aio import AsyncRun
 
         check_bills(bills)
+        never_waits = check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome"
+        if self._journal is not None:
+            from nontax.gated_aio import AsyncLedgerRun
+
+            run: AsyncRun = AsyncLedgerRun(
+                self._core,
+                self._journal.ledger,
+                bills,
+                concurrency=check_count("concurrency", concurrency, 1, 1000),
+                rate=check_rate(rate),
+                keep=check_count("keep", keep, 0, MOST_KEPT),
+                timeout=self._timeout,
+                never_waits=never_waits,
+            )
+            self._last_run = run._record
+            return run
         run = AsyncRun(
             self._core,
             bills,
             concurrency=check_count("concurrency", concurrency, 1, 1000),
             rate=check_rate(rate),
             keep=check_count("keep", keep, 0, MOST_KEPT),
-            never_waits=check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome",
+            never_waits=never_waits,
         )
         self._last_run = run._record
         return run
@@ -469,11 +532,23 @@ class Client:
         WeChat's page:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicekpupdatainvoicestatus.html
         """
-        return self._call(interfaces.update_bill_status(card_id, code, reimburse_status))
+        request = interfaces.update_bill_status(card_id, code, reimburse_status)
+        if self._journal is not None:
+            what = {"source": "update_bill_status", "card_id": card_id, "code": code}
+            what["status"] = reimburse_status
+            return self._journal.change(what, lambda: self._call(request))
+        return self._call(request)
 
     async def aupdate_bill_status(self, *, card_id: str, code: str, reimburse_status: str) -> None:
         """`update_bill_status` in an event loop."""
-        return await self._acall(interfaces.update_bill_status(card_id, code, reimburse_status))
+        request = interfaces.update_bill_status(card_id, code, reimburse_status)
+        if self._journal is not None:
+            from nontax.gated_aio import change
+
+            what = {"source": "update_bill_status", "card_id": card_id, "code": code}
+            what["status"] = reimburse_status
+            return await change(self._journal, what, lambda: self._acall(request))
+        return await self._acall(request)
 
     # The collecting unit
 
@@ -603,13 +678,23 @@ class Client:
         WeChat's page:
         https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_invoicebizrejectinsert.html
         """
-        return self._call(interfaces.reject_bill(s_pappid, order_id, reason, url))
+        request = interfaces.reject_bill(s_pappid, order_id, reason, url)
+        if self._journal is not None:
+            what = {"source": "reject_bill", "order_id": order_id}
+            return self._journal.change(what, lambda: self._call(request))
+        return self._call(request)
 
     async def areject_bill(
         self, *, s_pappid: str, order_id: str, reason: str, url: str | None = None
     ) -> None:
         """`reject_bill` in an event loop."""
-        return await self._acall(interfaces.reject_bill(s_pappid, order_id, reason, url))
+        request = interfaces.reject_bill(s_pappid, order_id, reason, url)
+        if self._journal is not None:
+            from nontax.gated_aio import change
+
+            what = {"source": "reject_bill", "order_id": order_id}
+            return await change(self._journal, what, lambda: self._acall(request))
+        return await self._acall(request)
 
     # Looking things up
 
@@ -711,7 +796,10 @@ def insert_bill(bill: "nontax.Bill", *, access_token: str | None = None) -> Inse
         call that needs it.
     """
     try:
-        core = _default_client(needs_token=access_token is None)._core
+        client = _default_client(needs_token=access_token is None)
+        if client._journal is not None:
+            return client._journal.insert(bill, access_token)
+        core = client._core
         return core.call("insertbill", bill, access_token, None, InsertedBill._from_reply)
     finally:
         # A traceback that shows local variables must not show the token.

@@ -45,6 +45,7 @@ class NontaxError(Exception):
 
     outcome: "OutcomeName"
     interface: str = "insertbill"
+    from_ledger: bool = False
     reason: str = ""
     retry: str = "no"
     advice: str = "See the message."
@@ -124,7 +125,7 @@ class LedgerError(NontaxError):
     outcomes: "list[object]"
 
     def __init__(
-        self, *, reason: str, outcome: "Outcome" = "not_sent", outcomes: "Sequence[object]" = ()
+        self, *, reason: str, outcome: "OutcomeName" = "not_sent", outcomes: "Sequence[object]" = ()
     ) -> None:
         super().__init__()
         self.reason = reason
@@ -381,6 +382,11 @@ def _refusal(
     if interface in _BY_SECRET and errcode == 40001:
         _, _, _, error.retry, error.advice = _known(40125)
     return error
+
+
+def refusal_of(errcode: int, errmsg: str, rid: str) -> WeChatError:
+    """An answer to insertbill, of what is kept of it."""
+    return _refusal("insertbill", errcode, errmsg, rid, 0, None)
 
 
 def _of_this_call(source_error: NontaxError, outcome: "OutcomeName") -> NontaxError:

@@ -57,6 +57,8 @@ class Outcome(Record):
     attempts: how often a transfer was begun (int). seconds: from the iterable to the outcome
         (float).
     order_id, reason: of the bill, and of its error, if any.
+    from_ledger: the ledger knew it already, and nothing was sent now (bool). spooled: the ledger
+        could not take the outcome, which is kept in its spool (bool).
     """
 
     __slots__ = (  # noqa: RUF023  (in the order of their meaning)
@@ -67,6 +69,8 @@ class Outcome(Record):
         "error",
         "attempts",
         "seconds",
+        "from_ledger",
+        "spooled",
     )
 
     index: int
@@ -76,6 +80,8 @@ class Outcome(Record):
     error: "NontaxError | None"
     attempts: int
     seconds: float
+    from_ledger: bool
+    spooled: bool
 
     @classmethod
     def _from_core(
@@ -90,7 +96,7 @@ class Outcome(Record):
         """Make one of what nontax._core knows of a finished call."""
         inserted = None if fields is None else InsertedBill._from_reply(fields)
         outcome = "inserted" if error is None else error.outcome
-        return cls(index, bill, outcome, inserted, error, attempts, seconds)
+        return cls(index, bill, outcome, inserted, error, attempts, seconds, False, False)
 
     @property
     def order_id(self) -> str | None:

@@ -124,6 +124,15 @@ def from_environment(name: str, taken: list[str]) -> str | None:
     return os.environ.get(variable) or None
 
 
+def ledger_from_environment() -> str | None:
+    """The path of a ledger that was not given. Raises ValueError if it is not absolute."""
+    path = os.environ.get("NONTAX_LEDGER") or None
+    if path is not None and not os.path.isabs(path):
+        # In another folder it would be another ledger, from which all is sent again.
+        raise ValueError(f"NONTAX_LEDGER must be an absolute path, and is {path}")
+    return path
+
+
 def name_variable(error: ValueError, taken: list[str]) -> None:
     """Have the error name the variable, too, if what it is about was taken from one."""
     name, _, problem = str(error).partition(" ")

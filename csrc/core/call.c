@@ -109,6 +109,12 @@ nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
     return accept_payload(call, status);
 }
 
+const char *nontax_call_body(const nontax_call *call, size_t *size)
+{
+    *size = call->body.text.size;
+    return call->body.text.data;
+}
+
 nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file)
 {
     if (!nontax_interface_takes_file(call->interface)) {

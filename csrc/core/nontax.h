@@ -358,6 +358,10 @@ const nontax_problems *nontax_call_problems(const nontax_call *call);
  * a problem, for an interface that takes a file. */
 nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload);
 
+/* What is sent, as long as it is not finished; it belongs to the call. Not for an interface that
+ * takes a file. */
+const char *nontax_call_body(const nontax_call *call, size_t *size);
+
 /* A file to be uploaded: memory, or a part of an open file, which is read as it is sent. */
 typedef struct nontax_file {
     const char *name; /* as the receiver is told; UTF-8 */

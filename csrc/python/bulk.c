@@ -18,6 +18,8 @@ typedef struct entry {
     double began;
     struct entry *next;
     struct entry *previous;
+    bool prepared;       /* its call is not in the run yet */
+    struct entry *newer; /* the one that was prepared after it */
 } entry;
 
 typedef struct run_object {
@@ -41,7 +43,11 @@ typedef struct run_object {
     bool bulk;           /* trouble that every call would meet ends it */
     entry *entries;
     Py_ssize_t under_way; /* entries */
-    PyObject *gathered;   /* outcomes that were not given out yet; or NULL */
+    entry *oldest;        /* of those that are prepared */
+    entry *newest;
+    PyObject *last_prepared; /* subject of the last one, also when it has begun */
+    atomic_bool woken;       /* somebody has something for whoever works on it */
+    PyObject *gathered;      /* outcomes that were not given out yet; or NULL */
 
     /* While another thread asks the token source for an event loop. */
     bool fetching;
@@ -107,15 +113,15 @@ static void release(run_object *self)
     atomic_store(&self->busy, false);
 }
 
-/* Converts the payload and puts the call into the run; or, without one, a call that was not sent.
- */
-static int add_call(run_object *self, PyObject *payload, const nontax_interface *interface,
-                    PyObject *subject)
+/* Converts the payload for a call that is not in the run yet; or, without one, of a call that was
+ * not sent. */
+static entry *make_entry(run_object *self, PyObject *payload, const nontax_interface *interface,
+                         PyObject *subject)
 {
     entry *entry = PyMem_Calloc(1, sizeof *entry);
     if (!entry) {
         PyErr_NoMemory();
-        return -1;
+        return NULL;
     }
     double began = seconds_now();
     nontax_call *call = nontax_call_new(self->client->client, interface);
@@ -125,30 +131,59 @@ static int add_call(run_object *self, PyObject *payload, const nontax_interface 
     if (!call || (payload && client_set_payload(call, payload) < 0)) {
         nontax_call_free(call);
         PyMem_Free(entry);
-        return -1;
+        return NULL;
     }
     if (!payload) {
         nontax_call_cancel(call);
     }
+    *entry = (struct entry){.call = call, .subject = subject, .began = began};
+    return entry;
+}
+
+/* It has a place among the bills from now on. */
+static void keep_entry(run_object *self, entry *entry)
+{
+    nontax_call_set_owner(entry->call, entry);
+    (void)Py_NewRef(entry->subject);
+    entry->index = self->pulled++;
+    entry->next = self->entries;
+    if (self->entries) {
+        self->entries->previous = entry;
+    }
+    self->entries = entry;
+    self->under_way++;
+}
+
+/* Puts an entry's call into the run. After a failure it is as before. */
+static int enter(run_object *self, entry *entry)
+{
     if (self->fetched && self->answer_error && !nontax_run_needs_token(self->run)) {
         /* Nobody was waiting for it any more, and it may be of any age. */
         self->fetching = false;
         self->fetched = false;
         Py_CLEAR(self->answer_error);
     }
-    if (nontax_run_add(self->run, call) != NONTAX_OK) {
-        nontax_call_free(call);
-        PyMem_Free(entry);
+    if (nontax_run_add(self->run, entry->call) != NONTAX_OK) {
         PyErr_SetString(PyExc_RuntimeError, "the iterator of bills has forked");
         return -1;
     }
-    nontax_call_set_owner(call, entry);
-    *entry = (struct entry){call, Py_NewRef(subject), self->pulled++, began, self->entries, NULL};
-    if (self->entries) {
-        self->entries->previous = entry;
+    return 0;
+}
+
+/* Converts the payload and puts the call into the run. */
+static int add_call(run_object *self, PyObject *payload, const nontax_interface *interface,
+                    PyObject *subject)
+{
+    entry *entry = make_entry(self, payload, interface, subject);
+    if (!entry) {
+        return -1;
     }
-    self->entries = entry;
-    self->under_way++;
+    if (enter(self, entry) < 0) {
+        nontax_call_free(entry->call);
+        PyMem_Free(entry);
+        return -1;
+    }
+    keep_entry(self, entry);
     return 0;
 }
 
@@ -288,6 +323,32 @@ static int gather_one(run_object *self, nontax_call *call)
     return failed;
 }
 
+/* Of the queue of those that are prepared. */
+static entry *take_oldest(run_object *self)
+{
+    entry *entry = self->oldest;
+    self->oldest = entry->newer;
+    if (!self->oldest) {
+        self->newest = NULL;
+    }
+    entry->newer = NULL;
+    entry->prepared = false;
+    return entry;
+}
+
+/* Ends those that are prepared: none of them was sent. */
+static int end_prepared(run_object *self)
+{
+    while (self->oldest) {
+        nontax_call_cancel(self->oldest->call);
+        if (enter(self, self->oldest) < 0) {
+            return -1;
+        }
+        (void)take_oldest(self);
+    }
+    return 0;
+}
+
 /* The outcomes of all finished calls, or, with `end`, of all calls, in a list. After a failure
  * those that were gathered wait for the next time. */
 static PyObject *gather(run_object *self, bool end)
@@ -295,7 +356,7 @@ static PyObject *gather(run_object *self, bool end)
     if (!self->gathered && !(self->gathered = PyList_New(0))) {
         return NULL;
     }
-    if (end && self->held && add_held(self, false) < 0) {
+    if (end && (end_prepared(self) < 0 || (self->held && add_held(self, false) < 0))) {
         return NULL;
     }
     for (;;) {
@@ -388,6 +449,7 @@ static int turn(run_object *self, int64_t wait_ms)
             step = nontax_run_step(self->run, left_ms <= 0 ? 0 : (int)(left_ms + 0.999));
             ready = nontax_run_finished(self->run) || nontax_run_needs_token(self->run);
             now = seconds_now();
+            ready = ready || self->woken;
         } while (!ready && step == NONTAX_STEP_BUSY && now < slice_end);
         PyEval_RestoreThread(thread);
         if (client_tell_notes(self->client) < 0) {
@@ -575,6 +637,153 @@ static PyObject *run_add(PyObject *object, PyObject *arguments)
     bool added = interface && add_call(self, payload, interface, subject) == 0;
     release(self);
     return added ? Py_NewRef(Py_None) : NULL;
+}
+
+/* ---- written ahead: a bill is prepared, its attempt is kept on disk, then it begins ---------- */
+
+PyDoc_STRVAR(
+    run_prepare_doc,
+    "_prepare($self, payload, subject, /)\n--\n\n"
+    "Check and print a bill that is to begin later; return what will be sent, as a str.\n\n"
+    "None: it is invalid, and its outcome comes as that of any other. A repeat with the same\n"
+    "subject, after an interruption, changes nothing.");
+
+static PyObject *body_of(const entry *entry)
+{
+    size_t size;
+    const char *body = nontax_call_body(entry->call, &size);
+    return PyUnicode_DecodeUTF8(body, (Py_ssize_t)size, NULL);
+}
+
+static PyObject *prepare(run_object *self, PyObject *payload, PyObject *subject)
+{
+    if (subject == self->last_prepared) {
+        bool there = self->newest && self->newest->subject == subject;
+        return there ? body_of(self->newest) : Py_NewRef(Py_None);
+    }
+    entry *entry = make_entry(self, payload, nontax_interface_find("insertbill"), subject);
+    if (!entry) {
+        return NULL;
+    }
+    bool invalid = nontax_call_finished(entry->call);
+    PyObject *body = invalid ? Py_NewRef(Py_None) : body_of(entry);
+    if (!body || (invalid && enter(self, entry) < 0)) {
+        Py_XDECREF(body);
+        nontax_call_free(entry->call);
+        PyMem_Free(entry);
+        return NULL;
+    }
+    keep_entry(self, entry);
+    if (!invalid) {
+        entry->prepared = true;
+        if (self->newest) {
+            self->newest->newer = entry;
+        } else {
+            self->oldest = entry;
+        }
+        self->newest = entry;
+    }
+    PyObject *before = self->last_prepared;
+    self->last_prepared = Py_NewRef(subject);
+    Py_XDECREF(before);
+    return body;
+}
+
+static PyObject *run_prepare(PyObject *object, PyObject *arguments)
+{
+    run_object *self = (run_object *)object;
+    PyObject *payload, *subject;
+    if (!PyArg_ParseTuple(arguments, "OO", &payload, &subject) || !reserve(self)) {
+        return NULL;
+    }
+    PyObject *body = prepare(self, payload, subject);
+    release(self);
+    return body;
+}
+
+PyDoc_STRVAR(run_begin_doc,
+             "_begin_prepared($self, subject, /)\n--\n\n"
+             "Begin the oldest bill that is prepared, if it is this one; whether it was.");
+
+static PyObject *run_begin(PyObject *object, PyObject *subject)
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    bool there = self->oldest && self->oldest->subject == subject;
+    int failed = there ? enter(self, self->oldest) : 0;
+    if (there && !failed) {
+        (void)take_oldest(self);
+    }
+    release(self);
+    return failed ? NULL : PyBool_FromLong(there);
+}
+
+PyDoc_STRVAR(run_skip_doc,
+             "_skip_prepared($self, subject, /)\n--\n\n"
+             "Forget the oldest bill that is prepared, if it is this one: it is not sent, and has\n"
+             "no outcome here.");
+
+static PyObject *run_skip(PyObject *object, PyObject *subject)
+{
+    run_object *self = (run_object *)object;
+    if (!reserve(self)) {
+        return NULL;
+    }
+    bool there = self->oldest && self->oldest->subject == subject;
+    if (there) {
+        nontax_call *call = take_oldest(self)->call;
+        forget_entry(self, nontax_call_owner(call));
+        nontax_call_free(call);
+    }
+    release(self);
+    return PyBool_FromLong(there);
+}
+
+PyDoc_STRVAR(run_wake_doc, "_wake($self, /)\n--\n\n"
+                           "Have _work() return, in whatever thread it waits.");
+
+static PyObject *run_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    run_object *self = (run_object *)object;
+    self->woken = true;
+    nontax_run_rouse(self->run);
+    return Py_NewRef(Py_None);
+}
+
+PyDoc_STRVAR(
+    run_work_doc,
+    "_work($self, seconds, /)\n--\n\n"
+    "Work until a call is finished, _wake() is called, or the time is over; return the outcomes\n"
+    "that have come, in the list of _poll().");
+
+static PyObject *work_and_gather(run_object *self, double seconds)
+{
+    if (!has_outcome(self) && nontax_run_needs_token(self->run) && ask_for_token(self) < 0) {
+        return NULL;
+    }
+    if (!has_outcome(self) && !self->woken && turn(self, (int64_t)(seconds * 1000)) < 0) {
+        return NULL;
+    }
+    self->woken = false;
+    return gather(self, false);
+}
+
+static PyObject *run_work(PyObject *object, PyObject *arguments)
+{
+    run_object *self = (run_object *)object;
+    double seconds;
+    if (!PyArg_ParseTuple(arguments, "d", &seconds) || !reserve(self)) {
+        return NULL;
+    }
+    self->begun = true;
+    PyObject *outcomes = work_and_gather(self, seconds);
+    if (outcomes) {
+        self->gathered = Py_NewRef(outcomes); /* the list stays the same */
+    }
+    release(self);
+    return outcomes;
 }
 
 /* Uses what another thread has got from the token source, or a token that is there already. */
@@ -1066,6 +1275,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->source_error);
     Py_VISIT(self->answer_error);
     Py_VISIT(self->gathered);
+    Py_VISIT(self->last_prepared);
     for (const entry *entry = self->entries; entry; entry = entry->next) {
         Py_VISIT(entry->subject);
     }
@@ -1077,9 +1287,13 @@ static int run_clear(PyObject *object)
     run_object *self = (run_object *)object;
     nontax_run_free(self->run); /* with its calls */
     self->run = NULL;
+    while (self->oldest) {
+        nontax_call_free(take_oldest(self)->call);
+    }
     while (self->entries) {
         forget_entry(self, self->entries);
     }
+    Py_CLEAR(self->last_prepared);
     Py_CLEAR(self->client);
     Py_CLEAR(self->make_outcome);
     Py_CLEAR(self->kept);
@@ -1130,6 +1344,11 @@ static void run_dealloc(PyObject *object)
 static PyMethodDef run_methods[] = {
     {"close", run_close, METH_NOARGS, run_close_doc},
     {"_add", run_add, METH_VARARGS, run_add_doc},
+    {"_prepare", run_prepare, METH_VARARGS, run_prepare_doc},
+    {"_begin_prepared", run_begin, METH_O, run_begin_doc},
+    {"_skip_prepared", run_skip, METH_O, run_skip_doc},
+    {"_wake", run_wake, METH_NOARGS, run_wake_doc},
+    {"_work", run_work, METH_VARARGS, run_work_doc},
     {"_poll", run_poll, METH_NOARGS, run_poll_doc},
     {"_end", run_end, METH_NOARGS, run_end_doc},
     {"_ask_for_token", run_ask_for_token, METH_O, run_ask_for_token_doc},

@@ -624,6 +624,40 @@ static PyObject *client_ask(PyObject *object, PyObject *const *arguments, Py_ssi
     return call_with(object, arguments, count, true);
 }
 
+PyDoc_STRVAR(client_body_doc,
+             "body($self, interface, payload, /)\n--\n\n"
+             "Check and print a payload; return what call() would send, as a str.");
+
+static PyObject *client_body(PyObject *object, PyObject *arguments)
+{
+    client_object *self = (client_object *)object;
+    PyObject *name, *payload;
+    if (!PyArg_ParseTuple(arguments, "OO", &name, &payload)) {
+        return NULL;
+    }
+    const nontax_interface *interface = client_find_interface(name);
+    if (!interface) {
+        return NULL;
+    }
+    nontax_call *call = nontax_call_new(self->client, interface);
+    if (!call) {
+        return PyErr_NoMemory();
+    }
+    PyObject *body = NULL;
+    if (client_set_payload(call, payload) == 0 && nontax_call_finished(call)) {
+        PyObject *error = client_make_error(self, call, NULL, NULL);
+        if (error) {
+            raise_object(error);
+        }
+    } else if (!PyErr_Occurred()) {
+        size_t size;
+        const char *text = nontax_call_body(call, &size);
+        body = PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, NULL);
+    }
+    nontax_call_free(call);
+    return body;
+}
+
 PyDoc_STRVAR(client_close_doc, "close($self, /)\n--\n\nClose the idle connections.");
 
 static PyObject *client_close(PyObject *object, PyObject *Py_UNUSED(ignored))
@@ -770,6 +804,7 @@ static void client_dealloc(PyObject *object)
 static PyMethodDef client_methods[] = {
     {"call", (PyCFunction)(void (*)(void))client_call, METH_FASTCALL, client_call_doc},
     {"ask", (PyCFunction)(void (*)(void))client_ask, METH_FASTCALL, client_ask_doc},
+    {"body", client_body, METH_VARARGS, client_body_doc},
     {"close", client_close, METH_NOARGS, client_close_doc},
     {NULL, NULL, 0, NULL},
 };

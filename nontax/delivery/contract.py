@@ -86,7 +86,7 @@ _FIRST = (
 )
 
 # What a signed resend's answer must come to; and, with a condition that is met, to what else.
-_RESEND: "tuple[tuple[Answer, State, bool], ...]" = (
+RESEND: "tuple[tuple[Answer, State, bool], ...]" = (
     (Answer("inserted", code="C9", openid="o9"), "inserted", False),
     (Answer("rejected", 72056), "inserted", True),
     (Answer("rejected", 72018), "inserted", True),
@@ -342,7 +342,7 @@ class StoreContract:
 
     def test_what_a_resends_answer_settles(self, harness: Harness) -> None:
         store = harness.open()
-        for number, (answer, state, code_unknown) in enumerate(_RESEND):
+        for number, (answer, state, code_unknown) in enumerate(RESEND):
             bill = content(f"R{number}")
             _send(store, IN_DOUBT, bill)
             claim = store.resend(bill.key, by="王")

@@ -24,6 +24,7 @@ from nontax.delivery.store import (
     EvidenceRow,
     Key,
     Known,
+    PdfDue,
     Refused,
     Settled,
     Window,
@@ -148,6 +149,13 @@ class MemoryStore:
             raise ValueError("who withdraws the bill, and why?")
         self._learn(key, EvidenceRow("withdrawn", "withdrawn", by, "", note, ""))
         self._keep(known._replace(state=step(known.state, "withdraw")))
+
+    def pdfs_due(self, limit: int) -> list[PdfDue]:  # noqa: ARG002  (it keeps no PDFs)
+        return []
+
+    def keep_pdf(self, key: Key, s_pdf_media_id: str) -> None:
+        known = self.rows.bills[key]
+        self._keep(known._replace(content=known.content._replace(s_pdf_media_id=s_pdf_media_id)))
 
     # Attempts
 

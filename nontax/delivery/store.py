@@ -131,17 +131,22 @@ class Refused(NamedTuple):
 class Settled(NamedTuple):
     """What an answer has come to. `applied`: it has changed the bill; else it is kept as evidence.
 
-    shown: it settles nothing, and a person has to see it.
+    shown: it settles nothing, and a person has to see it. spooled: the store could not take it; it
+    is in the spool, and state is what it will be.
     """
 
     key: Key
     state: "State"
     applied: bool
     shown: bool = False
+    spooled: bool = False
 
 
 class AttemptRow(NamedTuple):
-    """An attempt as it is kept. `ended`: whether its answer, or its owner's end, is known."""
+    """An attempt as it is kept. ended: whether its answer, or its owner's end, is known.
+
+    at: when it last changed, in Unix milliseconds, where the store keeps it.
+    """
 
     id: int
     number: int
@@ -152,6 +157,7 @@ class AttemptRow(NamedTuple):
     outcome: str
     errcode: int
     reason: str
+    at: int = 0
 
 
 class EvidenceRow(NamedTuple):
@@ -176,6 +182,14 @@ class Window(NamedTuple):
     until: float | None = None
 
 
+class PdfDue(NamedTuple):
+    """A waiting bill's PDF that has to be uploaded first. sha256: as it was listed, or ""."""
+
+    key: Key
+    path: str
+    sha256: str
+
+
 class Store(Protocol):
     """Where bills, attempts and evidence are kept, as one of their owners sees it.
 
@@ -194,8 +208,16 @@ class Store(Protocol):
         citizen has not authorised the order.
         """
 
+    def pdfs_due(self, limit: int) -> "list[PdfDue]":
+        """The PDFs of waiting bills that are not uploaded, or 60 hours ago; at most so many."""
+
+    def keep_pdf(self, key: Key, s_pdf_media_id: str) -> None:
+        """The bill's PDF was uploaded just now."""
+
     def reserve(self, limit: int) -> Window:
         """Write down an attempt for each of at most `limit` waiting bills, the oldest first.
+
+        Bills whose PDF is due are left out.
 
         It is on disk when this returns. No other owner gets the same bill.
         """

@@ -21,6 +21,7 @@ from nontax.delivery.store import (
 from nontax.ledger.books import (
     INSERT_BILL,
     KNOWN,
+    PDF_DUE,
     DamageError,
     Row,
     by_id,
@@ -30,6 +31,7 @@ from nontax.ledger.books import (
     look_many,
     next_id,
     now_ms,
+    oldest_upload,
     replace_content,
     same_number,
     set_state,
@@ -58,7 +60,9 @@ def reserve(connection: sqlite3.Connection, run: int, limit: int) -> list[Claim]
     rows = [
         Row(row)
         for row in connection.execute(
-            f"SELECT {KNOWN} FROM bill WHERE state = 'waiting' ORDER BY id LIMIT ?", (limit,)
+            f"SELECT {KNOWN} FROM bill WHERE state = 'waiting' AND NOT ({PDF_DUE}) "
+            "ORDER BY id LIMIT ?",
+            (oldest_upload(), limit),
         )
     ]
     return [_open(connection, row, run) for row in rows]

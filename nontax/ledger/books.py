@@ -17,6 +17,7 @@ from nontax.delivery.store import (
     Content,
     Key,
     Known,
+    PdfDue,
     Refused,
     differences,
 )
@@ -39,6 +40,10 @@ INSERT_BILL = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _TAKEN = ", ".join(f"'{state}'" for state in sorted(NUMBER_TAKEN))
+# WeChat keeps an uploaded PDF for three days; half a day is left for the bill to wait.
+UPLOAD_HOURS = 60
+# Of a bill's row: its PDF has to be uploaded first. Takes `oldest_upload()`.
+PDF_DUE = "coalesce(length(pdf_path), 0) > 0 AND pdf_uploaded < ?"
 # SQLite before 3.32 takes 999 values in a statement.
 PAGE = 500
 PRUNED = ("title",)
@@ -53,6 +58,11 @@ class DamageError(Exception):
 def now_ms() -> int:
     """For people to read; nothing is decided by it."""
     return int(time() * 1000)
+
+
+def oldest_upload() -> int:
+    """When an upload was made at the earliest that is still good."""
+    return now_ms() - UPLOAD_HOURS * 3_600_000
 
 
 class Row:
@@ -172,6 +182,37 @@ def set_state(connection: sqlite3.Connection, id_: int, before: State, after: St
         raise DamageError(f"row {id_} of bill is not {before}")
 
 
+# PDFs
+
+
+def pdfs_due(connection: sqlite3.Connection, limit: int) -> list[PdfDue]:
+    """See `Store.pdfs_due`."""
+    rows = connection.execute(
+        "SELECT appid, order_id, pdf_path, pdf_sha256 FROM bill "
+        f"WHERE state = 'waiting' AND {PDF_DUE} ORDER BY id LIMIT ?",
+        (oldest_upload(), limit),
+    )
+    return [PdfDue(Key(row[0], row[1]), row[2], row[3] or "") for row in rows]
+
+
+def keep_pdf(connection: sqlite3.Connection, key: Key, s_pdf_media_id: str) -> None:
+    """See `Store.keep_pdf`."""
+    connection.execute(
+        "UPDATE bill SET s_pdf_media_id = ?, pdf_uploaded = ? WHERE order_id = ? AND appid = ?",
+        (s_pdf_media_id, now_ms(), key.order_id, key.appid),
+    )
+
+
+def set_pdf(connection: sqlite3.Connection, key: Key, path: str, sha256: str) -> None:
+    """A waiting bill's PDF, as its list names it."""
+    connection.execute(
+        "UPDATE bill SET pdf_path = ?, pdf_sha256 = ?, "
+        "pdf_uploaded = CASE WHEN pdf_sha256 = ? THEN pdf_uploaded ELSE 0 END "
+        "WHERE order_id = ? AND appid = ? AND state = 'waiting'",
+        (path, sha256, sha256, key.order_id, key.appid),
+    )
+
+
 # Handing in
 
 
@@ -183,6 +224,7 @@ def hand_in(
     again: bool,
     allow_same_number: bool,
     first_row: int = 0,
+    pdfs: "Sequence[tuple[str, str]] | None" = None,
 ) -> list[Known | Refused]:
     """See `Store.hand_in`. first_row: the first bill's row in its source, from 1; 0: none."""
     rows = look_many(connection, contents)
@@ -192,6 +234,8 @@ def hand_in(
         source_row = first_row and first_row + place
         answer = _hand_in(connection, row, content, run, source_row, again, allow_same_number)
         answers.append(answer)
+        if pdfs is not None and isinstance(answer, Known) and answer.state == "waiting":
+            set_pdf(connection, content.key, *pdfs[place])
         if row is None and isinstance(answer, Known):
             fresh = look(connection, content.key)  # for a second row of the same order
             assert fresh is not None

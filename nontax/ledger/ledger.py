@@ -3,6 +3,7 @@
 import os
 import sqlite3
 
+from nontax.delivery import states
 from nontax.delivery.states import Answer, State
 from nontax.delivery.store import (
     AttemptRow,
@@ -11,6 +12,7 @@ from nontax.delivery.store import (
     EvidenceRow,
     Key,
     Known,
+    PdfDue,
     Refused,
     Settled,
     Window,
@@ -23,10 +25,12 @@ from nontax.ledger.words import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Protocol
 
+    from nontax.client import Client
+    from nontax.delivery.deliver import Delivered, Report
     from nontax.ledger.reading import BillRecord, History, RunRecord
 
     class Event(Protocol):
@@ -73,6 +77,7 @@ class Ledger:
         places.check_file(self.path)
         self._owner = Owner(self.path, self._connect)
         self._owner.server = server or ""
+        self._is_gateway = server is not None
         if not read_only:
             self._check()
 
@@ -99,6 +104,8 @@ class Ledger:
 
         Raises LedgerError if it is another server's ledger.
         """
+        if self._is_gateway:
+            return
         kept = self.server
         if kept and kept != server:
             raise LedgerError(
@@ -118,9 +125,17 @@ class Ledger:
         work: "Callable[[sqlite3.Connection], books.T]",
         claims_of: "Callable[[books.T], Iterable[object]] | None" = None,
     ) -> "books.T":
+        self._may_write()
+        return self._owner.write(work, claims_of)
+
+    def _may_write(self) -> None:
         if self.read_only:
             raise LedgerError(reason=f"the ledger {self.path} was opened read-only")
-        return self._owner.write(work, claims_of)
+
+    def begin(self) -> None:
+        """Begin this process's run, if it has not begun. Raises LedgerError."""
+        self._may_write()
+        self._owner.begin()
 
     @property
     def run(self) -> int:
@@ -140,7 +155,13 @@ class Ledger:
         again: bool = False,
         allow_same_number: bool = False,
         first_row: int = 0,
+        pdfs: "Sequence[tuple[str, str]] | None" = None,
     ) -> "list[Known | Refused]":
+        """See `Store.hand_in`.
+
+        first_row: the first bill's row in its list, from 1; 0: it has none. pdfs: for each bill the
+        path of its PDF and its SHA-256, or "" and "".
+        """
         return self._write(
             lambda connection: books.hand_in(
                 connection,
@@ -149,8 +170,15 @@ class Ledger:
                 again=again,
                 allow_same_number=allow_same_number,
                 first_row=first_row,
+                pdfs=pdfs,
             )
         )
+
+    def pdfs_due(self, limit: int) -> "list[PdfDue]":
+        return self._write(lambda connection: books.pdfs_due(connection, limit))
+
+    def keep_pdf(self, key: Key, s_pdf_media_id: str) -> None:
+        self._write(lambda connection: books.keep_pdf(connection, key, s_pdf_media_id))
 
     def reserve(self, limit: int) -> Window:
         return Window(
@@ -170,7 +198,12 @@ class Ledger:
         self._owner.handed_over(claims)
 
     def settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> "list[Settled]":
-        return self._write(lambda connection: settle(connection, answers))
+        """See `Store.settle`. What the disk does not take goes into the spool."""
+        try:
+            return self._write(lambda connection: settle(connection, answers))
+        except LedgerError as error:
+            self._owner.spool_answers(answers, error)
+        return [_spooled(claim, answer) for claim, answer in answers]
 
     def expire(self) -> "list[Key]":
         return self._owner.expire()
@@ -251,6 +284,61 @@ class Ledger:
     def close_attempts(self, answers: "Sequence[tuple[Claim, Answer]]") -> "list[bool]":
         return self._owner.keep(answers)
 
+    def submit_open(
+        self,
+        bills: "Sequence[Content]",
+        done: "Callable[[list[Claim | Known | Refused] | None, BaseException | None], None]",
+    ) -> None:
+        """`open_attempts` without waiting: `done` is called in the writer's thread."""
+        self._may_write()
+        self._owner.submit(
+            lambda connection: attempts.open_attempts(
+                connection, self._owner.run, bills, all_new=True
+            ),
+            done,
+        )
+
+    def submit_close(
+        self,
+        answers: "Sequence[tuple[Claim, Answer]]",
+        done: "Callable[[list[bool] | None, BaseException | None], None]",
+    ) -> None:
+        """`close_attempts` without waiting: `done` is called in the writer's thread."""
+        self._owner.submit_answers(answers, done)
+
+    def is_writing_here(self) -> bool:
+        """Whether this thread is the one that writes."""
+        return self._owner.is_writing_here()
+
+    def give_back(self, answers: "Iterable[object]") -> None:
+        """Nobody waits for these claims any more; nothing of them was handed over."""
+        self._owner.give_back(answers)
+
+    def open_change(
+        self,
+        *,
+        source: str,
+        card_id: str = "",
+        code: str = "",
+        order_id: str = "",
+        status: str = "",
+    ) -> int:
+        """Write down a call of update_bill_status or reject_bill before it is made."""
+        return self._write(
+            lambda connection: evidence.note_change(
+                connection, self._owner.run, source=source, outcome="sending", card_id=card_id,
+                code=code, order_id=order_id, status=status,
+            )
+        )  # fmt: skip
+
+    def close_change(self, change: int, answer: Answer) -> None:
+        """What became of it."""
+        self._write(
+            lambda connection: evidence.end_change(
+                connection, change, answer.outcome, answer.errcode, answer.reason
+            )
+        )
+
     # Looking
 
     def bills(self, state: str | None = None, *, since: int = 0) -> "Iterator[BillRecord]":
@@ -293,6 +381,44 @@ class Ledger:
         waiting, or None.
         """
         return self._write(lambda connection: evidence.take_event(connection, event))
+
+    # Sending
+
+    def deliver(
+        self,
+        client: "Client",
+        bills: "Iterable[Mapping[str, object]] | None" = None,
+        *,
+        concurrency: int = 16,
+        rate: float | None = None,
+        again: bool = False,
+        allow_same_number: bool = False,
+        progress: "Callable[[Delivered], None] | None" = None,
+    ) -> "Report":
+        """Have a list sent, and all else that waits: the same call again goes on where it ended.
+
+        client: its connections are used, and not its ledger. bills: as for `Client.insert_bills`;
+        all are checked first, and if one is invalid, none is taken. again: also those whose last
+        answer was that the citizen has not authorised the order. progress: called for each bill
+        when its outcome is kept.
+
+        Nothing that is inserted, in doubt, or under way elsewhere is sent. Raises
+        InvalidRequestError for invalid bills and ConflictError for those that are known with other
+        content, both with the bill's index in the path; LedgerError; and what `progress` raises.
+        """
+        from nontax.delivery.deliver import Delivery
+        from nontax.delivery.lists import take
+
+        self.use_server_of(client)
+        if bills is not None:
+            take(self, client, bills, again=again, allow_same_number=allow_same_number)
+        return Delivery(self, client, concurrency=concurrency, rate=rate, progress=progress).run()
+
+    def use_server_of(self, client: "Client") -> None:
+        """As `use_server`, of a client."""
+        from nontax.ledger.shared import server_of
+
+        self.use_server(server_of(client._base_url))
 
     # Upkeep
 
@@ -346,6 +472,12 @@ class Ledger:
 
     def __repr__(self) -> str:
         return f"<nontax.Ledger {getattr(self, 'path', '')}>"
+
+
+def _spooled(claim: Claim, answer: Answer) -> Settled:
+    """What an answer will have come to when the spool is read back."""
+    settlement = states.settle(states.Attempt(claim.signed, claim.back_to), answer)
+    return Settled(claim.key, settlement.state, True, settlement.shown, spooled=True)
 
 
 def _words(server: str) -> str:

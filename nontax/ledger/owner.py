@@ -247,6 +247,40 @@ class Owner:
             return [True] * len(answers)
         return [False] * len(answers)
 
+    def submit_answers(
+        self,
+        answers: "Sequence[tuple[Claim, Answer]]",
+        done: "Callable[[list[bool] | None, BaseException | None], None]",
+    ) -> None:
+        """`keep` without waiting: `done` is called in the writer's thread."""
+
+        def settled(_result: object, error: BaseException | None) -> None:
+            if error is None:
+                done([False] * len(answers), None)
+                return
+            try:
+                self.spool_answers(answers, error)
+            except BaseException as failure:
+                done(None, failure)
+            else:
+                done([True] * len(answers), None)
+
+        try:
+            self.submit(lambda connection: settle(connection, answers), settled)
+        except LedgerError as error:  # it cannot begin any more
+            settled(None, error)
+
+    def is_writing_here(self) -> bool:
+        """Whether this thread is the writer's."""
+        writer = self._writer
+        return writer is not None and writer.is_this_thread()
+
+    def give_back(self, claims: "Iterable[object]") -> None:
+        """Settle claims that nobody waits for. Never waits: the writer's thread may call it."""
+        writer = self._writer
+        if writer is not None:
+            _take_back(writer, claims)
+
     def spool_answers(self, answers: "Sequence[tuple[Claim, Answer]]", why: BaseException) -> None:
         """Put answers into the spool, because of `why`, which is raised if that fails, too."""
         try:

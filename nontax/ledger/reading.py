@@ -306,6 +306,7 @@ def attempt_rows(attempts: list[AttemptRecord]) -> list[AttemptRow]:
         AttemptRow(
             a.id, a.number, a.slot, a.signed, a.signed_by, a.ended > 0, a.outcome, a.errcode,
             a.reason,
+            a.ended or a.began,
         )
         for a in attempts
     ]  # fmt: skip

@@ -73,6 +73,10 @@ class Writer:
             self._closing = True
         self._thread.join()
 
+    def is_this_thread(self) -> bool:
+        """Whether the caller is the thread that writes."""
+        return threading.current_thread() is self._thread
+
     # In the writer's thread
 
     def _next_group(self) -> "list[tuple[Work, Done]]":

@@ -63,7 +63,7 @@ class RefusalError(Exception):
 
     def __init__(self, errcode: int, detail: str = "", *, text: str | None = None) -> None:
         self.errcode = errcode
-        self.text = TEXTS[errcode] if text is None else text
+        self.text = TEXTS.get(errcode, f"errcode {errcode}") if text is None else text
         if detail:
             self.text += f": {detail}"
         super().__init__(errcode, self.text)

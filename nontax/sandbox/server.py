@@ -103,6 +103,14 @@ class Sandbox:
         self._connections: list[Connection] = []
         self._connections_lock = threading.Lock()
 
+    def answer_repeats_with(self, errcode: int) -> None:
+        """Set what insertbill answers for an order whose bill is in a wallet already.
+
+        WeChat's own answer is not documented. errcode: 72056 as long as nothing else was set;
+        72018, 72042, 72035 and so on; 0 answers as for the first one, with its code.
+        """
+        self._world.repeat_answer = errcode
+
     # Starting and stopping
 
     def start(self) -> Self:

@@ -1,0 +1,77 @@
+"""A bill as the core prints it, as a store keeps it, and back again."""
+
+import json
+
+from nontax.delivery.store import Content
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_TOP = ("order_id", "card_id", "appid")
+_DATA = ("fee", "title", "billing_time", "billing_no", "billing_code", "s_pdf_media_id")
+
+
+def content_of(body: str) -> Content:
+    """What is sent: of the very text that goes out, so that nothing else can be written down."""
+    bill = json.loads(body)
+    card_ext = bill["card_ext"]
+    user_card = card_ext["user_card"]
+    data = user_card.get("invoice_user_data")
+    shape, size = "sample", len(user_card)
+    if data is None:
+        data, shape, size = user_card, "table", 1
+    extra = ""
+    if len(data) != 6 or len(bill) != 4 or len(card_ext) != 1 or size != 1:
+        extra = _extra_of(bill, shape)
+    return Content(
+        bill["appid"],
+        bill["order_id"],
+        bill["card_id"],
+        int(data["fee"]),
+        data["title"],
+        int(data["billing_time"]),
+        data["billing_no"],
+        data["billing_code"],
+        data["s_pdf_media_id"],
+        extra,
+        shape,
+    )
+
+
+def _extra_of(bill: "dict[str, Any]", shape: str) -> str:
+    """What WeChat's page does not name, where it stands in the bill, as JSON."""
+    card_ext = bill["card_ext"]
+    user_card = card_ext["user_card"]
+    inner = user_card["invoice_user_data"] if shape == "sample" else user_card
+    extra = {key: value for key, value in bill.items() if key not in (*_TOP, "card_ext")}
+    data = {key: value for key, value in inner.items() if key not in _DATA}
+    if shape == "sample":
+        outer = {key: value for key, value in user_card.items() if key != "invoice_user_data"}
+        data = outer | ({"invoice_user_data": data} if data else {})
+    rest = {key: value for key, value in card_ext.items() if key != "user_card"}
+    rest |= {"user_card": data} if data else {}
+    extra |= {"card_ext": rest} if rest else {}
+    return json.dumps(extra, ensure_ascii=False, sort_keys=True) if extra else ""
+
+
+def bill_of(content: Content, *, s_pdf_media_id: str | None = None) -> "dict[str, Any]":
+    """The bill to send. s_pdf_media_id: of a newer upload."""
+    fields = content._asdict()
+    if s_pdf_media_id is not None:
+        fields["s_pdf_media_id"] = s_pdf_media_id
+    data: dict[str, Any] = {name: fields[name] for name in _DATA}
+    user_card = data if content.shape == "table" else {"invoice_user_data": data}
+    bill: dict[str, Any] = {name: fields[name] for name in _TOP}
+    bill["card_ext"] = {"user_card": user_card}
+    if content.extra:
+        _merge(bill, json.loads(content.extra))
+    return bill
+
+
+def _merge(into: "dict[str, Any]", more: "dict[str, Any]") -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

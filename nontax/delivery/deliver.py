@@ -1,0 +1,296 @@
+"""The loop that sends what waits in a store: upload, reserve, send, settle, until nothing waits.
+
+What `nontax insert`, `nontax resume` and Django's relay do. It sends with a client's connections,
+and without the client's own ledger.
+"""
+
+import time
+from collections import Counter, deque
+from typing import NamedTuple
+
+from nontax.delivery.content import bill_of
+from nontax.delivery.states import BUSY, Answer
+from nontax.delivery.store import Claim, Key, Window
+from nontax.errors import LedgerError, NontaxError
+from nontax.interfaces import upload_pdf
+from nontax.journaled import answer_of
+from nontax.pdf import Pdf
+from nontax.runs import Run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nontax.client import Client
+    from nontax.delivery.states import State
+    from nontax.delivery.store import PdfDue, Store
+    from nontax.outcomes import Outcome
+
+
+class Delivered(NamedTuple):
+    """One bill that has been settled. outcome: of the client; state: what it is in the store."""
+
+    key: Key
+    state: "State"
+    outcome: "Outcome"
+    shown: bool = False
+
+
+class Report(NamedTuple):
+    """What a delivery has come to.
+
+    counts: bills by the state in which they are now, of those that were sent. trouble: what has
+    ended it before all was sent, or None. pdf_problems: bills that wait on because of their PDF.
+    waiting: how many bills are left.
+    """
+
+    counts: "dict[str, int]"
+    trouble: BaseException | None
+    pdf_problems: "list[tuple[Key, str]]"
+    waiting: int
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing waits any more, and nothing is in doubt."""
+        return self.trouble is None and not self.waiting and not self.counts.get("in_doubt")
+
+
+class _Bill(dict):  # type: ignore[type-arg]
+    """A bill on its way, which knows its claim."""
+
+    __slots__ = ("claim",)
+
+    claim: Claim
+
+
+def boot_time() -> float:
+    """Seconds, with those in which the machine was suspended: a lease goes on meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Delivery:
+    """One loop over a store, which can be stopped from a signal handler or another thread."""
+
+    def __init__(
+        self,
+        store: "Store",
+        client: "Client",
+        *,
+        concurrency: int = 16,
+        rate: float | None = None,
+        progress: "Callable[[Delivered], None] | None" = None,
+    ) -> None:
+        self._store, self._client = store, client
+        self._concurrency, self._rate = concurrency, rate
+        self._progress = progress
+        self._claims: deque[Claim] = deque()  # written down, not handed over
+        self._until: float | None = None
+        self._open: dict[int, Claim] = {}  # written down, not settled
+        self._stopping = False
+        self._quota_hit = False
+        self._run: Run | None = None
+        self._counts: Counter[str] = Counter()
+        self._pdf_problems: list[tuple[Key, str]] = []
+        self._pdf_tried: set[Key] = set()
+
+    def stop(self) -> None:
+        """Begin nothing more; `run` returns when what is under way has ended."""
+        self._stopping = True
+        if self._run is not None:
+            self._run.stop()
+
+    def run(self) -> Report:
+        """Send until nothing waits, something stops it, or `stop` is called.
+
+        Ctrl-C begins nothing more, waits for what is under way and settles it, and then is raised.
+        """
+        self._store.expire()
+        trouble = self._upload()
+        if trouble is None:
+            trouble = self._send()
+        waiting = self._store.counts().get("waiting", 0)
+        return Report(dict(self._counts), trouble, self._pdf_problems, waiting)
+
+    # PDFs
+
+    def _upload(self) -> BaseException | None:
+        """Upload the PDFs that are missing or too old; what would stop every other one, too."""
+        while not self._stopping:
+            due = [
+                each
+                for each in self._store.pdfs_due(self._concurrency + len(self._pdf_tried))
+                if each.key not in self._pdf_tried
+            ]
+            if not due:
+                return None
+            for each in due:
+                self._pdf_tried.add(each.key)
+                try:
+                    self._upload_one(each)
+                except (OSError, ValueError) as error:
+                    self._pdf_problems.append((each.key, f"{each.path}: {error}"))
+                except NontaxError as error:
+                    answer = answer_of(None, error)
+                    if answer.trouble or answer.outcome == "not_sent":
+                        return error
+                    self._pdf_problems.append((each.key, str(error)))
+        return None
+
+    def _upload_one(self, due: "PdfDue") -> None:
+        with open(due.path, "rb") as file:
+            data = file.read()
+        if due.sha256:
+            from hashlib import sha256
+
+            if sha256(data).hexdigest() != due.sha256:
+                raise ValueError("the PDF has changed since the list was read")
+        with Pdf(data, due.path.rpartition("/")[2]) as opened:
+            uploaded = self._client._call(upload_pdf(opened.payload))
+        self._store.keep_pdf(due.key, uploaded.s_media_id)
+
+    # Bills
+
+    def _bills(self) -> "Iterator[_Bill]":
+        while not self._stopping:
+            if not self._claims:
+                self._reserve()
+                if not self._claims:
+                    return
+            claim = self._claims[0]
+            if self._until is not None and boot_time() > self._until:
+                return  # the lease is nearly over: those that are left were not sent
+            bill = _Bill(bill_of(claim.content))
+            bill.claim = claim
+            self._store.handed_over([claim])
+            self._claims.popleft()
+            yield bill
+
+    def _reserve(self) -> None:
+        window: Window = self._store.reserve(self._concurrency)
+        self._until = window.until
+        for claim in window.claims:
+            self._open[claim.attempt] = claim
+        self._claims.extend(window.claims)
+
+    def _send(self) -> BaseException | None:
+        while True:
+            before = sum(self._counts.values())
+            run = self._run = self._begin()
+            try:
+                self._read(run)
+            except BaseException:
+                self._stopping = True
+                run.stop()
+                try:
+                    self._read(run)
+                finally:
+                    self._settle(run.close())
+                    self._return_unsent()
+                raise
+            self._settle(run.close())
+            left = bool(self._claims)
+            self._return_unsent()
+            pause = self._pause(run)
+            if pause is None or self._stopping:
+                return run.error
+            if not left and sum(self._counts.values()) == before:
+                return None
+            time.sleep(pause)
+
+    def _begin(self) -> Run:
+        return Run._begin(
+            self._client._core,
+            self._bills(),
+            concurrency=self._concurrency,
+            rate=self._rate or 0.0,
+            keep=0,
+            never_waits=True,
+        )
+
+    def _pause(self, run: Run) -> float | None:
+        """How long to wait before the next round; None: there is none."""
+        if run.error is not None:
+            return None
+        if self._quota_hit:
+            self._quota_hit = False
+            return 60.2 - time.time() % 60
+        return 0.0 if self._until is not None else None
+
+    def _read(self, run: Run) -> None:
+        while group := run._group():
+            self._settle(list(group))
+            group.clear()
+
+    def _settle(self, outcomes: "list[Outcome]") -> None:
+        if not outcomes:
+            return
+        answers = []
+        for outcome in outcomes:
+            answer = answer_of(outcome.inserted, outcome.error, outcome.attempts)
+            answers.append((outcome.bill.claim, answer))
+            error = outcome.error
+            if answer.errcode == 45011 or (
+                error is not None and (error.outcome, error.retry) == ("not_sent", "later")
+            ):
+                self._quota_hit = True
+                if self._run is not None:
+                    self._run.stop()
+        try:
+            settled = self._store.settle(answers)
+        except LedgerError as error:
+            error.outcomes = list(outcomes)  # there is no other trace of them
+            raise
+        for outcome, one in zip(outcomes, settled, strict=True):
+            self._open.pop(outcome.bill.claim.attempt, None)
+            self._counts[one.state] += 1
+            if self._progress is not None:
+                self._progress(Delivered(one.key, one.state, outcome, one.shown))
+
+    def _return_unsent(self) -> None:
+        """What is written down and was not handed over goes back to waiting."""
+        unsent = Answer("not_sent", reason="the delivery ended before it was sent")
+        if self._open:
+            self._store.settle([(claim, unsent) for claim in self._open.values()])
+        self._claims.clear()
+        self._open.clear()
+
+
+def resend(
+    store: "Store",
+    client: "Client",
+    key: Key,
+    *,
+    by: str,
+    checked_by: str = "",
+    at_least: float = 60.0,
+) -> tuple[Delivered, bool]:
+    """Send a bill that is in doubt once more, because a person has signed for it.
+
+    It is what `nontax resolve --resend` and the admin's action do, the first bill alone and its
+    answer shown; call it from nowhere else. by, checked_by: who signs (经办, 复核). at_least:
+    seconds since its last attempt.
+
+    Returns what it has come to, and whether the others can be resent: not after trouble that every
+    bill would meet. Raises ValueError if the bill is not in doubt, or its attempt is too young.
+    """
+    attempts = store.attempts(key)
+    if attempts and time.time() * 1000 - attempts[-1].at < at_least * 1000:
+        raise ValueError(
+            f"order {key.order_id}: its last attempt is less than {at_least:.0f} seconds old"
+        )
+    claim = store.resend(key, by=by, checked_by=checked_by)
+    outcomes: list[Outcome] = []
+    try:
+        bill = _Bill(bill_of(claim.content))
+        run = Run._begin(client._core, [bill], concurrency=1, rate=0.0, keep=0, never_waits=True)
+        store.handed_over([claim])
+        outcomes = run.collect()
+    finally:
+        if not outcomes:
+            store.settle([(claim, Answer("in_doubt", reason="the resend was interrupted"))])
+    (outcome,) = outcomes
+    answer = answer_of(outcome.inserted, outcome.error, outcome.attempts)
+    (settled,) = store.settle([(claim, answer)])
+    trouble = answer.trouble and answer.errcode not in BUSY
+    goes_on = not (trouble or answer.outcome == "not_sent")
+    return Delivered(key, settled.state, outcome, settled.shown), goes_on

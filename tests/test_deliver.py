@@ -1,0 +1,227 @@
+"""Lists that are delivered from a ledger, and bills in doubt that a person has resent."""
+
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bills import bill
+
+import nontax
+from nontax.delivery.contract import RESEND
+from nontax.delivery.deliver import Delivered, Delivery, resend
+from nontax.delivery.store import Key
+from nontax.ledger import Ledger
+from nontax.ledger import owner as owner_module
+from nontax.sandbox import Sandbox, faults
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / "bills.db") as ledger:
+        yield ledger
+    assert "sending" not in ledger.counts()
+    assert ledger.verify() == []
+
+
+def _posts(sandbox: Sandbox) -> "Counter[str]":
+    return Counter(
+        json.loads(request.body)["order_id"]
+        for request in sandbox.requests
+        if request.path == "/nontax/insertbill"
+    )
+
+
+def _key(given: dict[str, object]) -> Key:
+    return Key(str(given["appid"]), str(given["order_id"]))
+
+
+def test_a_list_is_sent_once_however_often_it_is_delivered(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    given = [bill() for _ in range(50)]
+    told: list[Delivered] = []
+    report = ledger.deliver(client, given, concurrency=8, progress=told.append)
+    assert report.counts == {"inserted": 50}
+    assert report.is_complete
+    assert len(told) == 50
+    again = ledger.deliver(client, [*given, bill()])
+    assert again.counts == {"inserted": 1}
+    assert set(_posts(sandbox).values()) == {1}
+    assert ledger.counts() == {"inserted": 51}
+
+
+def test_progress_is_told_what_is_kept(ledger: Ledger, client: nontax.Client) -> None:
+    def kept(told: Delivered) -> None:
+        assert ledger.history(told.key.order_id).bill.state == told.state
+
+    ledger.deliver(client, [bill() for _ in range(10)], progress=kept)
+
+
+def test_one_invalid_bill_and_none_is_taken(ledger: Ledger, client: nontax.Client) -> None:
+    with pytest.raises(nontax.InvalidRequestError, match=r"\[1\]\.\S+title"):
+        ledger.deliver(client, [bill(), bill(title=""), bill()])
+    assert ledger.counts() == {}
+
+
+def test_other_content_is_named_with_its_place(ledger: Ledger, client: nontax.Client) -> None:
+    given = bill()
+    ledger.deliver(client, [given])
+    number = given["card_ext"]["user_card"]["invoice_user_data"]["billing_code"]
+    changed = bill(given["order_id"], billing_code=number, fee=9)
+    with pytest.raises(nontax.ConflictError, match=r"\[1\]\.fee differs"):
+        ledger.deliver(client, [bill(), changed])
+
+
+def test_trouble_stops_it_and_the_rest_is_sent_the_next_day(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave(faults.Errcode(45009), times=100, skip=5)
+    given = [bill() for _ in range(30)]
+    report = ledger.deliver(client, given, concurrency=4)
+    assert isinstance(report.trouble, nontax.QuotaError)
+    assert report.waiting == 25
+    assert not report.is_complete
+    sandbox.behave()
+    assert ledger.deliver(client).counts == {"inserted": 25}
+    assert ledger.counts() == {"inserted": 30}
+
+
+def test_what_is_rejected_and_in_doubt_is_not_sent_again(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave(faults.Errcode(72038))
+    sandbox.misbehave(faults.Close("body", taken=True))
+    given = [bill() for _ in range(6)]
+    report = ledger.deliver(client, given, concurrency=1)
+    assert report.counts == {"rejected": 1, "in_doubt": 1, "inserted": 4}
+    assert ledger.deliver(client, given).counts == {}
+    assert ledger.deliver(client, given, again=True).counts == {"inserted": 1}
+    assert sorted(_posts(sandbox).values()) == [1, 1, 1, 1, 1, 2]
+
+
+def test_ctrl_c_settles_what_is_under_way_and_the_rest_waits(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    sandbox.misbehave(faults.Delay(1), times=4)
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        ledger.deliver(client, [bill() for _ in range(20)], concurrency=4)
+    timer.join()
+    assert ledger.counts() == {"inserted": 4, "waiting": 16}
+
+
+def test_stop_begins_nothing_more(ledger: Ledger, client: nontax.Client) -> None:
+    def stop_at_three(told: Delivered) -> None:
+        if len(seen) == 2:
+            delivery.stop()
+        seen.append(told)
+
+    seen: list[Delivered] = []
+    delivery = Delivery(ledger, client, concurrency=1, progress=stop_at_three)
+    ledger.hand_in([])
+    from nontax.delivery.lists import take
+
+    take(ledger, client, [bill() for _ in range(10)], again=False, allow_same_number=False)
+    delivery.run()
+    assert 3 <= len(seen) <= 5
+    assert ledger.counts()["waiting"] == 10 - len(seen)
+
+
+def test_an_answer_that_cannot_be_kept_goes_into_the_spool(
+    ledger: Ledger, client: nontax.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    given = [bill() for _ in range(3)]
+    with monkeypatch.context() as patch:
+        patch.setattr(owner_module, "settle", full)
+        patch.setattr("nontax.ledger.ledger.settle", full)
+        ledger.deliver(client, given, concurrency=3)
+    assert ledger.deliver(client, given).counts == {}
+    assert ledger.counts() == {"inserted": 3}
+
+
+# PDFs
+
+
+def test_pdfs_are_uploaded_first_and_again_when_they_are_old(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    from nontax.delivery.content import content_of
+
+    file = tmp_path / "bill.pdf"
+    file.write_bytes(b"%PDF-1.4 one")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    contents = [content_of(client._core.body("insertbill", bill())) for _ in range(3)]
+    missing = str(tmp_path / "missing.pdf")
+    ledger.hand_in(contents, pdfs=[(str(file), digest), (missing, digest), (str(file), "0" * 64)])
+    report = ledger.deliver(client)
+    assert report.counts == {"inserted": 1}
+    assert report.waiting == 2
+    problems = {key.order_id: words for key, words in report.pdf_problems}
+    assert "No such file" in problems[contents[1].order_id]
+    assert "has changed" in problems[contents[2].order_id]
+    kept = ledger.history(contents[0].order_id).bill
+    assert kept.s_pdf_media_id != contents[0].s_pdf_media_id
+    (sent,) = (json.loads(r.body) for r in sandbox.requests if r.path == "/nontax/insertbill")
+    assert sent["card_ext"]["user_card"]["invoice_user_data"]["s_pdf_media_id"] == (
+        kept.s_pdf_media_id
+    )
+
+
+# Resends
+
+
+@pytest.mark.parametrize(
+    ("errcode", "state"),
+    [(0, "inserted"), (72056, "inserted"), (72018, "inserted"), (72042, "inserted"),
+     (72035, "in_doubt"), (72036, "in_doubt"), (72038, "in_doubt"), (72013, "in_doubt"),
+     (72050, "in_doubt"), (-1, "in_doubt"), (40001, "in_doubt"), (45009, "in_doubt")],
+)  # fmt: skip
+def test_what_a_resend_of_an_arrived_bill_settles(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox, errcode: int, state: str
+) -> None:
+    """Over the wire: the first one arrived and its answer was lost; WeChat then says this."""
+    given = bill()
+    sandbox.misbehave(faults.Close("body", taken=True))
+    assert ledger.deliver(client, [given]).counts == {"in_doubt": 1}
+    with pytest.raises(ValueError, match="less than 60 seconds old"):
+        resend(ledger, client, _key(given), by="王")
+    if errcode in (40001, 45009, 72036):
+        sandbox.misbehave(faults.Errcode(errcode), times=9)
+    else:
+        sandbox.answer_repeats_with(errcode)
+    told, goes_on = resend(ledger, client, _key(given), by="王", checked_by="李", at_least=0)
+    assert told.state == state
+    assert goes_on == (errcode not in (40001, 45009))
+    assert told.shown == (errcode in (72035, 72038, 72013, 72050))
+    kept = ledger.history(given["order_id"])
+    assert kept.bill.state == state
+    assert kept.bill.code == (sandbox.bills[given["order_id"]].code if errcode == 0 else "")
+    assert kept.bill.code_unknown == (state == "inserted" and errcode != 0)
+    assert kept.attempts[-1].signed_by == "王"
+
+
+def test_a_resend_of_a_bill_that_had_not_arrived(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    given = bill()
+    sandbox.misbehave(faults.Close("body", taken=False))
+    assert ledger.deliver(client, [given]).counts == {"in_doubt": 1}
+    told, _ = resend(ledger, client, _key(given), by="王", at_least=0)
+    assert told.state == "inserted"
+    assert ledger.history(given["order_id"]).bill.code == sandbox.bills[given["order_id"]].code
+
+
+def test_the_contract_has_every_row() -> None:
+    codes = {answer.errcode for answer, _, _ in RESEND}
+    assert codes >= {0, 72056, 72018, 72042, 72035, 72036, 72054, -1, 72038, 72013, 72050}
