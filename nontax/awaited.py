@@ -3,6 +3,7 @@
 from _thread import _local
 
 from nontax.errors import InvalidRequestError, NotSentError
+from nontax.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+NO_LOOP = (
+    "is an async def function, which only calls in an event loop can await: call ainsert_bill() "
+    "and its kin, or give a plain function",
+    "token_source_async",
+)
 CO_COROUTINE = 0x80  # inspect's, which is costly to import
 
 _asked_by = _local()  # .loop: the event loop for which this thread asks
@@ -53,15 +59,7 @@ class AwaitedSource:
         try:
             loop = getattr(_asked_by, "loop", None)
             if loop is None:
-                raise InvalidRequestError(
-                    problems=[
-                        (
-                            "token_source",
-                            "is an async def function, which only calls in an event loop can "
-                            "await: call ainsert_bill() and its kin, or give a plain function",
-                        )
-                    ]
-                )
+                raise InvalidRequestError(problems=[Problem("token_source", *NO_LOOP)])
             asked = asyncio.run_coroutine_threadsafe(self._source(stale), loop)
             try:
                 token: str = asked.result(self._timeout)

@@ -11,6 +11,7 @@ from nontax.errors import InvalidRequestError, NontaxError, error_maker
 from nontax.log import Notes
 from nontax.outcomes import InsertedBill
 from nontax.pdf import Pdf
+from nontax.problems import Problem
 from nontax.results import Ticket
 from nontax.settings import (
     base_urls_of,
@@ -761,15 +762,11 @@ _default: dict[str, Client] = {}
 
 
 def _no_credentials(_stale: str | None) -> str:
-    raise InvalidRequestError(
-        problems=[
-            (
-                "access_token",
-                "is missing: pass access_token=..., or set NONTAX_APPID and NONTAX_SECRET, "
-                "or NONTAX_ACCESS_TOKEN",
-            )
-        ]
+    message = (
+        "is missing: pass access_token=..., or set NONTAX_APPID and NONTAX_SECRET, or "
+        "NONTAX_ACCESS_TOKEN"
     )
+    raise InvalidRequestError(problems=[Problem("access_token", message, "token_missing")])
 
 
 def _is_set(name: str) -> bool:

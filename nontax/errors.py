@@ -443,7 +443,9 @@ def make_error(
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
         error.__cause__ = source_error
     elif token_problem is not None and errcode is None:
-        error = InvalidRequestError(problems=[("access_token", token_problem)])
+        why = {"problem": token_problem}
+        problem = Problem("access_token", token_problem, "token_unusable", why)
+        error = InvalidRequestError(problems=[problem])
     elif cause == "payload":
         error = InvalidRequestError(problems=[problem_of_core(*each) for each in problems])
     elif errcode is not None and cause in ("answer", "later"):

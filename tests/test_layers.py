@@ -68,7 +68,7 @@ MAY_IMPORT = {
     "sheets/checking.py": ("_core", "problems", "sheets", "validation"),
     "problems.py": (),
     "credentials.py": ("settings",),
-    "awaited.py": ("errors",),
+    "awaited.py": ("errors", "problems"),
     "validation.py": ("_core", "nontax", "problems", "settings", "values"),
     "uploads.py": ("errors", "pdf", "record", "results"),
     "delivery/states.py": (),

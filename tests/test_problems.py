@@ -56,6 +56,39 @@ def test_an_error_has_the_same_problems(client: nontax.Client) -> None:
     assert [vars(each) for each in copied.problems] == [vars(each) for each in found]
 
 
+async def awaited(_: str | None) -> str:
+    return "token"
+
+
+@pytest.mark.parametrize(
+    ("settings", "given", "id"),
+    [
+        ({"token_source": lambda _: "b'72'"}, {}, "token_unusable"),
+        ({"token_source": lambda _: 5}, {}, "token_unusable"),
+        ({"token_source": awaited}, {}, "token_source_async"),
+        ({"access_token": "token"}, {"pdf": b"PK\x03\x04"}, "zip_not_pdf"),
+        ({"access_token": "token"}, {"pdf": b""}, "empty"),
+        ({"access_token": "token"}, {"pdf": b"%PDF-", "filename": "\0"}, "has_nul"),
+        ({"access_token": "token"}, {"pdf": b"%PDF-", "filename": "\ud800"}, "has_surrogate"),
+    ],
+)
+def test_whatever_is_invalid_has_an_id(
+    settings: dict[str, Any], given: dict[str, Any], id: str
+) -> None:
+    with nontax.Client(base_url="http://127.0.0.1:1", **settings) as client:
+        with pytest.raises(nontax.InvalidRequestError) as caught:
+            client.upload_pdf(**({"pdf": b"%PDF-"} | given))
+    [problem] = caught.value.problems
+    assert problem.id == id
+
+
+def test_a_missing_token_has_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nontax.client._default", {})
+    with pytest.raises(nontax.InvalidRequestError) as caught:
+        nontax.insert_bill(bill())
+    assert [problem.id for problem in caught.value.problems] == ["token_missing"]
+
+
 def test_a_plain_pair_becomes_a_problem() -> None:
     [problem] = nontax.InvalidRequestError(problems=[("fee", "is odd")]).problems
     assert (problem, problem.id, problem.values) == (("fee", "is odd"), "", {})
