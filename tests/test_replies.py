@@ -725,9 +725,13 @@ def test_odd_text_in_errmsg(
     assert str(error).isprintable()
 
 
-@pytest.mark.parametrize("errmsg", [b"null", b"5", b"[]", b"{}", b"true"])
+@pytest.mark.parametrize("errmsg", [b"null", b"[]", b"{}", b"true"])
 def test_an_errmsg_that_is_no_text(sandbox: Sandbox, client: nontax.Client, errmsg: bytes) -> None:
     assert refused(client, sandbox, errmsg).errmsg == ""
+
+
+def test_an_errmsg_that_is_a_number(sandbox: Sandbox, client: nontax.Client) -> None:
+    assert refused(client, sandbox, b"12345678901234567890").errmsg == "12345678901234567890"
 
 
 def test_a_long_errmsg(sandbox: Sandbox, client: nontax.Client) -> None:

@@ -204,7 +204,8 @@ static void read_object(const nontax_interface *interface, const cJSON *reply, l
 {
     repetition repeated;
     const cJSON *errcode = find_member(reply, "errcode", &repeated);
-    const cJSON *errmsg = cJSON_GetObjectItemCaseSensitive(reply, "errmsg");
+    cJSON *errmsg = cJSON_GetObjectItemCaseSensitive(reply, "errmsg");
+    (void)adapt(errmsg, NX_TEXT); /* without memory there are no words */
     if (cJSON_IsString(errmsg)) {
         nx_text_copy(result->errmsg, sizeof result->errmsg, errmsg->valuestring,
                      strlen(errmsg->valuestring));

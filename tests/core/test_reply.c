@@ -237,6 +237,9 @@ static void test_rejected(void **state)
 
     expect_rejected("{\"errcode\":\"40001\"}", 40001);
     expect_rejected("{\"errmsg\":1,\"errcode\":123456}", 123456);
+    reading = read_text("{\"errmsg\":1.50,\"errcode\":123456}");
+    assert_string_equal(reading.result.errmsg, "1.50");
+    cJSON_Delete(reading.fields);
     expect_rejected("{\"errcode\":-2}", -2);
     expect_rejected("{\"errcode\":\"-2\"}", -2);
     expect_rejected("{\"errcode\":2147483647}", 2147483647);
