@@ -72,8 +72,8 @@ class Client:
     token_source: callable `source(stale) -> str`. Called with None it returns the current access
         token; called with a token that WeChat has refused, a newer one. Where there is none, it may
         return the same again: after a 40001 that is tried once more a second later. It is called
-        from the thread that makes a call, possibly from several at once. It may be an `async def` function,
-        which is awaited in the event loop of the call; a blocking call then raises
+        from the thread that makes a call, possibly from several at once. It may be an `async def`
+        function, which is awaited in the event loop of the call; a blocking call then raises
         InvalidRequestError.
 
     appid may stand beside access_token or token_source, so that messages name the account.
