@@ -15,7 +15,7 @@ def write(report: Report, folder: Path, words: Words, shown: Callable[[str], str
     files = {
         "summary.csv": _summary(report, words),
         "numbers.csv": _numbers(report, words),
-        "differences.csv": _one(tables.differences(report, words, shown)),
+        "differences.csv": _one(tables.differences(report, words, shown, everything=True)),
     }
     paths = []
     for name, (header, rows) in files.items():

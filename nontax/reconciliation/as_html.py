@@ -35,7 +35,7 @@ thead { display: table-header-group; }
 tr { break-inside: avoid; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 th.n { white-space: normal; }
-.open td { background: #fff6e5; }
+.id { white-space: nowrap; }
 .note { color: #555; }
 svg { display: block; max-width: 100%; }
 svg text { font-size: 12px; fill: #1a1a1a; }
@@ -97,16 +97,11 @@ def _chart(report: Report, words: Words) -> Iterator[str]:
     yield "</svg>\n"
 
 
-# The columns of the differences that fit onto a page; those of the other files are too many.
-_SHOWN = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13, 15, 21, 22, 23, 24, 25)
-
-
 def _differences(report: Report, words: Words, shown: Callable[[str], str]) -> Iterator[str]:
     table = tables.differences(report, words, shown)
-    rows = (tuple(row[at] for at in _SHOWN) for row in islice(table.rows, _ROWS))
-    columns = [table.columns[at] for at in _SHOWN]
+    rows = (row[: table.main] for row in table.rows)
     yield '<section class="wide">\n'
-    yield from _table(Table(table.title, columns, rows, table.size), words)
+    yield from _table(table._replace(columns=table.columns[: table.main], rows=rows), words)
     yield "</section>\n"
 
 
@@ -132,7 +127,7 @@ def _table(table: Table, words: Words) -> Iterator[str]:
 
 
 def _kind(column: Column) -> str:
-    return "" if column.kind == "text" else ' class="n"'
+    return {"text": "", "id": ' class="id"'}.get(column.kind, ' class="n"')
 
 
 def _cells(row: Sequence[Cell], columns: Sequence[Column]) -> str:

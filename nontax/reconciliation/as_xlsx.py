@@ -4,7 +4,7 @@ Ids and words are text cells, amounts and counts are numbers. Pages are A4.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ class _Pages:
         self._rows_a_sheet = rows_a_sheet
         thin = {"border": 1, "border_color": "#BFBFBF", "valign": "top"}
         self._formats: dict[str, Any] = {
-            "text": book.add_format({"num_format": "@", **thin}),
+            "text": book.add_format({"num_format": "@", "text_wrap": True, **thin}),
+            "id": book.add_format({"num_format": "@", **thin}),
             "count": book.add_format({"num_format": "#,##0", **thin}),
             "yuan": book.add_format({"num_format": "#,##0.00", **thin}),
             "head": book.add_format(
@@ -63,7 +64,7 @@ class _Pages:
         """The first page: what was compared, totals, classes, and where to sign."""
         words = self._words
         found = [tables.totals(report, words), tables.classes(report, words)]
-        sheet = self._sheet(words("Summary"), found[1].columns, wide=True)
+        sheet = self._sheet(words("Summary"), _widest(found), wide=True)
         sheet.write_string(0, 0, title(report, words), self._formats["title"])
         at = 1
         for name, value in facts(report, words):
@@ -80,7 +81,7 @@ class _Pages:
         """Some small tables on one sheet, one under the other."""
         if not found:
             return
-        sheet = self._sheet(name, found[0].columns)
+        sheet = self._sheet(name, _widest(found))
         at = 0
         for table in found:
             at = self._part(sheet, at, table) + 2
@@ -98,6 +99,7 @@ class _Pages:
             sheet.freeze_panes(1, 0)
             sheet.repeat_rows(0)
             sheet.fit_to_pages(1, 0)
+            sheet.print_area(0, 0, count, (table.main or len(table.columns)) - 1)
             if number * self._rows_a_sheet >= table.size:
                 return
             number += 1
@@ -144,3 +146,9 @@ class _Pages:
         # Else WPS and Excel mark each id as a number that is stored as text.
         sheet.ignore_errors({"number_stored_as_text": "A1:AZ1048576"})
         return sheet
+
+
+def _widest(found: Sequence[Table]) -> list[Column]:
+    """For tables one under the other: columns that are wide enough for each."""
+    columns = zip_longest(*(table.columns for table in found))
+    return [max(filter(None, of_place), key=lambda column: column.width) for of_place in columns]

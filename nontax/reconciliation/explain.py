@@ -19,26 +19,25 @@ class ExplanationError(NontaxError, ValueError):
 
 
 class Explanation(NamedTuple):
-    """Why a difference is as it is. It counts as long as class and amounts stay the same.
+    """Why a difference is as it is. It counts as long as class and amount stay the same.
 
-    key: the difference's. name: its class. list_fen, other_fen: its amounts, None where a side has
-    no row. by, checked_by: who wrote and who checked it. note: the explanation. at: when, as
-    "2026-11-30 09:15:00" in UTC+8.
+    key: the difference's. name: its class. fee: its amount, see `Difference.fee`. by, checked_by:
+    who wrote and who checked it. note: the explanation. at: when, as "2026-11-30 09:15:00" in
+    UTC+8.
     """
 
     key: str
     name: str
-    list_fen: int | None
-    other_fen: int | None
+    fee: int
     by: str
     note: str
     checked_by: str = ""
     at: str = ""
 
     @property
-    def of(self) -> tuple[str, str, int | None, int | None]:
+    def of(self) -> tuple[str, str, int]:
         """What it explains."""
-        return self.key, self.name, self.list_fen, self.other_fen
+        return self.key, self.name, self.fee
 
 
 class Explained(Protocol):
@@ -53,12 +52,8 @@ class Explained(Protocol):
         """Its class."""
 
     @property
-    def list_fen(self) -> int | None:
-        """Amount in the list."""
-
-    @property
-    def other_fen(self) -> int | None:
-        """Amount on the other side."""
+    def fee(self) -> int:
+        """Its amount."""
 
 
 def explain(
@@ -81,16 +76,8 @@ def explain(
     if by == checked_by:
         raise ExplanationError(f"{by} cannot check an explanation of their own")
     at = datetime.now(CHINA).strftime("%Y-%m-%d %H:%M:%S")
-    made = Explanation(
-        difference.key,
-        difference.name,
-        difference.list_fen,
-        difference.other_fen,
-        by,
-        note,
-        checked_by,
-        at,
-    )
+    of = (difference.key, difference.name, difference.fee)
+    made = Explanation(*of, by, note, checked_by, at)
     line = json.dumps(made._asdict(), ensure_ascii=False) + "\n"
     with open(file, "a", encoding="utf-8") as out:
         out.write(line)
@@ -109,15 +96,12 @@ def read_explanations(file: str | os.PathLike[str]) -> Iterator[Explanation]:
 
 def _read(line: str, where: str) -> Explanation:
     texts = ("key", "name", "by", "note", "checked_by", "at")
-    fens = ("list_fen", "other_fen")
     try:
         found: Any = json.loads(line)
-        values = {name: found[name] for name in (*texts, *fens)}
+        values = {name: found[name] for name in (*texts, "fee")}
     except (ValueError, TypeError, KeyError):
         raise ExplanationError(f"{where}: this is no explanation") from None
-    if not all(isinstance(values[name], str) for name in texts) or not all(
-        values[name] is None or type(values[name]) is int for name in fens
-    ):
+    if type(values["fee"]) is not int or not all(isinstance(values[name], str) for name in texts):
         raise ExplanationError(f"{where}: this is no explanation")
     return Explanation(**values)
 

@@ -37,7 +37,7 @@ def _period(report: Report, words: Words) -> str:
         return words("all rows, whatever their date")
     begin, end = period.bounds
     between = words("{start} to {end} (UTC+8)", start=begin, end=end)
-    return f"{period.text}  {between}"
+    return f"{period.text}  |  {between}"
 
 
 def _source(source: Source, words: Words) -> str:
@@ -46,4 +46,4 @@ def _source(source: Source, words: Words) -> str:
         parts.append(f"SHA-256 {source.digest}")
     if source.upto:
         parts.append(words("up to bill id {upto}", upto=source.upto))
-    return "  ".join(parts)
+    return "  |  ".join(parts)

@@ -212,7 +212,7 @@ class ListSide:
         self.last_time = max(late, self.last_time)
         if plain and (period.all or period.scope(early) == period.scope(late) == IN):
             return bytes([usual]) * len(times)
-        scopes = map(period.scope, times)
+        scopes = period.scopes(times)
         return bytes(table[Mark(kind, scope)] for kind, scope in zip(kinds, scopes, strict=True))
 
     def _units(self, batch: Batch) -> Sequence[int]:

@@ -52,6 +52,20 @@ class Period(NamedTuple):
             return OUT
         return NEAR if time >= self.end - self.grace else IN
 
+    def scopes(self, times: Sequence[int]) -> list[str]:
+        """Where rows with these times stand."""
+        first = self.scope(min(times))
+        if first == self.scope(max(times)) != OUT:
+            return [first] * len(times)
+        if self.all:
+            return [IN] * len(times)
+        start, near, end = self.start, self.end - self.grace, self.end
+        names = (OUT, IN, NEAR, OUT)
+        return [
+            names[(time >= start) + (time >= near) + (time >= end)] if time else IN
+            for time in times
+        ]
+
     @property
     def to_day(self) -> int:
         """What to add to a time so that whole days since 1970-01-01 are its business day."""

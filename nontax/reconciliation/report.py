@@ -90,6 +90,11 @@ class Difference(NamedTuple):
     explained: Explanation | None
 
     @property
+    def fee(self) -> int:
+        """Its amount in fen; of two that are not the same, the list's less the other's."""
+        return _amount(self.list_fen, self.other_fen)
+
+    @property
     def open(self) -> bool:
         """Whether somebody must act upon it."""
         return self.name in OPEN and self.explained is None
@@ -264,8 +269,8 @@ class Report:
 
     def _explanation(self, item: Item) -> Explanation | None:
         one, other = item.list_row, item.other_row
-        of = (item.key, item.name, one.fee if one else None, other.fee if other else None)
-        return self._explained.get(of)
+        fee = _amount(one.fee if one else None, other.fee if other else None)
+        return self._explained.get((item.key, item.name, fee))
 
     def carried(self) -> Iterator[dict[str, Any]]:
         """The rows carried over, as the next report takes them: one dict each, without names."""
@@ -348,6 +353,12 @@ def _total_of(row: Row) -> str:
     if row.mark.kind in REFUNDS:
         return "refunds"
     return "issues" if row.mark.kind in ("bill", "cancelled", "exchanged") else "else"
+
+
+def _amount(one: int | None, other: int | None) -> int:
+    if one is None or other is None or one == other:
+        return (one if one is not None else other) or 0
+    return one - other
 
 
 def _alone(row: Row) -> Item:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from datetime import date
 from typing import Any
 
@@ -15,6 +16,8 @@ from nontax.reconciliation.report import Report, merge
 from nontax.reconciliation.rows import LIST, OTHER, Row
 from nontax.reconciliation.sides import KEYS, Plan, Side, common_key, fields_for
 from nontax.reconciliation.sums import Sum
+
+_SQLITE = b"SQLite format 3\0"
 
 
 def reconcile(
@@ -33,18 +36,19 @@ def reconcile(
     unit: str | None = None,
     settle: float = 60.0,
 ) -> Report:
-    """Compare a list with another list, to the fen. Writes nothing.
+    """Compare a list with a ledger or with another list, to the fen. Writes nothing.
 
     listed: the path of a file (CSV, TSV, Excel, ODS, JSONL), a frame, an iterable of dicts, or
         what `nontax.sheets.open_list` returned.
-    other: the same.
+    other: the same, or a `nontax.Ledger` or the path of one.
     day: a date such as "2026-11-29", "all", or None: yesterday in UTC+8. start, end: the first and
         last day, instead. cutoff: when a business day ends, "HH:MM"; before noon it is that of the
         following day. grace: how close to the end of the period a row without a partner is carried
         over: "30m", "2h", "1d", "0".
     key: what pairs the rows: "order_id", "billing" (票据代码 and 票据号码), "business_no"
         (业务流水号) or a header; None: the first that both sides have.
-    carried: carried.jsonl of the report before. explained: a file that `explain` wrote.
+    carried: carried.jsonl of the report before. explained: a file that `explain` wrote, beside
+        what the ledger itself has.
     map, unit, settle: for files, see `nontax.sheets.open_list`; one that needs others is opened
         with it.
 
@@ -54,18 +58,26 @@ def reconcile(
     """
     when = period(day, start, end, cutoff=cutoff, grace=grace)
     options = {"map": map, "unit": unit, "settle": settle, "key": key}
-    sources = (listed, other)
-    sides = [_side(source, at, options) for at, source in enumerate(sources)]
-    if key is None:
-        name = options["key"] = common_key(sides[LIST], sides[OTHER])
-        for at, source in enumerate(sources):
-            # So that a row without it is a problem of the file.
-            if isinstance(source, str | os.PathLike) and sides[at].key != KEYS[name]:
-                sides[at] = _side(source, at, options)
-    explanations = read_explanations(explained) if explained is not None else ()
-    return compare(
-        sides[LIST], sides[OTHER], when, key=key, carried=carried, explanations=explanations
-    )
+    with ExitStack() as stack:
+        one: Side = _list_side(listed, LIST, options)
+        path = _ledger(other)
+        if path:
+            from nontax.reconciliation.ledger_side import LedgerSide
+
+            ledger = stack.enter_context(closing(LedgerSide(path)))
+            explanations = list(ledger.explanations())
+            two: Side = ledger
+        else:
+            explanations = []
+            two = _list_side(other, OTHER, options)
+        if explained is not None:
+            explanations += read_explanations(explained)
+        if key is None:
+            # So that a row without it is a problem of its file.
+            options["key"] = common_key(one, two)
+            one = _with_key(one, listed, options)
+            two = _with_key(two, other, options)
+        return compare(one, two, when, key=key, carried=carried, explanations=explanations)
 
 
 def compare(
@@ -131,16 +143,35 @@ def _check_period(one: Side, when: Period, read: Mapping[str, Sum], outside: Sum
         )
 
 
-def _side(source: Any, side: int, options: Mapping[str, Any]) -> Side:
+def _ledger(source: Any) -> str:
+    """The path of a ledger, of which the path or the Ledger was given; "" for a list."""
+    if isinstance(source, str | os.PathLike):
+        try:
+            with open(source, "rb") as file:
+                return os.fspath(source) if file.read(len(_SQLITE)) == _SQLITE else ""
+        except OSError:
+            return ""  # to be told by what opens lists
+    from nontax.ledger import Ledger
+
+    return source.path if isinstance(source, Ledger) else ""
+
+
+def _list_side(source: Any, side: int, options: Mapping[str, Any]) -> ListSide:
     from nontax.sheets import SheetError, open_list
 
-    if hasattr(source, "batches"):
-        opened: Opened = source
-    else:
-        opened = open_list(source, **options)
+    opened: Opened = source if hasattr(source, "batches") else open_list(source, **options)
 
     def check() -> None:
         if opened.problems:
             raise SheetError(opened.problems)
 
     return ListSide(opened, side, check)
+
+
+def _with_key(side: Side, source: Any, options: Mapping[str, Any]) -> Side:
+    """The side itself, or its file opened again with the key that both sides have."""
+    if not isinstance(side, ListSide) or not isinstance(source, str | os.PathLike):
+        return side
+    if side.key != KEYS[options["key"]]:
+        return _list_side(source, side.side, options)
+    return side

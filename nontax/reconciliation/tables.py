@@ -15,7 +15,7 @@ Cell = str | int | None
 
 
 class Column(NamedTuple):
-    """kind: "text", "count" (int) or "yuan" (int, in fen). width: in characters."""
+    """kind: "text", "id", "count" (int) or "yuan" (int, in fen). width: in characters."""
 
     title: str
     kind: str = "text"
@@ -23,12 +23,13 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """rows may be read once only. size: how many rows."""
+    """rows may be read once only. size: how many rows. main: how many columns are printed."""
 
     title: str
     columns: Sequence[Column]
     rows: Iterator[Sequence[Cell]]
     size: int
+    main: int = 0
 
 
 def text_of(cell: Cell, kind: str) -> str:
@@ -109,9 +110,9 @@ def ranges(report: Report, words: Words) -> Table:
     """票号段."""
     rows = iter(report.ranges)
     columns = [
-        Column(words("Bill code"), width=12),
-        Column(words("First number"), width=14),
-        Column(words("Last number"), width=14),
+        Column(words("Bill code"), "id", 12),
+        Column(words("First number"), "id", 14),
+        Column(words("Last number"), "id", 14),
         Column(words("Bills"), "count", 10),
         Column(words("Amount (yuan)"), "yuan", 16),
         Column(words("Missing numbers"), "count", 10),
@@ -124,80 +125,135 @@ def ranges(report: Report, words: Words) -> Table:
 def gaps(report: Report, words: Words) -> Table:
     """断号."""
     columns = [
-        Column(words("Bill code"), width=12),
-        Column(words("First number"), width=14),
-        Column(words("Last number"), width=14),
+        Column(words("Bill code"), "id", 12),
+        Column(words("First number"), "id", 14),
+        Column(words("Last number"), "id", 14),
         Column(words("Missing numbers"), "count", 10),
     ]
     return Table(words("Number gaps"), columns, iter(report.gaps), len(report.gaps))
 
 
-def differences(report: Report, words: Words, shown: Callable[[str], str]) -> Table:
-    """All rows that are not just matched. shown: how a payer's name is written."""
+def differences(
+    report: Report, words: Words, shown: Callable[[str], str], *, everything: bool = False
+) -> Table:
+    """All rows that are not just matched, the columns to be printed first.
+
+    shown: how a payer's name is written. everything: also columns in which no row says anything.
+    """
+    says = _said(report)
     columns = [
-        Column(words("No."), "count", 7),
-        Column(words("Class"), width=22),
-        Column(words("Detail"), width=10),
-        Column(words("Order"), width=22),
-        Column(words("Bill code"), width=11),
-        Column(words("Bill number"), width=13),
-        Column(words("Business serial number"), width=16),
-        Column(words("Payer"), width=12),
-        Column(words("Payer ({other})"), width=12),
-        Column(words("Amount, list (yuan)"), "yuan", 15),
-        Column(words("Amount, {other} (yuan)"), "yuan", 15),
-        Column(words("What differs"), width=16),
-        Column(words("Refers to"), width=22),
-        Column(words("State"), width=10),
-        Column(words("Kind"), width=12),
-        Column(words("Issue time, list"), width=19),
-        Column(words("Issue time, {other}"), width=19),
-        Column(words("Unit"), width=18),
-        Column(words("Issuing point"), width=12),
-        Column(words("Card"), width=18),
-        Column(words("Day"), width=11),
-        Column(words("Row, list"), "count", 8),
-        Column(words("Row, {other}"), "count", 8),
-        Column(words("Explained"), width=24),
-        Column(words("By"), width=10),
-        Column(words("Checked by"), width=10),
-        Column(words("At"), width=19),
+        (column, value)
+        for name, column, value in (*_printed(words, shown), *_further(words))
+        if everything or name not in says or says[name]
     ]
-    rows = (_row(row, words, shown) for row in report.differences())
-    return Table(words("Differences"), columns, rows, len(report))
+    values = [value for _, value in columns]
+    rows = ([value(row) for value in values] for row in report.differences())
+    printed = {column.title for _, column, _ in _printed(words, shown)}
+    main = sum(column.title in printed for column, _ in columns)
+    return Table(words("Differences"), [column for column, _ in columns], rows, len(report), main)
 
 
-def _row(row: Difference, words: Words, shown: Callable[[str], str]) -> Sequence[Cell]:
-    note = row.explained
-    return (
-        row.number,
-        words.name(row.name),
-        words(DETAILS[row.detail]) if row.detail else "",
-        row.order_id,
-        row.billing_no,
-        row.billing_code,
-        row.business_no,
-        shown(row.title),
-        shown(row.other_title),
-        row.list_fen,
-        row.other_fen,
-        words.fields(row.fields),
-        row.ref,
-        words(STATES[row.state]) if row.state else "",
-        words(KINDS[row.kind]),
-        time_text(row.list_time),
-        time_text(row.other_time),
-        row.unit,
-        row.point,
-        row.card,
-        row.day,
-        row.list_row,
-        row.other_row,
-        note.note if note else "",
-        note.by if note else "",
-        note.checked_by if note else "",
-        note.at if note else "",
-    )
+_Value = Callable[[Difference], Cell]
+
+
+def _said(report: Report) -> dict[str, bool]:
+    """Whether any difference says something in the columns that may be empty."""
+    names = ("business_no", "unit", "point", "card", "state", "detail", "other_title", "ref")
+    found = dict.fromkeys(("explained", *names), False)
+    left = set(found)
+    for row in report.differences() if left else ():
+        for name in tuple(left):
+            if getattr(row, name):
+                found[name] = True
+                left.discard(name)
+        if not left:
+            break
+    return found
+
+
+def _printed(words: Words, shown: Callable[[str], str]) -> list[tuple[str, Column, _Value]]:
+    return [
+        ("number", Column(words("No."), "count", 6), lambda row: row.number),
+        ("name", Column(words("Class"), width=20), lambda row: words.name(row.name)),
+        (
+            "detail",
+            Column(words("Detail"), width=9),
+            lambda row: words(DETAILS[row.detail]) if row.detail else "",
+        ),
+        ("order_id", Column(words("Order"), "id", 22), lambda row: row.order_id),
+        ("billing_no", Column(words("Bill code"), "id", 10), lambda row: row.billing_no),
+        ("billing_code", Column(words("Bill number"), "id", 12), lambda row: row.billing_code),
+        ("title", Column(words("Payer"), width=9), lambda row: shown(row.title)),
+        (
+            "other_title",
+            Column(words("Payer ({other})"), width=9),
+            lambda row: shown(row.other_title),
+        ),
+        (
+            "list_fen",
+            Column(words("Amount, list (yuan)"), "yuan", 14),
+            lambda row: row.list_fen,
+        ),
+        (
+            "other_fen",
+            Column(words("Amount, {other} (yuan)"), "yuan", 14),
+            lambda row: row.other_fen,
+        ),
+        ("fields", Column(words("What differs"), width=14), lambda row: words.fields(row.fields)),
+        ("ref", Column(words("Refers to"), "id", 20), lambda row: row.ref),
+        (
+            "state",
+            Column(words("State"), width=9),
+            lambda row: words(STATES[row.state]) if row.state else "",
+        ),
+        ("list_row", Column(words("Row, list"), "count", 8), lambda row: row.list_row),
+        ("other_row", Column(words("Row, {other}"), "count", 8), lambda row: row.other_row),
+        (
+            "explained",
+            Column(words("Explained"), width=18),
+            lambda row: row.explained.note if row.explained else "",
+        ),
+        (
+            "explained",
+            Column(words("By"), width=8),
+            lambda row: row.explained.by if row.explained else "",
+        ),
+        (
+            "explained",
+            Column(words("Checked by"), width=8),
+            lambda row: row.explained.checked_by if row.explained else "",
+        ),
+    ]
+
+
+def _further(words: Words) -> list[tuple[str, Column, _Value]]:
+    return [
+        (
+            "explained",
+            Column(words("At"), width=19),
+            lambda row: row.explained.at if row.explained else "",
+        ),
+        (
+            "business_no",
+            Column(words("Business serial number"), "id", 16),
+            lambda row: row.business_no,
+        ),
+        ("kind", Column(words("Kind"), width=13), lambda row: words(KINDS[row.kind])),
+        (
+            "list_time",
+            Column(words("Issue time, list"), width=19),
+            lambda row: time_text(row.list_time),
+        ),
+        (
+            "other_time",
+            Column(words("Issue time, {other}"), width=19),
+            lambda row: time_text(row.other_time),
+        ),
+        ("unit", Column(words("Unit"), width=20), lambda row: row.unit),
+        ("point", Column(words("Issuing point"), width=12), lambda row: row.point),
+        ("card", Column(words("Card"), "id", 20), lambda row: row.card),
+        ("day", Column(words("Day"), width=11), lambda row: row.day),
+    ]
 
 
 def _both_columns(words: Words) -> tuple[Column, ...]:
