@@ -86,7 +86,7 @@ void raise_refusal(nontax_status status, const nontax_text *why);
 /* Takes the exception that is set, as an instance with its traceback. */
 PyObject *take_exception(void);
 
-/* bulk.c: the type nontax._core.Run. */
+/* run.c: the type nontax._core.Run. */
 PyObject *run_type_new(PyObject *module);
 
 #endif

@@ -1,0 +1,126 @@
+/* run.h: what the files of the type nontax._core.Run share. */
+#ifndef NONTAX_PYTHON_RUN_H
+#define NONTAX_PYTHON_RUN_H
+
+#include "core.h"
+
+#include <time.h>
+
+/* A call on its way. */
+typedef struct entry {
+    nontax_call *call;
+    PyObject *subject; /* whom its outcome is about: the bill, or what add() was given */
+    Py_ssize_t index;
+    double began;
+    struct entry *next;
+    struct entry *previous;
+    bool prepared;       /* its call is not in the run yet */
+    struct entry *newer; /* the one that was prepared after it */
+} entry;
+
+typedef struct run_object {
+    PyObject_HEAD
+    client_object *client;
+    nontax_run *run;
+    PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
+    PyObject *kept;           /* where each outcome is put before it is given out; or NULL */
+    PyObject *append;         /* its method */
+    PyObject *bills;          /* an iterator; NULL: exhausted */
+    PyObject *held;           /* a bill that was taken, and whose beginning was interrupted */
+    PyObject *iterator_error; /* what the iterator raised; given out last */
+    PyObject *stop_error;     /* trouble that every bill would meet; given out last, before that */
+    PyObject *ended_by;       /* the first of the last two, kept */
+    PyObject *source_error;   /* why there was no token, the last time */
+    const char *token_problem;
+    Py_ssize_t pulled;
+    atomic_bool busy;    /* somebody is inside, perhaps without the GIL */
+    atomic_bool stopped; /* takes no more bills */
+    bool begun;          /* somebody has asked for an outcome, or has closed it */
+    bool bulk;           /* trouble that every call would meet ends it */
+    entry *entries;
+    Py_ssize_t under_way; /* entries */
+    entry *oldest;        /* of those that are prepared */
+    entry *newest;
+    PyObject *last_prepared; /* subject of the last one, also when it has begun */
+    atomic_bool woken;       /* somebody has something for whoever works on it */
+    PyObject *gathered;      /* outcomes that were not given out yet; or NULL */
+
+    /* While another thread asks the token source for an event loop. */
+    bool fetching;
+    atomic_bool fetched;
+    PyObject *stale;        /* what it is asked with, */
+    bool may_keep;          /* and whether that may be its answer */
+    PyObject *answer;       /* its answer, */
+    PyObject *answer_error; /* or what it has raised */
+} run_object;
+
+static inline double seconds_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* run.c. Only one at a time is inside; whoever has reserved the run releases it. false with an
+ * exception: it is in use, or a parent process's. */
+bool run_check_ours(run_object *self);
+bool run_reserve(run_object *self);
+void run_release(run_object *self);
+
+/* run_outcomes.c: a call with its payload comes in, or, without one, a call that was not sent; or
+ * the bill that is held, sent or not. */
+int run_add_call(run_object *self, PyObject *payload, const nontax_interface *interface,
+                 PyObject *subject);
+int run_add_held(run_object *self, bool begin);
+void run_forget_entry(run_object *self, entry *entry);
+/* The same in steps: made, with a place among the bills, its call in the run. */
+entry *run_make_entry(run_object *self, PyObject *payload, const nontax_interface *interface,
+                      PyObject *subject);
+void run_keep_entry(run_object *self, entry *entry);
+int run_enter(run_object *self, entry *entry);
+/* Of the queue of those that are prepared. */
+entry *run_take_oldest(run_object *self);
+/* The outcome of a call; the next one; all that have come, or, with `end`, that are to come. */
+PyObject *run_outcome_of(run_object *self, nontax_call *call);
+PyObject *run_next_outcome(run_object *self);
+PyObject *run_gather(run_object *self, bool end);
+PyObject *run_cancel_call(run_object *self, nontax_call *call);
+void run_forget_call(run_object *self, nontax_call *call);
+void run_set_ended_by(run_object *self, PyObject *error);
+int run_set_kept(run_object *self, PyObject *kept);
+
+/* run_tokens.c: asks the source here; or uses what another thread has got from it. */
+int run_get_token(run_object *self);
+int run_settle_token(run_object *self);
+
+/* run_feed.c */
+int run_turn(run_object *self, int64_t wait_ms);
+bool run_has_outcome(run_object *self);
+int run_wait_for_outcome(run_object *self);
+PyObject *run_raise_last_word(run_object *self);
+
+/* Methods that stand beside what they work on. */
+#define RUN_METHOD(name)                                                                           \
+    extern const char run_##name##_doc[];                                                          \
+    PyObject *run_##name(PyObject *object, PyObject *argument)
+RUN_METHOD(kept);
+RUN_METHOD(keep_in);
+RUN_METHOD(ended_by);
+RUN_METHOD(fetch_token);
+RUN_METHOD(fetch_ended);
+RUN_METHOD(ask_for_token);
+RUN_METHOD(hold);
+RUN_METHOD(pull);
+RUN_METHOD(holds);
+RUN_METHOD(end_held);
+RUN_METHOD(wants_in);
+RUN_METHOD(iterator_error);
+RUN_METHOD(trouble);
+RUN_METHOD(prepare);
+RUN_METHOD(begin);
+RUN_METHOD(skip);
+RUN_METHOD(wake);
+RUN_METHOD(work);
+#undef RUN_METHOD
+
+#endif
