@@ -60,7 +60,7 @@ else:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nontax.aio import AsyncRun
+    from nontax.aio.runs import AsyncRun
     from nontax.ledger import Ledger
     from nontax.reconciliation.run import reconcile
     from nontax.runs import Run, RunRecord
@@ -119,7 +119,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "AsyncRun": "aio",
+    "AsyncRun": "aio.runs",
     "Bill": "shapes",
     "FlatBill": "shapes",
     "Ledger": "ledger",

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Literal, SupportsIndex
 
-    from nontax.aio import AsyncRun, Loops
+    from nontax.aio.calls import Loops
+    from nontax.aio.runs import AsyncRun
     from nontax.credentials import TokenSource
     from nontax.interfaces import Request, T
     from nontax.journaled import Journaled
@@ -234,7 +235,7 @@ class Client:
     async def _acall(self, request: "Request[T]") -> "T":
         try:
             if self._loops is None:
-                from nontax.aio import Loops
+                from nontax.aio.calls import Loops
 
                 self._loops = Loops(self._core)
             return await self._loops.call(request)
@@ -385,7 +386,7 @@ class Client:
         be asked for more, or closed. `async with client.ainsert_bills(bills) as run` closes it in
         any case.
         """
-        from nontax.aio import AsyncRun
+        from nontax.aio.runs import AsyncRun
 
         check_bills(bills)
         never_waits = check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome"

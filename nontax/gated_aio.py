@@ -10,7 +10,8 @@ from collections import deque
 from contextvars import copy_context
 
 from nontax import _core
-from nontax.aio import AsyncRun, _Attached
+from nontax.aio.driver import Driver
+from nontax.aio.runs import AsyncRun
 from nontax.delivery.content import content_of
 from nontax.delivery.states import Answer
 from nontax.delivery.store import Claim, Content, Refused
@@ -229,7 +230,7 @@ class AsyncLedgerRun(AsyncRun):
             bulk=True,
         )
         loop = asyncio.get_running_loop()
-        _Attached.__init__(self, run, loop)
+        Driver.__init__(self, run, loop)
         self._ledger = ledger
         self._owner_pid = os.getpid()
         me = weakref.ref(self)

@@ -22,7 +22,7 @@ NOT_IN = (
     # A result that has been handed over is out of our hands, as when any function returns.
     "Loops.call",
     # Where there is no descriptor, the beginning of a look is not made up for.
-    "_Attached._look",
+    "Driver._look",
 )
 
 # asyncio tells of every task that Ctrl-C has ended, and Python of what it has kept from beginning.
@@ -74,9 +74,9 @@ def ctrl_c_at(place: int, file: str) -> Iterator[None]:
 
 
 def is_pressed_at(place: int, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> bool:
-    """Run a task with Ctrl-C at a place in aio.py. False: the task ended before that."""
+    """Run a task with Ctrl-C at a place in nontax/aio/. False: the task ended before that."""
     try:
-        with ctrl_c_at(place, aio.__file__):
+        with ctrl_c_at(place, aio.__path__[0]):
             loop.run_until_complete(task)
     except KeyboardInterrupt:
         return True

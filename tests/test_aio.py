@@ -631,7 +631,7 @@ def test_a_coroutine_that_is_closed_while_it_waits_for_its_turn(
     sandbox: Sandbox, client: nontax.Client, monkeypatch: pytest.MonkeyPatch, run: Strict
 ) -> None:
     """Nobody would hear what became of its bill."""
-    monkeypatch.setattr("nontax.aio.CALLS_AT_ONCE", 1)
+    monkeypatch.setattr("nontax.aio.calls.CALLS_AT_ONCE", 1)
 
     async def main() -> None:
         first = asyncio.create_task(client.ainsert_bill(bill("first")))
@@ -721,7 +721,7 @@ def test_a_waiting_coroutine_that_is_closed_while_a_payload_is_read(
     closed: str,
 ) -> None:
     """The call behind it begins all the same."""
-    monkeypatch.setattr("nontax.aio.CALLS_AT_ONCE", 1)
+    monkeypatch.setattr("nontax.aio.calls.CALLS_AT_ONCE", 1)
 
     async def main() -> None:
         first = asyncio.create_task(client.ainsert_bill(bill("first")))

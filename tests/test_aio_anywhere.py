@@ -91,7 +91,7 @@ def press_in_single_calls(talk: Talk) -> None:
     from presses import end, is_pressed_at
 
     import nontax
-    from nontax import aio
+    from nontax.aio import calls
 
     token = talk.setup["token"]
 
@@ -99,7 +99,7 @@ def press_in_single_calls(talk: Talk) -> None:
         return str(token)
 
     client = talk.client(token_source=source)
-    aio.CALLS_AT_ONCE = talk.setup["at_once"]
+    calls.CALLS_AT_ONCE = talk.setup["at_once"]
     pressed = True
     for place in itertools.count(1):
         if not pressed:
@@ -172,14 +172,15 @@ def press_two_at_once(talk: Talk) -> None:
 
     def look(frame: Any, event: str, _: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_qualname == where and code.co_filename == aio.__file__:
+        ours = code.co_filename.startswith(aio.__path__[0])
+        if event == "call" and code.co_qualname == where and ours:
             sys.setprofile(None)
             for number in both:
                 signal.raise_signal(number)
             set_mask(signal.SIG_SETMASK, no_signals, None)
 
     client = talk.client()
-    for where in ("_end_of", "Calls._deliver", "Calls._hand_over", "_Attached._ended"):
+    for where in ("_end_of", "Calls._deliver", "Calls._hand_over", "Driver._ended"):
         loop = asyncio.new_event_loop()
         task = loop.create_task(client.ainsert_bill(bill()))
         signal.pthread_sigmask(signal.SIG_BLOCK, both)

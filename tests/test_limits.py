@@ -28,7 +28,8 @@ def run_out_of_descriptors(talk: Talk) -> None:
     from typing import Any
 
     import nontax
-    import nontax.aio  # loaded at the first call otherwise, which needs a descriptor
+    import nontax.aio.calls  # loaded at the first call otherwise, which needs a descriptor
+    import nontax.aio.runs
 
     what = talk.setup["what"]
     bills = iter(talk.setup["bills"])

@@ -431,14 +431,14 @@ def interrupt_a_link(talk: Talk) -> None:
     import logging
 
     import nontax
-    from nontax import aio
+    from nontax.aio import calls
 
     class Interrupting:
         def __index__(self) -> int:
             raise KeyboardInterrupt
 
     logging.disable()  # asyncio tells of every task that Ctrl-C has ended
-    aio.CALLS_AT_ONCE = 1
+    calls.CALLS_AT_ONCE = 1
     client = talk.client()
     if talk.setup["kind"] == "fetched":
         client.get_ticket()
