@@ -461,7 +461,8 @@ def pyreqwest_builder(builder: B, job: Job) -> B:
     # Without these, it sends a header that the others do not send.
     builder = builder.gzip(False).brotli(False).zstd(False).deflate(False)
     builder = builder.add_root_certificate_pem(Path(job.ca_file).read_bytes()).http1_only()
-    return builder.default_headers(job.headers)
+    headed: B = builder.default_headers(job.headers)
+    return headed
 
 
 def pyreqwest_one(job: Job, meter: Meter) -> str:
