@@ -128,7 +128,7 @@ lint: build ## layout, clang on the extension, ruff, mypy, stubtest
 	@echo "lint    mypy"
 	@$(BIN)/mypy --no-error-summary $(ALL_PY)
 	@echo "lint    stubtest"
-	@$(BIN)/stubtest nontax._core >build/stubtest.log 2>&1 || { cat build/stubtest.log; exit 1; }
+	@$(BIN)/stubtest --mypy-config-file pyproject.toml nontax._core >build/stubtest.log 2>&1 || { cat build/stubtest.log; exit 1; }
 
 .PHONY: pytest
 pytest: build core ## the Python tests

@@ -3,6 +3,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar, final
 
+from typing_extensions import disjoint_base
+
 from nontax.errors import NontaxError
 
 _T = TypeVar("_T")
@@ -62,6 +64,7 @@ class Client:
     def body(self, interface: str, payload: object, /) -> str: ...
     def close(self) -> None: ...
 
+@disjoint_base
 class Run(Generic[_T]):
     def __new__(
         cls,
