@@ -100,8 +100,8 @@ def error_of(answer: Known | Refused) -> NontaxError | None:
     return error
 
 
-def conflict_of(refused: Refused) -> ConflictError:
-    """The error of a bill that is known with other content."""
+def conflict_of(refused: Refused, keeper: str = "ledger") -> ConflictError:
+    """The error of a bill that is known with other content. keeper: what the store is called."""
     kept = refused.known.content
     if refused.same_number:
         problems = [
@@ -113,7 +113,7 @@ def conflict_of(refused: Refused) -> ConflictError:
         ]
     else:
         problems = [
-            (name, f"differs from what the ledger has of this order: {refused.why}")
+            (name, f"differs from what the {keeper} has of this order: {refused.why}")
             for name in refused.fields
         ]
     return ConflictError(

@@ -18,8 +18,8 @@ from loops import Strict
 
 import nontax
 from nontax.delivery.content import bill_of, content_of
+from nontax.delivery.servers import server_of
 from nontax.ledger import Ledger
-from nontax.ledger.shared import server_of
 from nontax.sandbox import Sandbox, faults
 
 

@@ -76,6 +76,7 @@ MAY_IMPORT = {
     "delivery/memory.py": ("delivery.states", "delivery.store"),
     "delivery/contract.py": ("delivery.states", "delivery.store"),
     "delivery/spool.py": (),
+    "delivery/servers.py": (),
     "delivery/content.py": ("delivery.store",),
     "delivery/deliver.py": (
         "client",
@@ -108,12 +109,15 @@ MAY_IMPORT = {
     "ledger": (
         "delivery.states",
         "delivery.store",
+        "delivery.servers",
         "delivery.spool",
         "errors",
         "ledger",
         "uncompiled",
     ),
     "reconciliation": ("reconciliation", "ledger", "sheets", "language", "errors"),
+    # Never the ledger: the two stores know nothing of each other.
+    "contrib": ("client", "contrib", "delivery", "errors", "events", "journaled"),
     "reconciliation/match.py": (
         "reconciliation.compare",
         "reconciliation.rows",

@@ -416,7 +416,7 @@ class Ledger:
 
     def use_server_of(self, client: "Client") -> None:
         """As `use_server`, of a client."""
-        from nontax.ledger.shared import server_of
+        from nontax.delivery.servers import server_of
 
         self.use_server(server_of(client._base_url))
 

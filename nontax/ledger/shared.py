@@ -1,9 +1,9 @@
 """The ledger of a client: one for each file in a process, however many clients have it."""
 
 import os
-from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
+from nontax.delivery.servers import server_of
 from nontax.ledger.ledger import Ledger
 
 TYPE_CHECKING = False
@@ -26,14 +26,3 @@ def ledger_for(ledger: "Ledger | str | os.PathLike[str]", base_urls: "Sequence[s
         ledger = found
     ledger.use_server(server_of(base_urls[0]))
     return ledger
-
-
-def server_of(base_url: str) -> str:
-    """Whose bills go there: "weixin" for all hosts of WeChat's, else scheme and host."""
-    parts = urlsplit(base_url)
-    host = (parts.hostname or "").rstrip(".")
-    if host == "api.weixin.qq.com" or host.endswith(".api.weixin.qq.com"):
-        return "weixin"
-    if host in ("api2.weixin.qq.com",):
-        return "weixin"
-    return f"{parts.scheme.lower()}://{parts.netloc.rpartition('@')[2].lower()}"

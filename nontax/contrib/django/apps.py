@@ -1,0 +1,19 @@
+"""The app, under the label "nontax"."""
+
+try:
+    import django
+    from django.apps import AppConfig
+except ImportError as error:
+    raise ImportError("nontax.contrib.django needs Django: pip install 'nontax[django]'") from error
+
+if django.VERSION < (5, 2):
+    raise ImportError("nontax.contrib.django needs Django 5.2 or newer")
+
+
+class NontaxConfig(AppConfig):
+    """The outbox."""
+
+    name = "nontax.contrib.django"
+    label = "nontax"
+    verbose_name = "nontax"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,88 @@
+"""The setting NONTAX, read anew each time: tests override settings."""
+
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ACCOUNT_KEYS = (
+    "APPID",
+    "SECRET",
+    "TOKEN_SOURCE",
+    "BASE_URL",
+    "FALLBACK_BASE_URLS",
+    "CA_FILE",
+    "PROXY",
+    "TIMEOUT",
+)
+# Seconds that lie between the last bill's latest answer and the end of its lease.
+MARGIN = 10.0
+
+
+class Outbox(NamedTuple):
+    """NONTAX["OUTBOX"].
+
+    database: alias. window: bills in flight for each account and relay. lease: seconds for which a
+    reserved bill belongs to its relay. rate: bills a second for each account and relay, or None.
+    spool: folder for answers that the database cannot take when a relay has to end, or None.
+    """
+
+    database: str = "default"
+    window: int = 64
+    lease: float = 90.0
+    rate: float | None = None
+    spool: str | None = None
+
+
+def _refuse_unknown(where: str, given: "Iterable[str]", known: "Iterable[str]") -> None:
+    for name in given:
+        if name not in known:
+            near = get_close_matches(str(name), list(known), 1)
+            hint = f"; do you mean {near[0]}?" if near else ""
+            raise ImproperlyConfigured(f"{where} has no {name!r}{hint}")
+
+
+def _nontax() -> "dict[str, Any]":
+    found = getattr(settings, "NONTAX", None)
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured('set NONTAX = {"ACCOUNTS": {"bureau": {"APPID": …}}}')
+    _refuse_unknown("NONTAX", found, ("ACCOUNTS", "OUTBOX"))
+    return found
+
+
+def outbox() -> Outbox:
+    """Raises ImproperlyConfigured."""
+    given = _nontax().get("OUTBOX", {})
+    names = {name.upper(): name for name in Outbox._fields}
+    _refuse_unknown('NONTAX["OUTBOX"]', given, names)
+    return Outbox(**{names[name]: value for name, value in given.items()})
+
+
+def account(alias: str) -> "dict[str, Any]":
+    """An account's settings. Raises ImproperlyConfigured, which shows no secret."""
+    accounts = _nontax().get("ACCOUNTS", {})
+    ask = import_string(accounts) if isinstance(accounts, str) else accounts.get
+    found = ask(alias)
+    if not isinstance(found, dict):
+        raise ImproperlyConfigured(f'NONTAX["ACCOUNTS"] has no account {alias!r}')
+    where = f'NONTAX["ACCOUNTS"][{alias!r}]'
+    _refuse_unknown(where, found, ACCOUNT_KEYS)
+    if not found.get("APPID") or not (found.get("SECRET") or found.get("TOKEN_SOURCE")):
+        raise ImproperlyConfigured(f"{where} needs APPID, and SECRET or TOKEN_SOURCE")
+    if outbox().lease < timeout_of(found) + 2 * MARGIN:
+        raise ImproperlyConfigured(
+            f'NONTAX["OUTBOX"]["LEASE"] must be {2 * MARGIN:.0f} seconds longer than the TIMEOUT '
+            f"of {where}"
+        )
+    return found
+
+
+def timeout_of(found: "dict[str, Any]") -> float:
+    """Seconds that one bill may take."""
+    return float(found.get("TIMEOUT", 30.0))

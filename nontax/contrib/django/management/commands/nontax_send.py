@@ -1,0 +1,50 @@
+"""`manage.py nontax_send`: send what waits in the outbox."""
+
+import signal
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from nontax.contrib.django import conf
+from nontax.contrib.django.relay import Relay
+
+
+class Command(BaseCommand):
+    """SIGTERM and Ctrl-C begin nothing more, wait for the bills in flight, and end with 0."""
+
+    help = (
+        "Send the bills that wait in the outbox, until SIGTERM. Any number of these may run, on "
+        "any number of machines."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="end when nothing waits any more")
+        parser.add_argument(
+            "--account", action="append", default=[], metavar="ALIAS",
+            help="only this account of NONTAX['ACCOUNTS']; may be repeated",
+        )  # fmt: skip
+        parser.add_argument("--window", type=int, help="bills in flight for each account")
+        parser.add_argument(
+            "--poll", type=float, default=1.0, help="seconds between two looks at the database"
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        for alias in options["account"]:
+            conf.account(alias)
+        if options["window"] is not None and options["window"] < 1:
+            raise CommandError("--window must be at least 1")
+        relay = Relay(options["account"], window=options["window"], poll=options["poll"])
+        before = {
+            number: signal.signal(number, lambda *_: relay.stop())
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            failed = relay.run(once=options["once"])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        self.stdout.write(f"{relay.sent} bills sent")
+        if failed and options["once"]:
+            raise CommandError(
+                f"bills are left waiting of {', '.join(failed)}: see the log", returncode=5
+            )

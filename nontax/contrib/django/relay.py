@@ -1,0 +1,163 @@
+"""The relay: sends what waits in the outbox. Any number of them, on any number of machines."""
+
+import logging
+import threading
+import time
+
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from nontax.contrib.django import accounts, conf
+from nontax.contrib.django.models import Bill
+from nontax.contrib.django.store import OutboxStore, worker_name
+from nontax.delivery.deliver import Delivery, Report
+from nontax.delivery.servers import server_of
+from nontax.delivery.spool import Spool
+from nontax.errors import AccessTokenError, AccountError, QuotaError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_log = logging.getLogger("nontax.delivery")
+# Seconds after which an account that has met trouble is tried again.
+_TROUBLE_PAUSE = 10.0
+_ACCOUNT_PAUSE = 900.0
+_STOPPERS = (AccessTokenError, AccountError, QuotaError)
+
+
+class Relay:
+    """One process's relay: a thread for each account that has bills waiting.
+
+    only: aliases of accounts; none: all. window: bills in flight for each account, instead of the
+    setting's. poll: seconds between two looks at the database.
+    """
+
+    def __init__(
+        self, only: "Sequence[str]" = (), *, window: int | None = None, poll: float = 1.0
+    ) -> None:
+        self._only, self._poll = only, poll
+        self._settings = conf.outbox()
+        self._window = window or self._settings.window
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: dict[str, threading.Thread] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._not_before: dict[str, float] = {}
+        self._failed: list[str] = []
+        self.sent = 0
+
+    def stop(self) -> None:
+        """Begin nothing more. Safe in a signal handler."""
+        self._stopping.set()
+        for delivery in list(self._deliveries.values()):
+            delivery.stop()
+
+    def run(self, *, once: bool = False) -> list[str]:
+        """Send until `stop` is called; once: until nothing waits. The accounts that met trouble."""
+        while not self._stopping.is_set():
+            try:
+                waiting = self._look()
+            except DatabaseError as error:
+                if once:
+                    raise
+                _log.error("the outbox cannot be read: %s", error)
+                connections[self._settings.database].close()
+                waiting = []
+            for alias in waiting:
+                self._start(alias)
+            if once:
+                break
+            self._stopping.wait(self._poll)
+        self._join()
+        return sorted(self._failed)
+
+    def _join(self) -> None:
+        for thread in list(self._threads.values()):
+            while thread.is_alive():  # in slices, so that a signal's handler runs
+                thread.join(0.2)
+
+    def _look(self) -> list[str]:
+        """Settle what dead relays have left; the accounts that have bills waiting."""
+        using = self._settings.database
+        for key in OutboxStore("", using=using).expire():
+            _log.error(
+                "order %s is in doubt: the lease ended before an answer came", key.order_id,
+                extra={"order_id": key.order_id, "state": "in_doubt", "worker": worker_name()},
+            )  # fmt: skip
+        bills = Bill.objects.using(using).filter(state="waiting").order_by()
+        found = bills.values_list("account", flat=True).distinct()
+        return [alias for alias in found if not self._only or alias in self._only]
+
+    def _start(self, alias: str) -> None:
+        thread = self._threads.get(alias)
+        if thread is not None and thread.is_alive():
+            return
+        if time.monotonic() < self._not_before.get(alias, 0.0):
+            return
+        thread = threading.Thread(target=self._deliver, args=(alias,), name=f"nontax {alias}")
+        self._threads[alias] = thread
+        thread.start()
+
+    def _deliver(self, alias: str) -> None:
+        try:
+            report = self._deliver_all(alias)
+        except Exception as error:
+            # It goes on: what was under way is settled, or in doubt when its lease ends.
+            self._pause(alias, error, _TROUBLE_PAUSE)
+        else:
+            if report is not None:
+                self._told(alias, report)
+        finally:
+            self._deliveries.pop(alias, None)
+            connections.close_all()
+
+    def _deliver_all(self, alias: str) -> Report | None:
+        settings = conf.account(alias)
+        client = accounts.client(alias)
+        spool = self._settings.spool
+        store = OutboxStore(
+            alias,
+            using=self._settings.database,
+            lease=self._settings.lease,
+            timeout=conf.timeout_of(settings),
+            stopping=self._stopping,
+            spool=None if spool is None else Spool(f"{spool}/nontax-{alias}.spool"),
+        )
+        if store.spool is not None:
+            store.spool.prepare()
+            store.read_spool()
+        store.use_server(server_of(client._base_url))
+        delivery = Delivery(store, client, concurrency=self._window, rate=self._settings.rate)
+        self._deliveries[alias] = delivery
+        if self._stopping.is_set():
+            return None
+        try:
+            return delivery.run()
+        finally:
+            store.close()
+
+    def _told(self, alias: str, report: Report) -> None:
+        with self._lock:
+            self.sent += sum(report.counts.values())
+        for key, problem in report.pdf_problems:
+            _log.error("order %s waits on: %s", key.order_id, problem,
+                       extra={"order_id": key.order_id, "account": alias})  # fmt: skip
+        if report.pdf_problems:
+            self._pause_until(alias, _TROUBLE_PAUSE)
+        if report.trouble is not None:
+            long = isinstance(report.trouble, _STOPPERS)
+            self._pause(alias, report.trouble, _ACCOUNT_PAUSE if long else _TROUBLE_PAUSE)
+
+    def _pause_until(self, alias: str, seconds: float) -> None:
+        self._not_before[alias] = time.monotonic() + seconds
+
+    def _pause(self, alias: str, error: BaseException, seconds: float) -> None:
+        self._pause_until(alias, seconds)
+        with self._lock:
+            self._failed.append(alias)
+        advice = getattr(error, "advice", "")
+        _log.error(
+            "account %s pauses for %.0f seconds: %s%s", alias, seconds, error,
+            f" {advice}" if advice else "", extra={"account": alias, "worker": worker_name()},
+        )  # fmt: skip

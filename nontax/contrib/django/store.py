@@ -1,0 +1,358 @@
+"""The outbox as a store: what waits is claimed in windows, for as long as a lease lasts.
+
+Whoever has a lease may send; who has lost it may not, and the bill is in doubt. Leases are measured
+by the database's clock, and here by one that goes on while the machine is suspended.
+"""
+
+import logging
+import socket
+import threading
+import time
+from functools import partial
+from os import getpid
+from typing import Any
+from uuid import uuid4
+
+from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db.models import Count, F
+from django.utils import timezone
+
+from nontax.contrib.django import intake, settling
+from nontax.contrib.django.clock import DatabaseMs
+from nontax.contrib.django.conf import MARGIN
+from nontax.contrib.django.models import Attempt, Bill, Evidence, Server
+from nontax.contrib.django.models import Content as ContentRow
+from nontax.contrib.django.rows import (
+    UPLOAD_MS,
+    force_commits,
+    joined,
+    known_of,
+    learn,
+    look,
+    now_ms,
+)
+from nontax.delivery import states
+from nontax.delivery.deliver import boot_time
+from nontax.delivery.spool import Spool
+from nontax.delivery.states import Answer, State, step
+from nontax.delivery.store import (
+    AttemptRow,
+    Claim,
+    Content,
+    EvidenceRow,
+    Key,
+    Known,
+    PdfDue,
+    Refused,
+    Settled,
+    Window,
+)
+from nontax.errors import LedgerError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+_log = logging.getLogger("nontax.delivery")
+# Rows that one look for ended leases settles.
+_PAGE = 500
+_AWAY = (OperationalError, InterfaceError)
+
+
+def worker_name() -> str:
+    """Of this process, for people."""
+    return f"{socket.gethostname()}:{getpid()}"[:150]
+
+
+class OutboxStore:
+    """One owner of an account's bills in the outbox. See `nontax.delivery.store.Store`.
+
+    account: alias. using: the database's alias. lease: seconds. timeout: seconds that one bill may
+    take. stopping: when it is set, answers that the database does not take go into the spool.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        *,
+        using: str = "default",
+        lease: float = 90.0,
+        timeout: float = 30.0,
+        stopping: threading.Event | None = None,
+        spool: Spool | None = None,
+    ) -> None:
+        self.account, self.using = account, using
+        self._lease, self._timeout = lease, timeout
+        self._stopping = stopping or threading.Event()
+        self.spool = spool
+        self._worker = worker_name()
+        self._open: dict[int, Claim] = {}
+        self._handed_over: set[int] = set()
+        # Of reservations whose COMMIT may have been lost.
+        self._unsure: list[str] = []
+
+    def use_server(self, server: str) -> None:
+        """The outbox's bills go to this server: "weixin", or scheme and host.
+
+        Raises LedgerError if it has another server's.
+        """
+        kept, _ = Server.objects.using(self.using).get_or_create(pk=1, defaults={"name": server})
+        if kept.name != server:
+            raise LedgerError(
+                reason=f"the outbox has bills of {kept.name}, and this client sends to {server}: "
+                "use another database"
+            )
+
+    def _write(self, work: "Callable[[], T]", *, durable: bool = False) -> "T":
+        with transaction.atomic(using=self.using, durable=durable):
+            force_commits(self.using)
+            return work()
+
+    # Bills
+
+    def hand_in(
+        self, bills: "Sequence[Content]", *, again: bool = False, allow_same_number: bool = False
+    ) -> list[Known | Refused]:
+        return self._write(
+            lambda: [
+                intake.hand_in(
+                    self.using, self.account, bill, again=again,
+                    allow_same_number=allow_same_number,
+                )
+                for bill in bills
+            ]
+        )  # fmt: skip
+
+    def pdfs_due(self, limit: int) -> list[PdfDue]:
+        due = ContentRow.objects.using(self.using).filter(
+            bill__state="waiting", bill__account=self.account, bill__media_due__lte=now_ms()
+        )
+        rows = due.select_related("bill").order_by("bill_id")[:limit]
+        return [
+            PdfDue(Key(row.bill.appid, row.bill.order_id), row.pdf, row.pdf_sha256) for row in rows
+        ]
+
+    def keep_pdf(self, key: Key, s_pdf_media_id: str) -> None:
+        def keep() -> None:
+            row = look(self.using, key)
+            assert row is not None
+            of_bill = Bill.objects.using(self.using).filter(pk=row.pk, digest=row.digest)
+            if of_bill.update(media_due=now_ms() + UPLOAD_MS):
+                ContentRow.objects.using(self.using).filter(pk=row.pk).update(
+                    media_id=s_pdf_media_id
+                )
+
+        self._write(keep)
+
+    # Attempts
+
+    def reserve(self, limit: int) -> Window:
+        """See `Store.reserve`. Raises what the database raises; nothing is sent then."""
+        self._return_unsure()
+        began = boot_time()
+        claim = uuid4().hex
+        try:
+            claims = self._write(lambda: self._reserve(limit, claim), durable=True)
+        except Exception:
+            self._unsure.append(claim)
+            raise
+        self._open |= {each.attempt: each for each in claims}
+        return Window(claims, began + self._lease - self._timeout - MARGIN)
+
+    def _reserve(self, limit: int, claim: str) -> list[Claim]:
+        bills = Bill.objects.using(self.using)
+        waiting = bills.filter(
+            state="waiting", account=self.account, media_due__gt=now_ms()
+        ).order_by("-priority", "pk")
+        if connections[self.using].features.has_select_for_update_skip_locked:
+            waiting = waiting.select_for_update(skip_locked=True)
+        elif connections[self.using].vendor == "sqlite":
+            # Takes the write lock first: a reader that begins to write may be refused.
+            bills.filter(pk=0).update(priority=0)
+        ids = list(waiting.values_list("pk", flat=True)[:limit])
+        # The state in the WHERE, and the key (bill, slot), let no second owner in.
+        bills.filter(pk__in=ids, state="waiting").update(
+            state=step("waiting", "reserve"), claim=claim, attempt=F("attempt") + 1,
+            lease_until=DatabaseMs() + int(self._lease * 1000), changed_at=timezone.now(),
+        )  # fmt: skip
+        mine = list(bills.filter(claim=claim).select_related("content"))
+        mine.sort(key=lambda row: (-row.priority, row.pk))
+        now = timezone.now()
+        made = Attempt.objects.using(self.using)
+        made.bulk_create(
+            [
+                Attempt(
+                    bill=row, number=row.attempt, slot=0, back_to="waiting", claim=claim,
+                    worker=self._worker, began_at=now, changed_at=now,
+                )
+                for row in mine
+            ]
+        )  # fmt: skip
+        attempts = dict(made.filter(claim=claim).values_list("bill_id", "pk"))
+        return [
+            Claim(attempts[row.pk], row.attempt, joined(row, row.content), False, "waiting", row.pk)
+            for row in mine
+        ]
+
+    def _return_unsure(self) -> None:
+        """Bills of a COMMIT that was not answered: if it was done, nothing of them was sent."""
+        unsent = Answer("not_sent", reason="the database's answer was lost")
+        while self._unsure:
+            rows = Bill.objects.using(self.using).filter(claim=self._unsure[-1])
+            lost = [(self._claim_of(row), unsent) for row in rows.select_related("content")]
+            self._write(partial(self._settle, lost))
+            self._unsure.pop()
+
+    def _claim_of(self, row: Bill) -> Claim:
+        """The last attempt of a bill."""
+        attempt = Attempt.objects.using(self.using).get(bill=row.pk, number=row.attempt)
+        content = joined(row, row.content)
+        signed = bool(attempt.signed)
+        return Claim(attempt.pk, row.attempt, content, signed, attempt.back_to, row.pk)
+
+    def resend(self, key: Key, *, by: str, checked_by: str = "") -> Claim:
+        claim = uuid4().hex
+        lease_ms = int(self._lease * 1000)
+
+        def order() -> Claim:
+            row = settling.resend(self.using, key, claim, lease_ms, self._worker, by, checked_by)
+            attempt = Attempt.objects.using(self.using).get(claim=claim)
+            return Claim(
+                attempt.pk, attempt.number, joined(row, row.content), True, "in_doubt", row.pk
+            )
+
+        made = self._write(order, durable=True)
+        self._open[made.attempt] = made
+        return made
+
+    def handed_over(self, claims: "Iterable[Claim]") -> None:
+        """Known to this process alone: others must take each of its bills for sent."""
+        self._handed_over |= {claim.attempt for claim in claims}
+
+    def settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
+        """See `Store.settle`. Without a database the answers are held until it is back."""
+        pause = 0.1
+        while True:
+            try:
+                settled = self._write(lambda: self._settle(answers))
+            except _AWAY as error:
+                if connections[self.using].in_atomic_block:
+                    raise
+                connections[self.using].close()
+                if self._stopping.is_set() and self.spool is not None:
+                    settled = self._keep_apart(answers)
+                    break
+                _log.warning("the database is away; %d answers are held: %s", len(answers),
+                             type(error).__name__, extra={"worker": self._worker})  # fmt: skip
+                time.sleep(pause)
+                pause = min(2 * pause, 5.0)
+            else:
+                break
+        for claim, _ in answers:
+            self._open.pop(claim.attempt, None)
+            self._handed_over.discard(claim.attempt)
+        return settled
+
+    def _settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
+        return [settling.settle_one(self.using, claim, answer) for claim, answer in answers]
+
+    def _keep_apart(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
+        assert self.spool is not None
+        self.spool.add([[*claim[:2], *claim[3:], *claim.key, *answer] for claim, answer in answers])
+        settled = []
+        for claim, answer in answers:
+            known = states.settle(states.Attempt(claim.signed, claim.back_to), answer)
+            settled.append(Settled(claim.key, known.state, True, known.shown, spooled=True))
+        return settled
+
+    def read_spool(self) -> int:
+        """Settle what an earlier relay had to leave in the spool; how many there were."""
+        return 0 if self.spool is None else self.spool.read_back(self._take_spooled)
+
+    def _take_spooled(self, entries: "list[Any]") -> None:
+        answers = []
+        for attempt, number, signed, back_to, bill, appid, order_id, *answer in entries:
+            row = Bill.objects.using(self.using).select_related("content").get(pk=bill)
+            content = joined(row, row.content)._replace(appid=appid, order_id=order_id)
+            claim = Claim(attempt, number, content, signed, back_to, bill)
+            answers.append((claim, Answer(*answer)))
+        self._write(lambda: self._settle(answers))
+
+    def expire(self) -> list[Key]:
+        over = Bill.objects.using(self.using).filter(state="sending", lease_until__lt=DatabaseMs())
+        doubtful = []
+        rows = list(over.values_list("pk", "attempt", "appid", "order_id")[:_PAGE])
+        for pk, number, appid, order_id in rows:
+            done = self._write(partial(settling.give_up, self.using, pk, number, self._worker))
+            if done:
+                doubtful.append(Key(appid, order_id))
+        return doubtful
+
+    def close(self) -> None:
+        """See `Store.close`. What was not handed over was not sent, and waits again."""
+        unsent = Answer("not_sent", reason="the relay ended before it was sent")
+        left = [claim for claim in self._open.values() if claim.attempt not in self._handed_over]
+        if left:
+            self.settle([(claim, unsent) for claim in left])
+        for claim in self._open.values():
+            self._write(partial(settling.leave, self.using, claim))
+        self._open.clear()
+        self._return_unsure()
+
+    # Evidence
+
+    def resolve(
+        self, key: Key, verdict: str, *, by: str, note: str, code: str = "", checked_by: str = ""
+    ) -> State:
+        return self._write(
+            lambda: settling.resolve(
+                self.using, key, verdict, by=by, note=note, code=code, checked_by=checked_by
+            )
+        )
+
+    def withdraw(self, key: Key, *, by: str, note: str) -> None:
+        self._write(lambda: settling.withdraw(self.using, key, by=by, note=note))
+
+    def observe(self, card_id: str, code: str, *, detail: str = "") -> Key | None:
+        return self._write(lambda: settling.observe(self.using, card_id, code, detail))
+
+    def note_rejection(self, key: Key) -> None:
+        row = look(self.using, key)
+        if row is not None:
+            self._write(lambda: learn(row.pk, self.using, "reject_bill", "done"))
+
+    # Looking
+
+    def look(self, key: Key) -> Known | None:
+        row = look(self.using, key)
+        return None if row is None else known_of(row)
+
+    def attempts(self, key: Key) -> list[AttemptRow]:
+        rows = Attempt.objects.using(self.using).filter(
+            bill__appid=key.appid, bill__order_id=key.order_id
+        )
+        return [
+            AttemptRow(
+                row.pk, row.number, row.slot, bool(row.signed), row.signed_by, bool(row.ended),
+                row.outcome, row.errcode, row.reason, int(row.changed_at.timestamp() * 1000),
+            )
+            for row in rows.order_by("number")
+        ]  # fmt: skip
+
+    def evidence(self, key: Key) -> list[EvidenceRow]:
+        rows = Evidence.objects.using(self.using).filter(
+            bill__appid=key.appid, bill__order_id=key.order_id
+        )
+        return [
+            EvidenceRow(row.kind, row.verdict, row.who, row.checked_by, row.note, row.detail)
+            for row in rows.order_by("pk")
+        ]
+
+    def counts(self) -> dict[State, int]:
+        """How many bills of this account are in each state."""
+        bills = Bill.objects.using(self.using).filter(account=self.account)
+        found = bills.values("state").annotate(count=Count("pk")).values_list("state", "count")
+        return dict(found)

@@ -1,0 +1,12 @@
+"""Settings of a Django project for tests. NONTAX_SITE: its database and accounts, as JSON."""
+
+import json
+import os
+
+_given = json.loads(os.environ["NONTAX_SITE"])
+SECRET_KEY = "of tests"
+USE_TZ = True
+INSTALLED_APPS = ["nontax.contrib.django"]
+DATABASES = {"default": _given["database"]}
+NONTAX = _given["nontax"]
+LOGGING_CONFIG = None

@@ -1,0 +1,161 @@
+"""Django in the process of the tests, and an outbox for a test on whatever database."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import django
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+from django.db import DatabaseError, connections
+
+from nontax.sandbox import Sandbox
+
+
+def set_up() -> None:
+    """Once in a process, whoever else has configured Django in it."""
+    if not settings.configured:
+        settings.configure(
+            SECRET_KEY="of tests",
+            USE_TZ=True,
+            INSTALLED_APPS=["nontax.contrib.django"],
+            DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+            NONTAX={"ACCOUNTS": {}},
+            LOGGING_CONFIG=None,
+        )
+    if not apps.ready:
+        django.setup()
+
+
+set_up()
+
+from nontax.contrib.django.models import (  # noqa: E402
+    Attempt,
+    Bill,
+    Content,
+    Evidence,
+    Server,
+)
+from nontax.contrib.django.store import OutboxStore  # noqa: E402
+from nontax.delivery.store import Key, Store  # noqa: E402
+
+
+def sqlite(path: Path) -> dict[str, Any]:
+    """The settings of a file's database."""
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(path),
+        "OPTIONS": {"timeout": 30, "init_command": "PRAGMA journal_mode=WAL;"
+                    "PRAGMA synchronous=FULL;"},
+    }  # fmt: skip
+
+
+_template: list[bytes] = []
+
+
+def use(alias: str, database: dict[str, Any]) -> None:
+    """Make a database known, with the tables of the outbox in it."""
+    connections.settings[alias] = connections.configure_settings(
+        {"default": settings.DATABASES["default"], alias: dict(database)}
+    )[alias]
+    is_sqlite = database["ENGINE"].endswith("sqlite3")
+    if is_sqlite and _template:  # four times as fast
+        Path(database["NAME"]).write_bytes(_template[0])
+        return
+    call_command("migrate", database=alias, verbosity=0)
+    if is_sqlite:
+        with connections[alias].cursor() as cursor:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        _template.append(Path(database["NAME"]).read_bytes())
+
+
+def forget(alias: str) -> None:
+    connections[alias].close()
+    del connections[alias]
+    del connections.settings[alias]
+
+
+def empty(alias: str) -> None:
+    """Take all rows away."""
+    for model in (Evidence, Attempt, Content, Bill, Server):
+        rows = model.objects.using(alias).all()
+        rows._raw_delete(alias)
+
+
+class DjangoHarness:
+    """See `nontax.delivery.contract.Harness`."""
+
+    proves = False
+    refused: type[Exception] = DatabaseError
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def open(self) -> Store:
+        return OutboxStore("bureau", using=self.alias)
+
+    def kill(self, store: Store) -> None:
+        """It is not heard of again, and its leases are over."""
+        assert isinstance(store, OutboxStore)
+        claims = [claim.attempt for claim in store._open.values()]
+        mine = Attempt.objects.using(self.alias).filter(pk__in=claims).values_list("claim")
+        pass_leases(self.alias, claim__in=[claim for (claim,) in mine])
+
+    def put_attempt(self, key: Key, slot: object, signed: object) -> None:
+        bill = Bill.objects.using(self.alias).get(appid=key.appid, order_id=key.order_id)
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO nontax_attempt (bill_id, number, slot, signed, signed_by, back_to, "
+                "claim, worker, began_at, changed_at, ended, outcome, errcode, errmsg, rid, "
+                "reason, curl_code, http_status, transfers, openid) VALUES (%s, %s, %s, %s, '', "
+                "'waiting', 'x', '', %s, %s, 0, '', 0, '', '', '', 0, 0, 0, '')",
+                [bill.pk, 99, slot, signed, bill.created_at.replace(tzinfo=None),
+                 bill.created_at.replace(tzinfo=None)],
+            )  # fmt: skip
+
+
+def pass_leases(alias: str, **which: Any) -> None:
+    """As if the database's clock had gone on past the leases."""
+    Bill.objects.using(alias).filter(state="sending", **which).update(lease_until=1)
+
+
+def nontax_of(sandbox: Sandbox, database: str = "default", **outbox: Any) -> dict[str, Any]:
+    """The setting NONTAX, with one account of a sandbox."""
+    account = {
+        "APPID": sandbox.bureau.appid,
+        "SECRET": sandbox.bureau.secret,
+        "BASE_URL": sandbox.base_url,
+    }
+    names = {name.upper(): value for name, value in outbox.items()}
+    return {"ACCOUNTS": {"bureau": account}, "OUTBOX": {"DATABASE": database, **names}}
+
+
+def site(database: dict[str, Any], nontax: dict[str, Any]) -> dict[str, str]:
+    """The environment of a process whose Django has this database and the setting NONTAX."""
+    given = {"database": database, "nontax": nontax}
+    return os.environ | {
+        "NONTAX_SITE": json.dumps(given),
+        "DJANGO_SETTINGS_MODULE": "django_site",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+
+
+def manage(env: dict[str, str], *command: str, **more: Any) -> "subprocess.Popen[str]":
+    """`manage.py COMMAND` as a process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "django", *command],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def vault(alias: str) -> dict[str, str]:
+    """Accounts that are not in the settings."""
+    return {"APPID": alias, "SECRET": "of the vault"}
