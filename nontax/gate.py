@@ -298,9 +298,11 @@ class Gate:
             if outcome is None or subject.is_told:
                 continue
             if subject.claim is not None:
-                if error is not None:
+                if error is not None:  # what is not kept is not told, but by the error
                     self._lost.append(outcome)
-                elif next(marks, False):
+                    subject.is_told = True
+                    continue
+                if next(marks, False):
                     subject.outcome = outcome = Outcome(*outcome._values()[:-1], True)
                 elif self._goes_again(outcome):
                     subject.claim = subject.answer = subject.outcome = None

@@ -1,5 +1,6 @@
 """All histories of two owners, explored to the end; and random longer ones of more bills."""
 
+import os
 from collections.abc import Callable
 
 import hypothesis.strategies as st
@@ -9,6 +10,19 @@ from hypothesis import given, settings
 
 from nontax.delivery import memory, states
 from nontax.delivery.memory import MemoryStore
+
+# `make crash` explores these, too: minutes each.
+WIDE = [
+    (("A1",), Limits()),
+    (("A1", "A2"), Limits(attempts=1, resends=1, words=0, refusals=0, deaths=1, pauses=0)),
+    (("A1", "A2"), Limits(attempts=2, resends=0, words=0, refusals=1, deaths=1, pauses=0)),
+]
+
+
+@pytest.mark.skipif("WIDE_HISTORIES" not in os.environ, reason="only in make crash")
+@pytest.mark.parametrize(("orders", "limits"), WIDE)
+def test_all_wide_histories(orders: tuple[str, ...], limits: Limits) -> None:
+    print(orders, limits, explore(World(limits, orders)))
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,6 @@ def create(path: str, server: str, now: int) -> None:
         os.close(os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with closing(connect(fresh)) as connection:
             connection.execute("PRAGMA page_size = 4096")
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             for version in sorted(schema.MIGRATIONS):
                 for statement in schema.statements(schema.MIGRATIONS[version]):
@@ -182,6 +181,9 @@ def create(path: str, server: str, now: int) -> None:
                 (uuid4().hex, server, now),
             )
             connection.execute("COMMIT")
+            # Not before: what is in a log beside it would not be linked.
+            connection.execute("PRAGMA journal_mode = WAL")
+        check_file(fresh)
         with suppress(FileExistsError):  # another process was faster
             os.link(fresh, path)
         sync_folder(path)
