@@ -79,6 +79,7 @@ class LedgerRun(Run):
             wake=lambda: _wake(me),
         )
         run._ledger = ledger
+        run._fileno()  # with it, another thread can wake the run
         run._source = iter(bills)
         run._more, run._stopped, run._has_begun, run._inside = True, False, False, False
         run._iterator_raised = run._ended_with = None

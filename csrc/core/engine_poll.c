@@ -58,7 +58,7 @@ void nx_engine_arm(nx_engine *engine, int64_t due)
 
 void nx_engine_rouse(const nx_engine *engine)
 {
-    (void)engine;
+    (void)curl_multi_wakeup(engine->multi); /* for any thread */
 }
 
 #else
