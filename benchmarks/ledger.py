@@ -204,10 +204,8 @@ def million(folder: str, base_url: str, ca_file: str) -> None:
         with Ledger(path) as ledger:
             for begin in range(0, bills, 500):
                 page = [
-                    content(
-                        **{name: value for name, value in make_bill(n).items()}, shape="sample"
-                    )
-                    for n in range(begin, begin + 500)
+                    content(**make_bill(number), shape="sample")
+                    for number in range(begin, begin + 500)
                 ]
                 ledger.hand_in(page)
         return bills

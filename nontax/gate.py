@@ -102,6 +102,7 @@ class Gate:
         self._elsewhere: deque[Subject] = deque()  # another run has them under way
         self._again: deque[Subject] = deque()  # to be sent once more, after a pause
         self._pause_until = 0.0
+        self._marked = 0  # the last attempt that may leave the machine
         self.failure: BaseException | None = None  # the ledger's
         self._lost: list[Outcome] = []  # could be kept nowhere
 
@@ -196,24 +197,44 @@ class Gate:
             self._closing.pop(number, None)
             self._kept.popleft()
 
-    def begin(self) -> bool:
-        """Hand over what is ready, as far as the core takes it; whether it takes more."""
+    def begin(self) -> None:
+        """Hand over what is ready, as far as the core takes it."""
+        if not self._ready:
+            return
+        core = self._core
+        if not self.stopping:
+            if time.monotonic() < self._pause_until:
+                return
+            prepared = len(self._batch) + sum(map(len, self._opening)) + len(self._ready)
+            self._hand_over(self._window + prepared - core._under_way())
         while self._ready:
-            paused = time.monotonic() < self._pause_until
-            if not self.stopping and (paused or self._core._wants_in() != 0):
-                return False
             subject, answer = self._ready[0]
-            if isinstance(answer, Claim):
-                if self.stopping:
-                    self._leave(subject)
-                else:
-                    self._ledger.handed_over((answer,))
-                    self._core._begin_prepared(subject)
-            else:
-                self._core._skip_prepared(subject)
+            if not isinstance(answer, Claim):
+                core._skip_prepared(subject)
                 self._known(subject, answer)
+            elif self.stopping:
+                self._leave(subject)
+            elif answer.attempt > self._marked or core._wants_in() != 0:
+                return
+            else:
+                core._begin_prepared(subject)
             self._ready.popleft()
-        return True
+
+    def _hand_over(self, room: int) -> None:
+        """Mark as many of the ready ones as the core has room for: they may leave the machine."""
+        claims = []
+        last = 0
+        for _, answer in self._ready:
+            if room <= 0:
+                break
+            if isinstance(answer, Claim):
+                room -= 1
+                if answer.attempt > self._marked:
+                    claims.append(answer)
+                    last = answer.attempt
+        if claims:
+            self._ledger.handed_over(claims)
+            self._marked = last
 
     def _leave(
         self, subject: Subject, reason: str = "the run was ended before it was sent"

@@ -5,6 +5,7 @@ what does not fit it is rolled back to its beginning and done bill by bill.
 """
 
 import sqlite3
+from functools import cache
 
 from nontax.delivery import states
 from nontax.delivery.states import Answer, Attempt, back_to, late, step, why_not
@@ -41,6 +42,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Of a group that are written in one statement; SQLite before 3.32 takes 999 values in one.
+ROWS = 32
+
 _INSERT_ATTEMPT = (
     "INSERT INTO attempt (id, bill, number, run, slot, signed, signed_by, back_to, began) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -48,10 +52,6 @@ _INSERT_ATTEMPT = (
 _END_ATTEMPT = (
     "UPDATE attempt SET ended = ?, outcome = ?, errcode = ?, errmsg = ?, rid = ?, reason = ?, "
     "curl_code = ?, http_status = ?, transfers = ? WHERE id = ? AND ended = 0"
-)
-_END_BILL = (
-    "UPDATE bill SET state = ?, errcode = ?, code = ?, openid = ?, code_unknown = ?, changed = ? "
-    "WHERE id = ? AND state = 'sending'"
 )
 
 
@@ -105,13 +105,20 @@ def _open_new(
     connection: sqlite3.Connection, run: int, contents: "Sequence[Content]"
 ) -> list[Claim] | None:
     """All in a few statements; None, and nothing is changed, if one of them is known."""
-    bill, attempt, now = next_id(connection, "bill"), next_id(connection, "attempt"), now_ms()
+    bill, attempt = connection.execute(
+        "SELECT (SELECT coalesce(max(id), 0) + 1 FROM bill), "
+        "(SELECT coalesce(max(id), 0) + 1 FROM attempt)"
+    ).fetchone()
+    now = now_ms()
     connection.execute("SAVEPOINT new_bills")
     try:
-        connection.executemany(
-            INSERT_BILL,
-            [(*c, bill + n, "sending", run, 0, now, 0) for n, c in enumerate(contents)],
-        )
+        for begin in range(0, len(contents), ROWS):
+            part = contents[begin : begin + ROWS]
+            values: list[object] = []
+            for place, content in enumerate(part, bill + begin):
+                values += content
+                values += (place, "sending", run, 0, now, 0)
+            connection.execute(_many(INSERT_BILL, 17, len(part)), values)
         # Also where the index of orders is damaged: the same order has the same number, mostly.
         clash = connection.execute(
             "SELECT 1 FROM bill AS mine JOIN bill AS other "
@@ -125,15 +132,24 @@ def _open_new(
         connection.execute("ROLLBACK TO new_bills")
         connection.execute("RELEASE new_bills")
         return None
-    connection.executemany(
-        _INSERT_ATTEMPT,
-        [(attempt + n, bill + n, 1, run, 0, 0, "", "not_sent", now) for n in range(len(contents))],
-    )
+    for begin in range(0, len(contents), ROWS):
+        values = []
+        count = min(ROWS, len(contents) - begin)
+        for place in range(begin, begin + count):
+            values += (attempt + place, bill + place, 1, run, 0, 0, "", "not_sent", now)
+        connection.execute(_many(_INSERT_ATTEMPT, 9, count), values)
     connection.execute("RELEASE new_bills")
     return [
         Claim(attempt + n, 1, content, False, "not_sent", bill + n)
         for n, content in enumerate(contents)
     ]
+
+
+@cache
+def _many(insert: str, columns: int, count: int) -> str:
+    """The same INSERT for several rows: one call, in which the interpreter is free for others."""
+    row = f"({', '.join('?' * columns)})"
+    return f"{insert.partition(' VALUES ')[0]} VALUES {', '.join([row] * count)}"
 
 
 def _open_direct(
@@ -215,17 +231,18 @@ def _settle_open(
     """All in a few statements; None, and nothing is changed, if one is not open any more."""
     now = now_ms()
     connection.execute("SAVEPOINT answers")
-    ended = connection.executemany(
-        _END_ATTEMPT,
-        [(now, *answer[:8], claim.attempt) for claim, answer in answers],
-    ).rowcount
-    moved = connection.executemany(
-        _END_BILL,
-        [
-            (s.state, answer.errcode, answer.code, answer.openid, int(s.code_unknown), now, c.bill)
-            for (c, answer), s in zip(answers, settlements, strict=True)
-        ],
-    ).rowcount
+    ended = moved = 0
+    for begin in range(0, len(answers), ROWS):
+        part = answers[begin : begin + ROWS]
+        values: list[object] = []
+        for claim, answer in part:
+            values += (claim.attempt, *answer[:8])
+        ended += connection.execute(_end_attempts(len(part)), [*values, now]).rowcount
+        values = []
+        for (claim, answer), s in zip(part, settlements[begin:], strict=False):
+            values += (claim.bill, s.state, answer.errcode, answer.code, answer.openid)
+            values.append(int(s.code_unknown))
+        moved += connection.execute(_end_bills(len(part)), [*values, now]).rowcount
     if ended != len(answers) or moved != len(answers):
         connection.execute("ROLLBACK TO answers")
         connection.execute("RELEASE answers")
@@ -238,6 +255,32 @@ def _settle_open(
         Settled(claim.key, s.state, True, s.shown)
         for (claim, _), s in zip(answers, settlements, strict=True)
     ]
+
+
+_ATTEMPT_ENDS = (
+    "outcome", "errcode", "errmsg", "rid", "reason", "curl_code", "http_status", "transfers",
+)  # fmt: skip
+_BILL_ENDS = ("state", "errcode", "code", "openid", "code_unknown")
+
+
+def _update_many(table: str, names: tuple[str, ...], count: int, time: str, where: str) -> str:
+    row = f"({', '.join('?' * (len(names) + 1))})"
+    kept = ", ".join(names)
+    return (
+        f"WITH answer(answered, {kept}) AS (VALUES {', '.join([row] * count)}) "
+        f"UPDATE {table} SET ({kept}) = (SELECT {kept} FROM answer WHERE answered = {table}.id), "
+        f"{time} = ? WHERE id IN (SELECT answered FROM answer) AND {where}"
+    )
+
+
+@cache
+def _end_attempts(count: int) -> str:
+    return _update_many("attempt", _ATTEMPT_ENDS, count, "ended", "ended = 0")
+
+
+@cache
+def _end_bills(count: int) -> str:
+    return _update_many("bill", _BILL_ENDS, count, "changed", "state = 'sending'")
 
 
 def settle_one(connection: sqlite3.Connection, claim: Claim, answer: Answer) -> Settled:

@@ -129,6 +129,7 @@ def connect(path: str, *, uri: str = "") -> sqlite3.Connection:
         isolation_level=None,
         timeout=30,
         check_same_thread=False,
+        cached_statements=300,  # those of groups differ with their size
     )
     try:
         for pragma in (

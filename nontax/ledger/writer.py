@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Pages of the log after which it is brought into the ledger: SQLite's own number.
 CHECKPOINT_PAGES = 1000
+# Transactions between two looks at the log's size.
+GROUPS_A_LOOK = 32
 
 
 class Writer:
@@ -39,6 +41,7 @@ class Writer:
         self._lock = threading.Lock()
         self._closing = False
         self._checkpoint_at = 0
+        self._groups = 0
         self.idle_checkpoints = False
         self._thread = threading.Thread(target=self._work, name="nontax ledger", daemon=True)
         self._thread.start()
@@ -129,6 +132,9 @@ class Writer:
     def _checkpoint(self, connection: "sqlite3.Connection") -> None:
         # By hand, and with the write lock held: below 3.51.3 another connection that begins to
         # write just then could make the log forget a commit.
+        self._groups += 1
+        if self._groups % GROUPS_A_LOOK:
+            return
         size = self._wal_size()
         if size < self._checkpoint_at + CHECKPOINT_PAGES * 4096:
             if size < self._checkpoint_at:
