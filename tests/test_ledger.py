@@ -651,6 +651,22 @@ def test_history_names_the_runs(path: Path) -> None:
         ledger.history("Z")
 
 
+def test_a_group_is_written_in_few_statements(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not bill by bill, which costs several times as much and comes to the same."""
+
+    def one_by_one(*_: object) -> None:
+        raise AssertionError("the common way does not fit")
+
+    monkeypatch.setattr("nontax.ledger.attempts.settle_one", one_by_one)
+    monkeypatch.setattr("nontax.ledger.attempts._open_direct", one_by_one)
+    with Ledger(path) as ledger:
+        claims = ledger.open_attempts([content(f"A{n}") for n in range(70)])
+        answers = [(claim, INSERTED) for claim in claims if isinstance(claim, Claim)]
+        assert len(answers) == 70
+        ledger.close_attempts(answers)
+        assert ledger.counts() == {"inserted": 70}
+
+
 # Migrations
 
 

@@ -231,19 +231,19 @@ def _settle_open(
     """All in a few statements; None, and nothing is changed, if one is not open any more."""
     now = now_ms()
     connection.execute("SAVEPOINT answers")
-    ended = moved = 0
+    before = connection.total_changes  # of a statement that begins with WITH there is no rowcount
     for begin in range(0, len(answers), ROWS):
         part = answers[begin : begin + ROWS]
         values: list[object] = []
         for claim, answer in part:
             values += (claim.attempt, *answer[:8])
-        ended += connection.execute(_end_attempts(len(part)), [*values, now]).rowcount
+        connection.execute(_end_attempts(len(part)), [*values, now])
         values = []
         for (claim, answer), s in zip(part, settlements[begin:], strict=False):
             values += (claim.bill, s.state, answer.errcode, answer.code, answer.openid)
             values.append(int(s.code_unknown))
-        moved += connection.execute(_end_bills(len(part)), [*values, now]).rowcount
-    if ended != len(answers) or moved != len(answers):
+        connection.execute(_end_bills(len(part)), [*values, now])
+    if connection.total_changes - before != 2 * len(answers):
         connection.execute("ROLLBACK TO answers")
         connection.execute("RELEASE answers")
         return None
