@@ -13,7 +13,7 @@
 #include "call.h"
 #include "descriptors.h"
 #include "gate.h"
-#include "lane.h"
+#include "pool.h"
 #include "text.h"
 
 #ifndef NONTAX_VERSION
@@ -21,12 +21,9 @@
 #endif
 
 enum {
-    OLDEST_LIBCURL = 0x075500,        /* 7.85.0: CURLOPT_PROTOCOLS_STR, thread-safe global init */
-    SLICE_MS = 100,                   /* between two questions whether the caller wants to stop */
-    PREFER_MS = 30 * 1000,            /* how long a base_url that did not answer is passed over */
-    MAX_IDLE = 128,                   /* lanes that wait in the pool, each with a connection */
-    IDLE_MS = NX_IDLE_SECONDS * 1000, /* after so long its connection would not be used again */
-    LOOK_MS = IDLE_MS / 3             /* how often it is looked for such lanes */
+    OLDEST_LIBCURL = 0x075500, /* 7.85.0: CURLOPT_PROTOCOLS_STR, thread-safe global init */
+    SLICE_MS = 100,            /* between two questions whether the caller wants to stop */
+    PREFER_MS = 30 * 1000      /* how long a base_url that did not answer is passed over */
 };
 
 int64_t nx_now_ms(void)
@@ -79,7 +76,7 @@ static void after_fork_in_child(void)
     atomic_fetch_add(&generation, 1);
     for (nontax_client *client = registry; client; client = client->next) {
         client->idle = NULL;
-        client->idle_count = 0;
+        client->idle_connections = 0;
         client->share = NULL;
         nx_notes_drop(&client->notes);
         pthread_mutex_unlock(&client->lock);
@@ -476,31 +473,6 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     return NONTAX_OK;
 }
 
-static void free_lanes(nontax_lane *lane)
-{
-    while (lane) {
-        nontax_lane *next = *nx_lane_link(lane);
-        nontax_lane_free(lane);
-        lane = next;
-    }
-}
-
-bool nx_client_free_idle(nontax_client *client)
-{
-    pthread_mutex_lock(&client->lock);
-    nontax_lane *lanes = client->idle;
-    client->idle = NULL;
-    client->idle_count = 0;
-    pthread_mutex_unlock(&client->lock);
-    free_lanes(lanes);
-    return lanes;
-}
-
-void nontax_client_close_idle(nontax_client *client)
-{
-    (void)nx_client_free_idle(client);
-}
-
 void nontax_client_free(nontax_client *client)
 {
     if (!client) {
@@ -537,59 +509,6 @@ void nontax_client_free(nontax_client *client)
     nx_free(client->system_ca_file);
     nx_free(client->proxy);
     nx_free(client);
-}
-
-/* ---- the pool ---------------------------------------------------------------------------- */
-
-static nontax_status borrow_lane(nontax_client *client, nontax_lane **lane)
-{
-    pthread_mutex_lock(&client->lock);
-    *lane = client->idle;
-    if (*lane) {
-        client->idle = *nx_lane_link(*lane);
-        client->idle_count--;
-    }
-    pthread_mutex_unlock(&client->lock);
-    return *lane ? NONTAX_OK : nontax_lane_new(client, 1, lane);
-}
-
-/* Takes those out of the pool that a burst of threads has left there, for the caller to free. */
-static nontax_lane *take_old(nontax_client *client, int64_t now)
-{
-    nontax_lane **link = &client->idle;
-    if (now - client->looked_at < LOOK_MS) {
-        return NULL;
-    }
-    client->looked_at = now;
-    client->idle_count = 0;
-    while (*link && now - nx_lane_last_used(*link) < IDLE_MS) {
-        client->idle_count++;
-        link = nx_lane_link(*link);
-    }
-    nontax_lane *old = *link; /* and all behind it, which were given back before it */
-    *link = NULL;
-    return old;
-}
-
-static void return_lane(nontax_client *client, nontax_lane *lane)
-{
-    pthread_mutex_lock(&client->lock);
-    nontax_lane *old = take_old(client, nx_lane_last_used(lane));
-    bool keep = nx_lane_is_usable(lane) && client->idle_count < MAX_IDLE;
-    if (keep) {
-        nontax_lane **link = &client->idle;
-        while (*link && nx_lane_has_failed(lane)) { /* it is the last to be lent again */
-            link = nx_lane_link(*link);
-        }
-        *nx_lane_link(lane) = *link;
-        *link = lane;
-        client->idle_count++;
-    }
-    pthread_mutex_unlock(&client->lock);
-    free_lanes(old);
-    if (!keep) {
-        nontax_lane_free(lane);
-    }
 }
 
 /* ---- one blocking call ------------------------------------------------------------------- */
@@ -649,7 +568,7 @@ void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_ho
             }
             continue;
         }
-        nontax_status status = lane ? NONTAX_OK : borrow_lane(client, &lane);
+        nontax_status status = lane ? NONTAX_OK : nx_pool_borrow(client, 1, &lane);
         if (status == NONTAX_OK) {
             status = nontax_lane_add(lane, call);
         }
@@ -662,6 +581,6 @@ void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_ho
         }
     }
     if (lane) {
-        return_lane(client, lane);
+        nx_pool_return(client, lane);
     }
 }

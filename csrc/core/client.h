@@ -42,7 +42,7 @@ struct nontax_client {
     /* The pool; the last lane given back is the first one out, so that warm ones stay warm. */
     pthread_mutex_t lock;
     nontax_lane *idle;
-    int idle_count;
+    int idle_connections;
     int64_t looked_at; /* when it was last looked whether there are too old ones */
 
     nx_notes notes;
@@ -61,9 +61,6 @@ int64_t nx_now_ms(void);
 /* Which base_url a new call tries first; and what was learned by a call. */
 int nx_client_first_url(const nontax_client *client);
 void nx_client_prefer_url(nontax_client *client, int url);
-
-/* Frees the lanes that wait in the pool, with their file descriptors; whether there were any. */
-bool nx_client_free_idle(nontax_client *client);
 
 /* To be called before a lane is made: what lanes share does not outlive a fork. */
 nontax_status nx_client_prepare_lanes(nontax_client *client);

@@ -10,6 +10,7 @@
 #include "engine.h"
 #include "gate.h"
 #include "list.h"
+#include "pool.h"
 #include "retry.h"
 
 enum {
@@ -24,6 +25,7 @@ struct nontax_lane {
     bool broken;         /* libcurl has given up on the multi handle */
     bool failed;         /* its last attempt got no answer, for a reason that may be the lane's */
     CURLM *multi;
+    int parallel; /* connections that it keeps open */
     nx_engine *engine;
     atomic_bool roused; /* there is more to do than what the lane itself knows of */
     int64_t alarm;      /* and so there will be then */
@@ -112,6 +114,32 @@ static CURLMcode leave_look_ups(CURLM *multi)
 #endif
 }
 
+/* The kept connections of a run are not closed because one call is made on its lane. */
+static bool set_parallel(nontax_lane *lane, int parallel)
+{
+    if (parallel <= lane->parallel) {
+        return true;
+    }
+    lane->parallel = parallel;
+    return curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK;
+}
+
+bool nx_lane_reset(nontax_lane *lane, int parallel)
+{
+    lane->roused = false;
+    lane->alarm = lane->next_deadline = NX_NEVER;
+    lane->grace_until = 0;
+    lane->quota_pause_ms = lane->quota_until = 0;
+    lane->never_waits = false;
+    lane->interval_ms = lane->next_turn = 0;
+    return set_parallel(lane, parallel);
+}
+
+int nx_lane_connections(const nontax_lane *lane)
+{
+    return lane->connections.count ? lane->connections.count : 1;
+}
+
 static nontax_status make_lane(nontax_client *client, int parallel, nontax_lane **result)
 {
     nontax_lane *lane = NULL;
@@ -126,9 +154,7 @@ static nontax_status make_lane(nontax_client *client, int parallel, nontax_lane 
     nx_gate_enter();
     lane->multi = curl_multi_init();
     nontax_status status = NONTAX_NO_MEMORY;
-    if (lane->multi &&
-        curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK &&
-        leave_look_ups(lane->multi) == CURLM_OK) {
+    if (lane->multi && set_parallel(lane, parallel) && leave_look_ups(lane->multi) == CURLM_OK) {
         status = nx_engine_new(lane->multi, &lane->engine);
     }
     nx_gate_leave();
@@ -143,7 +169,7 @@ static nontax_status make_lane(nontax_client *client, int parallel, nontax_lane 
 nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane)
 {
     nontax_status status = make_lane(client, parallel, lane);
-    if (status == NONTAX_NO_DESCRIPTOR && nx_client_free_idle(client)) {
+    if (status == NONTAX_NO_DESCRIPTOR && nx_pool_free_idle(client)) {
         status = make_lane(client, parallel, lane);
     }
     return status;
@@ -450,7 +476,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     if (elsewhere) { /* where the connection was not fit, that is no attempt of the bill's */
         call->result.attempts--;
         begin_attempt(lane, call, true);
-    } else if (no_descriptor && nx_client_free_idle(lane->client)) {
+    } else if (no_descriptor && nx_pool_free_idle(lane->client)) {
         call->result.attempts--;
         begin(lane, call); /* there are some now */
     } else {

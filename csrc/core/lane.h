@@ -49,6 +49,13 @@ void nx_lane_calm(nontax_lane *lane);
 /* Makes it readable from then on, until it is set anew; NX_NEVER: not at all. */
 void nx_lane_set_alarm(nontax_lane *lane, int64_t when);
 
+/* Makes an idle lane as good as a new one, with its connections: nothing of its last use is left.
+ * False: libcurl refuses it. */
+bool nx_lane_reset(nontax_lane *lane, int parallel);
+
+/* How many connections it keeps open; counted as 1 where there is none, for its own descriptors. */
+int nx_lane_connections(const nontax_lane *lane);
+
 /* The link of the pool's list of idle lanes; and when it was last in use. */
 nontax_lane **nx_lane_link(nontax_lane *lane);
 int64_t nx_lane_last_used(const nontax_lane *lane);

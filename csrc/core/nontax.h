@@ -460,9 +460,10 @@ int nontax_lane_descriptor(nontax_lane *lane);
 
 /* ---- runs: many bills, one thread -------------------------------------------------------- */
 
-/* A run feeds one lane: it keeps to a number of calls at once and to a rate, has one access token
- * for all of its calls, and pauses when WeChat says so. Its calls belong to it from
- * nontax_run_add() until they come out of nontax_run_take(). */
+/* A run borrows a lane of the client's pool, with its open connections, and feeds it: it keeps to a
+ * number of calls at once and to a rate, has one access token for all of its calls, and pauses when
+ * WeChat says so. Its calls belong to it from nontax_run_add() until they come out of
+ * nontax_run_take(). */
 typedef struct nontax_run nontax_run;
 
 typedef struct nontax_run_settings {
@@ -487,6 +488,10 @@ int64_t nontax_run_wants_in(nontax_run *run);
 
 /* Takes over a call that has its payload, valid or not. NONTAX_WRONG_PROCESS: it does not. */
 nontax_status nontax_run_add(nontax_run *run, nontax_call *call);
+/* Ends it as nontax_run_end() does and gives its connections back to the client, for the next call
+ * or run. Finished calls can still be taken; it takes in no further one (NONTAX_WRONG_PROCESS).
+ * nontax_run_free() does this, too. */
+void nontax_run_close(nontax_run *run);
 
 /* Calls are waiting for an access token. Then nontax_run_stale_token() is the one that WeChat has
  * refused, or NULL, and the answer is one of nontax_run_set_token() and nontax_run_no_token(). */

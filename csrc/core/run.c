@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "descriptors.h"
-#include "lane.h"
 #include "list.h"
+#include "pool.h"
 #include "text.h"
 
 enum {
@@ -16,7 +16,10 @@ enum {
 };
 
 struct nontax_run {
-    nontax_lane *lane;
+    nontax_client *client;
+    unsigned generation;       /* of the process that made it */
+    nontax_lane *lane;         /* borrowed; NULL: the run is closed */
+    pthread_mutex_t lane_lock; /* held to wake the lane up, by any thread, and to give it back */
     nontax_run_settings settings;
     nx_buffer token; /* the current one */
     int64_t token_until;
@@ -47,7 +50,7 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
     nontax_run *run = nx_calloc(1, sizeof *run);
     nontax_status status = NONTAX_NO_MEMORY;
     if (run) {
-        status = nontax_lane_new(client, settings->concurrency, &run->lane);
+        status = nx_pool_borrow(client, settings->concurrency, &run->lane);
     }
     if (status != NONTAX_OK) {
         nx_text_format(why, "%s", status == NONTAX_NO_DESCRIPTOR ? nx_no_descriptor : "");
@@ -56,22 +59,49 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
     }
     nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms, settings->never_waits);
     nx_lane_set_interval(run->lane, settings->rate > 0 ? 1000.0 / settings->rate : 0);
+    run->client = client;
+    run->generation = nx_process_generation();
+    (void)pthread_mutex_init(&run->lane_lock, NULL); /* on Linux and macOS it always succeeds */
     run->settings = *settings;
     *result = run;
     return NONTAX_OK;
 }
 
+bool nontax_run_is_ours(const nontax_run *run)
+{
+    return run->generation == nx_process_generation();
+}
+
+/* Whether there is a lane that may be used. */
+static bool has_lane(const nontax_run *run)
+{
+    return run->lane && nontax_run_is_ours(run);
+}
+
+void nontax_run_close(nontax_run *run)
+{
+    if (!has_lane(run)) {
+        return;
+    }
+    nontax_run_end(run);
+    pthread_mutex_lock(&run->lane_lock);
+    nontax_lane *lane = run->lane;
+    run->lane = NULL;
+    pthread_mutex_unlock(&run->lane_lock);
+    nx_pool_return(run->client, lane);
+}
+
 void nontax_run_free(nontax_run *run)
 {
-    if (!run || !nx_lane_is_ours(run->lane)) {
+    if (!run || !nontax_run_is_ours(run)) {
         return; /* a parent's run is forgotten, like its lane */
     }
     nontax_call *call;
-    nontax_run_end(run);
+    nontax_run_close(run);
     while ((call = nontax_run_take(run))) {
         nontax_call_free(call);
     }
-    nontax_lane_free(run->lane);
+    (void)pthread_mutex_destroy(&run->lane_lock);
     nx_buffer_free(&run->token);
     nx_twins_free(&run->twins);
     nx_free(run);
@@ -173,7 +203,7 @@ bool nontax_run_may_keep_token(const nontax_run *run)
 
 nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size)
 {
-    if (!nx_lane_is_ours(run->lane)) {
+    if (!has_lane(run)) {
         return NONTAX_WRONG_PROCESS;
     }
     if (nontax_token_problem(token, size)) {
@@ -203,7 +233,7 @@ nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t si
 
 nontax_status nontax_run_token_in(nontax_run *run, int64_t wait_ms)
 {
-    if (!nx_lane_is_ours(run->lane)) {
+    if (!has_lane(run)) {
         return NONTAX_WRONG_PROCESS;
     }
     if (!run->settings.bulk || !run->token_refused || run->token_waits >= MOST_TOKEN_WAITS) {
@@ -237,7 +267,7 @@ int64_t nontax_run_wants_in(nontax_run *run)
 {
     int64_t now = nx_now_ms();
     /* Those that wait for a token have not had their turns. */
-    if (run->inside >= run->settings.concurrency ||
+    if (!run->lane || run->inside >= run->settings.concurrency ||
         (run->settings.rate > 0 && run->waiting.first)) {
         return -1;
     }
@@ -252,7 +282,14 @@ int64_t nontax_run_wants_in(nontax_run *run)
 
 void nontax_run_rouse(nontax_run *run)
 {
-    nx_lane_rouse(run->lane);
+    if (!nontax_run_is_ours(run)) {
+        return;
+    }
+    pthread_mutex_lock(&run->lane_lock);
+    if (run->lane) {
+        nx_lane_rouse(run->lane);
+    }
+    pthread_mutex_unlock(&run->lane_lock);
 }
 
 /* What a step would tell of must be told, although it is not the lane's. */
@@ -266,7 +303,7 @@ static void rouse_if_due(nontax_run *run)
 static void collect(nontax_run *run)
 {
     nontax_call *call;
-    while ((call = nontax_lane_take(run->lane))) {
+    while (run->lane && (call = nontax_lane_take(run->lane))) {
         if (nontax_call_needs_token(call)) {
             give_token(run, call);
         } else {
@@ -277,7 +314,7 @@ static void collect(nontax_run *run)
 
 nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
 {
-    if (!nx_lane_is_ours(run->lane)) {
+    if (!has_lane(run)) {
         return NONTAX_WRONG_PROCESS;
     }
     run->inside++;
@@ -302,6 +339,9 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
 
 nontax_step nontax_run_step(nontax_run *run, int wait_ms)
 {
+    if (!run->lane) {
+        return NONTAX_STEP_IDLE;
+    }
     nx_lane_calm(run->lane);
     collect(run);
     bool busy = run->finished.first || nontax_run_needs_token(run);
@@ -333,7 +373,7 @@ void nontax_run_end(nontax_run *run)
     collect(run);
     nontax_run_no_token(run);
     /* Nothing more is sent: what has not gone out ends before answers to the others are read. */
-    while ((call = nx_lane_any(run->lane))) {
+    while (run->lane && (call = nx_lane_any(run->lane))) {
         nx_lane_drain(run->lane, call);
         if (call->state == NX_CALL_RUNNING || call->state == NX_CALL_PAUSING) {
             nontax_lane_cancel(run->lane, call);
@@ -346,10 +386,12 @@ void nontax_run_end(nontax_run *run)
 
 void nontax_run_cancel(nontax_run *run, nontax_call *call)
 {
-    if (!nx_lane_is_ours(run->lane)) {
+    if (!nontax_run_is_ours(run)) {
         return;
     }
-    nx_lane_drain(run->lane, call); /* an answer that is here already counts */
+    if (run->lane) {
+        nx_lane_drain(run->lane, call); /* an answer that is here already counts */
+    }
     collect(run);
     switch (call->state) {
     case NX_CALL_NEEDS_TOKEN:
@@ -394,10 +436,5 @@ const char *nontax_twin_name(nontax_twin twin)
 
 int nontax_run_descriptor(nontax_run *run)
 {
-    return nontax_lane_descriptor(run->lane);
-}
-
-bool nontax_run_is_ours(const nontax_run *run)
-{
-    return nx_lane_is_ours(run->lane);
+    return run->lane ? nontax_lane_descriptor(run->lane) : -1;
 }

@@ -76,6 +76,9 @@ static PyObject *run_close(PyObject *object, PyObject *Py_UNUSED(ignored))
         return NULL;
     }
     PyObject *outcomes = close_run(self);
+    if (outcomes) {
+        nontax_run_close(self->run);
+    }
     run_release(self);
     return outcomes;
 }

@@ -122,6 +122,7 @@ int run_wait_for_outcome(run_object *self)
         }
         if (!self->entries && !may_pull(self)) {
             if (!self->held) {
+                nontax_run_close(self->run); /* its connections serve the next run */
                 return 0;
             }
             if (run_add_held(self, false) < 0) {

@@ -137,13 +137,13 @@ static void test_lanes_of_a_burst_do_not_stay(void **state)
     nontax_call *call = call_for(client, "order-1");
     nontax_client_run(client, call, &hooks);
     nontax_call_free(call);
-    assert_int_equal(client->idle_count, 2);
+    assert_int_equal(client->idle_connections, 2);
     clock_forward(20000);
     run_calls(client, 1); /* on the one that came back last */
-    assert_int_equal(client->idle_count, 2);
+    assert_int_equal(client->idle_connections, 2);
     clock_forward(20000);
     run_calls(client, 1);
-    assert_int_equal(client->idle_count, 1);
+    assert_int_equal(client->idle_connections, 1);
     assert_int_equal(server_connections(server), 2);
     nontax_client_free(client);
     server_settle(server);

@@ -381,6 +381,7 @@ static bool run_run(long number, bool and_all_after)
     fail_no_more();
     bool made = run != NULL;
     nontax_run_free(run);
+    nontax_client_close_idle(client); /* the run's connections */
     server_settle(server);
     for (int i = 0; i < CALLS; i++) {
         int taken = server_bodies(server, order_ids[i]);

@@ -51,6 +51,95 @@ static void take_inserted(nontax_run *run)
     nontax_call_free(call);
 }
 
+/* ---- the lane, which is borrowed ----------------------------------------------------------- */
+
+static void run_one(nontax_client *client, nontax_run_settings settings, const char *order_id)
+{
+    nontax_run *run = new_run(client, settings);
+    set_token(run, TOKEN);
+    add(run, client, order_id);
+    take_inserted(run);
+    nontax_run_free(run);
+}
+
+static void test_runs_and_calls_share_connections(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    run_one(client, (nontax_run_settings){.concurrency = 16}, "one");
+    run_one(client, (nontax_run_settings){.concurrency = 2}, "two");
+    nontax_call *call = call_for(client, "three");
+    nontax_client_run(client, call, NULL);
+    expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
+    nontax_call_free(call);
+    run_one(client, (nontax_run_settings){.concurrency = 16}, "four");
+    assert_int_equal(server_connections(server), 1);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+static void test_a_closed_run(void **state)
+{
+    (void)state;
+    server *server = server_start(NULL, 0);
+    nontax_client *client = client_for(server_url(server), 0);
+    nontax_run *closed = new_run(client, (nontax_run_settings){.concurrency = 2});
+    set_token(closed, TOKEN);
+    add(closed, client, "one");
+    while (!nontax_run_finished(closed)) {
+        (void)nontax_run_step(closed, 50);
+    }
+    nontax_call *late = add(closed, client, "two");
+    nontax_run_close(closed);
+    nontax_run_close(closed);
+    run_one(client, (nontax_run_settings){.concurrency = 1}, "three"); /* on its connection */
+    take_inserted(closed);
+    assert_ptr_equal(nontax_run_take(closed), late);
+    assert_true(nontax_call_result(late)->outcome != NONTAX_INSERTED);
+    nontax_call_free(late);
+    assert_null(nontax_run_take(closed));
+    nontax_call *refused = call_without_token(client, "four");
+    assert_int_equal(nontax_run_add(closed, refused), NONTAX_WRONG_PROCESS);
+    assert_false(nontax_call_finished(refused));
+    nontax_call_free(refused);
+    assert_int_equal(nontax_run_wants_in(closed), -1);
+    assert_int_equal(nontax_run_step(closed, 1000), NONTAX_STEP_IDLE);
+    assert_int_equal(nontax_run_set_token(closed, TOKEN, strlen(TOKEN)), NONTAX_WRONG_PROCESS);
+    assert_int_equal(nontax_run_descriptor(closed), -1);
+    nontax_run_rouse(closed);
+    nontax_run_end(closed);
+    nontax_run_free(closed);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+/* Rate and quota are a run's: the next one on the lane begins at once. */
+static void test_nothing_of_a_run_is_left_on_its_lane(void **state)
+{
+    (void)state;
+    static const server_step steps[] = {{0}, {.body = "{\"errcode\":45011}"}};
+    server *server = server_start(steps, COUNT(steps));
+    nontax_client *client = client_for(server_url(server), 0);
+    run_one(client, (nontax_run_settings){.concurrency = 1, .rate = 0.001}, "one");
+    const nontax_lane *lane = client->idle;
+    nontax_run *paused = new_run(client, (nontax_run_settings){.concurrency = 1, .bulk = true});
+    set_token(paused, TOKEN);
+    add(paused, client, "two");
+    step_until_requests(paused, server, 2);
+    while (nontax_run_wants_in(paused) == 0) {
+        (void)nontax_run_step(paused, 10);
+    }
+    nontax_run_rouse(paused);
+    nontax_run_free(paused);
+    assert_ptr_equal(client->idle, lane);
+    run_one(client, (nontax_run_settings){.concurrency = 1}, "three");
+    assert_ptr_equal(client->idle, lane);
+    assert_int_equal(server_requests(server), 3);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
 /* ---- making, taking in, the pace ---------------------------------------------------------- */
 
 static void test_settings_that_cannot_be_used(void **state)
@@ -669,6 +758,7 @@ static void test_cancel_while_it_waits_for_the_answer(void **state)
                         "other");
     nontax_call_free(other);
     nontax_run_free(run);
+    nontax_client_close_idle(client); /* the run's connections */
     server_settle(server);
     nontax_client_free(client);
     assert_int_equal(server_bodies(server, "\"one\""), 1);
@@ -785,6 +875,7 @@ static void test_end(void **state)
     add(run, client, "after");
     take_inserted(run);
     nontax_run_free(run);
+    nontax_client_close_idle(client); /* the run's connections */
     server_settle(server);
     nontax_client_free(client);
     assert_int_equal(server_requests(server), 2);
@@ -1005,6 +1096,9 @@ int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup(test, true_time)
     const struct CMUnitTest tests[] = {
+        TEST(test_runs_and_calls_share_connections),
+        TEST(test_a_closed_run),
+        TEST(test_nothing_of_a_run_is_left_on_its_lane),
         TEST(test_settings_that_cannot_be_used),
         TEST(test_it_takes_as_many_as_it_was_made_for),
         TEST(test_a_rate),
