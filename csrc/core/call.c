@@ -4,8 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "clock.h"
+#include "hosts.h"
 #include "json.h"
 #include "problems.h"
+#include "process.h"
 #include "request.h"
 
 enum { MOMENT_MS = 1000 }; /* so long a refusal with 40001 may last that passes by itself */
@@ -26,7 +29,7 @@ nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *inte
         call->generation = nx_process_generation();
         call->deadline = nx_now_ms() + client->timeout_ms;
         call->wants_turn = true;
-        call->url = nx_client_first_url(client);
+        call->url = nx_hosts_first(client);
         nx_call_finish_unsent(call, NONTAX_CAUSE_PAYLOAD, "it has no payload yet");
     }
     return call;

@@ -10,9 +10,7 @@
 #include "notes.h"
 #include "tls.h"
 
-/* Of the libcurl that runs, from nontax_start() on: curl_version_info() writes into memory of its
- * own each time, and is not for threads. */
-extern unsigned nx_libcurl_version;
+typedef struct nx_lane nx_lane;
 
 struct nontax_client {
     /* Settings: never changed after nontax_client_new(). */
@@ -41,9 +39,13 @@ struct nontax_client {
 
     /* The pool; the last lane given back is the first one out, so that warm ones stay warm. */
     pthread_mutex_t lock;
-    nontax_lane *idle;
+    nx_lane *idle;
     int idle_connections;
     int64_t looked_at; /* when it was last looked whether there are too old ones */
+
+    /* Frees the idle lanes with their file descriptors; whether there were any. A lane that is
+     * short of descriptors calls the pool, which lies above it, by this. */
+    bool (*free_idle)(nontax_client *client);
 
     nx_notes notes;
 
@@ -51,18 +53,5 @@ struct nontax_client {
     nontax_client *next;
     nontax_client *previous;
 };
-
-/* Rises in the child of every fork: what carries an older number belongs to the parent. */
-unsigned nx_process_generation(void);
-
-int64_t nx_now_ms(void);
-#define NX_NEVER INT64_MAX /* as a time */
-
-/* Which base_url a new call tries first; and what was learned by a call. */
-int nx_client_first_url(const nontax_client *client);
-void nx_client_prefer_url(nontax_client *client, int url);
-
-/* To be called before a lane is made: what lanes share does not outlive a fork. */
-nontax_status nx_client_prepare_lanes(nontax_client *client);
 
 #endif

@@ -9,7 +9,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "client.h"
+#include "clock.h"
 #include "gate.h"
 #include "memory.h"
 

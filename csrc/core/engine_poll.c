@@ -5,7 +5,7 @@
 
 #include <limits.h>
 
-#include "client.h"
+#include "clock.h"
 #include "gate.h"
 #include "memory.h"
 

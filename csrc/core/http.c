@@ -14,6 +14,7 @@
 #include "json.h"
 #include "kept.h"
 #include "reply.h"
+#include "start.h"
 #include "text.h"
 
 enum {

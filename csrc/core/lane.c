@@ -3,15 +3,17 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "descriptors.h"
 #include "engine.h"
 #include "gate.h"
+#include "hosts.h"
 #include "list.h"
-#include "pool.h"
+#include "process.h"
 #include "retry.h"
+#include "share.h"
 
 enum {
     FOR_A_LANE = 4, /* file descriptors */
@@ -19,7 +21,7 @@ enum {
     GRACE_MS = 500  /* then so long is given to read the answers that are there */
 };
 
-struct nontax_lane {
+struct nx_lane {
     nontax_client *client;
     unsigned generation; /* of the process that made it */
     bool broken;         /* libcurl has given up on the multi handle */
@@ -38,65 +40,52 @@ struct nontax_lane {
     int64_t next_deadline; /* no running call's deadline is earlier */
     int64_t last_step;
     int64_t grace_until; /* see expire() */
-    int64_t quota_pause_ms;
-    bool never_waits;    /* for the minute's quota */
-    int64_t quota_until; /* which is used up until then */
-    double interval_ms;
-    double next_turn;
-    nontax_lane *next_idle;
+    nx_pace pace;
+    nx_lane *next_idle;
 };
 
 /* ---- making and freeing ------------------------------------------------------------------ */
 
-bool nx_lane_is_ours(const nontax_lane *lane)
+bool nx_lane_is_ours(const nx_lane *lane)
 {
     return lane->generation == nx_process_generation();
 }
 
-bool nx_lane_is_usable(const nontax_lane *lane)
+bool nx_lane_is_usable(const nx_lane *lane)
 {
     return nx_lane_is_ours(lane) && !lane->broken;
 }
 
-bool nx_lane_has_failed(const nontax_lane *lane)
+bool nx_lane_has_failed(const nx_lane *lane)
 {
     return lane->failed;
 }
 
-void nx_lane_set_quota_pause(nontax_lane *lane, int64_t pause_ms, bool never_waits)
+void nx_lane_set_pace(nx_lane *lane, const nx_pace *pace)
 {
-    lane->quota_pause_ms = pause_ms;
-    lane->never_waits = never_waits;
+    lane->pace = *pace;
 }
 
-void nx_lane_set_interval(nontax_lane *lane, double interval_ms)
+void nx_lane_hold(nx_lane *lane, int64_t ms)
 {
-    static const double longest = 1e12; /* some decades */
-    lane->interval_ms = interval_ms < longest ? interval_ms : longest;
+    nx_pace_hold(&lane->pace, nx_now_ms(), ms);
 }
 
-void nx_lane_hold(nontax_lane *lane, int64_t ms)
+double nx_lane_next_turn(const nx_lane *lane)
 {
-    double until = (double)(nx_now_ms() + ms);
-    lane->next_turn = until > lane->next_turn ? until : lane->next_turn;
-}
-
-double nx_lane_next_turn(const nontax_lane *lane)
-{
-    double turn = lane->next_turn;
+    int waiting = 0;
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
-        turn += call->wants_turn ? lane->interval_ms : 0;
+        waiting += call->wants_turn;
     }
-    bool may_end = lane->never_waits || turn > (double)lane->quota_until;
-    return may_end ? turn : (double)lane->quota_until;
+    return nx_pace_next_turn(&lane->pace, waiting);
 }
 
-nontax_lane **nx_lane_link(nontax_lane *lane)
+nx_lane **nx_lane_link(nx_lane *lane)
 {
     return &lane->next_idle;
 }
 
-int64_t nx_lane_last_used(const nontax_lane *lane)
+int64_t nx_lane_last_used(const nx_lane *lane)
 {
     return lane->last_step;
 }
@@ -115,7 +104,7 @@ static CURLMcode leave_look_ups(CURLM *multi)
 }
 
 /* The kept connections of a run are not closed because one call is made on its lane. */
-static bool set_parallel(nontax_lane *lane, int parallel)
+static bool set_parallel(nx_lane *lane, int parallel)
 {
     if (parallel <= lane->parallel) {
         return true;
@@ -124,27 +113,25 @@ static bool set_parallel(nontax_lane *lane, int parallel)
     return curl_multi_setopt(lane->multi, CURLMOPT_MAXCONNECTS, (long)parallel) == CURLM_OK;
 }
 
-bool nx_lane_reset(nontax_lane *lane, int parallel)
+bool nx_lane_reset(nx_lane *lane, int parallel)
 {
     lane->roused = false;
     lane->alarm = lane->next_deadline = NX_NEVER;
     lane->grace_until = 0;
-    lane->quota_pause_ms = lane->quota_until = 0;
-    lane->never_waits = false;
-    lane->interval_ms = lane->next_turn = 0;
+    lane->pace = (nx_pace){0};
     return set_parallel(lane, parallel);
 }
 
-int nx_lane_connections(const nontax_lane *lane)
+int nx_lane_connections(const nx_lane *lane)
 {
     return lane->connections.count ? lane->connections.count : 1;
 }
 
-static nontax_status make_lane(nontax_client *client, int parallel, nontax_lane **result)
+static nontax_status make_lane(nontax_client *client, int parallel, nx_lane **result)
 {
-    nontax_lane *lane = NULL;
+    nx_lane *lane = NULL;
     *result = NULL;
-    if (nx_client_prepare_lanes(client) != NONTAX_OK || !(lane = nx_calloc(1, sizeof *lane))) {
+    if (nx_share_prepare(client) != NONTAX_OK || !(lane = nx_calloc(1, sizeof *lane))) {
         return NONTAX_NO_MEMORY;
     }
     lane->client = client;
@@ -159,31 +146,31 @@ static nontax_status make_lane(nontax_client *client, int parallel, nontax_lane 
     }
     nx_gate_leave();
     if (status != NONTAX_OK) {
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
         return nx_descriptors_are_short(FOR_A_LANE) ? NONTAX_NO_DESCRIPTOR : status;
     }
     *result = lane;
     return NONTAX_OK;
 }
 
-nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane)
+nontax_status nx_lane_new(nontax_client *client, int parallel, nx_lane **lane)
 {
     nontax_status status = make_lane(client, parallel, lane);
-    if (status == NONTAX_NO_DESCRIPTOR && nx_pool_free_idle(client)) {
+    if (status == NONTAX_NO_DESCRIPTOR && client->free_idle(client)) {
         status = make_lane(client, parallel, lane);
     }
     return status;
 }
 
 /* The transfer goes back to the spare ones; the call keeps only what it knows. */
-static void detach_transfer(nontax_lane *lane, nontax_call *call)
+static void detach_transfer(nx_lane *lane, nontax_call *call)
 {
     call->transfer->next = lane->spare;
     lane->spare = call->transfer;
     call->transfer = NULL;
 }
 
-void nontax_lane_free(nontax_lane *lane)
+void nx_lane_free(nx_lane *lane)
 {
     if (!lane || !nx_lane_is_ours(lane)) {
         return; /* a parent's lane is forgotten, with its memory: freeing it would close sockets */
@@ -191,7 +178,7 @@ void nontax_lane_free(nontax_lane *lane)
     nontax_call *call;
     nx_gate_enter();
     while ((call = nx_lane_any(lane))) {
-        nontax_lane_cancel(lane, call);
+        nx_lane_cancel(lane, call);
     }
     while (lane->spare) {
         nx_transfer *transfer = lane->spare;
@@ -209,7 +196,7 @@ void nontax_lane_free(nontax_lane *lane)
 
 /* ---- a call's attempts ------------------------------------------------------------------- */
 
-static uint32_t next_random(nontax_lane *lane)
+static uint32_t next_random(nx_lane *lane)
 {
     uint32_t x = lane->random ? lane->random : 1;
     x ^= x << 13;
@@ -218,7 +205,7 @@ static uint32_t next_random(nontax_lane *lane)
     return lane->random = x;
 }
 
-static void finish(nontax_lane *lane, nontax_call *call)
+static void finish(nx_lane *lane, nontax_call *call)
 {
     if (call->interface->answers_secret) {
         bool fetched = call->result.outcome == NONTAX_INSERTED;
@@ -228,64 +215,48 @@ static void finish(nontax_lane *lane, nontax_call *call)
     nx_list_append(&lane->done, call);
 }
 
-/* Milliseconds to the beginning of the next minute by the clock on the wall. */
-static int64_t to_next_minute(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    return (60 - now.tv_sec % 60) * INT64_C(1000);
-}
-
-static void pause_call(nontax_lane *lane, nontax_call *call, int64_t due)
+static void pause_call(nx_lane *lane, nontax_call *call, int64_t due)
 {
     call->due = due;
     call->state = NX_CALL_PAUSING;
     nx_list_append(&lane->pausing, call);
 }
 
-static void begin(nontax_lane *lane, nontax_call *call);
+static void begin(nx_lane *lane, nontax_call *call);
 
-static void finish_unsent(nontax_lane *lane, nontax_call *call, nontax_cause cause,
-                          const char *reason)
+static void finish_unsent(nx_lane *lane, nontax_call *call, nontax_cause cause, const char *reason)
 {
     nx_call_finish_unsent(call, cause, reason);
     finish(lane, call);
 }
 
 /* Begins an attempt, or has it wait for its turn, which takes nothing of the call's own time. */
-static void begin_in_turn(nontax_lane *lane, nontax_call *call)
+static void begin_in_turn(nx_lane *lane, nontax_call *call)
 {
-    if (call->wants_turn) {
-        int64_t now = nx_now_ms(), due = (int64_t)lane->next_turn;
-        if (lane->never_waits && lane->quota_until > now) {
-            finish_unsent(lane, call, NONTAX_CAUSE_LATER, "the calls of this minute are used up");
-            return;
-        }
-        due = lane->quota_until > due ? lane->quota_until : due;
-        if (due > now) {
-            call->deadline += due - now;
-            pause_call(lane, call, due);
-            return;
-        }
-        /* Time that was not used is gone: no burst makes up for it. */
-        double turn = lane->next_turn > (double)now ? lane->next_turn : (double)now;
-        lane->next_turn = turn + lane->interval_ms;
-        call->wants_turn = false;
+    int64_t now = nx_now_ms(), due;
+    nx_turn turn = call->wants_turn ? nx_pace_take_turn(&lane->pace, now, &due) : NX_TURN_NOW;
+    if (turn == NX_TURN_NEVER) {
+        finish_unsent(lane, call, NONTAX_CAUSE_LATER, "the calls of this minute are used up");
+        return;
     }
+    if (turn == NX_TURN_LATER) {
+        call->deadline += due - now;
+        pause_call(lane, call, due);
+        return;
+    }
+    call->wants_turn = false;
     begin(lane, call);
 }
 
 /* The minute's quota is used up: for this call, and for those that would follow it. */
-static void wait_for_quota(nontax_lane *lane, nontax_call *call)
+static void wait_for_quota(nx_lane *lane, nontax_call *call)
 {
-    int64_t now = nx_now_ms();
-    if (lane->quota_until <= now) {
-        int64_t pause = lane->quota_pause_ms ? lane->quota_pause_ms : to_next_minute();
-        /* A little after: not every clock is right, and not every caller should come at once. */
-        lane->quota_until = now + pause + next_random(lane) % 1000;
-        nx_note(call, NONTAX_NOTE_PAUSE, lane->quota_until - now);
+    int64_t pause =
+        nx_pace_quota_used_up(&lane->pace, nx_now_ms(), nx_to_next_minute_ms(), next_random(lane));
+    if (pause) {
+        nx_note(call, NONTAX_NOTE_PAUSE, pause);
     }
-    if (lane->never_waits) {
+    if (lane->pace.never_waits) {
         finish(lane, call); /* with the refusal */
         return;
     }
@@ -310,7 +281,7 @@ static bool take_next_url(nontax_call *call)
 }
 
 /* An attempt has its result: is there another one? */
-static void settle(nontax_lane *lane, nontax_call *call)
+static void settle(nx_lane *lane, nontax_call *call)
 {
     lane->failed = call->result.outcome == NONTAX_NOT_SENT;
     if (take_next_url(call)) {
@@ -318,11 +289,11 @@ static void settle(nontax_lane *lane, nontax_call *call)
         return;
     }
     if (call->urls_tried && call->result.outcome != NONTAX_NOT_SENT) {
-        nx_client_prefer_url(call->client, call->url);
+        nx_hosts_prefer(call->client, call->url);
         nx_note(call, NONTAX_NOTE_HOST_CHOSEN, 0);
     }
     call->urls_tried = 0;
-    call->url = nx_client_first_url(call->client);
+    call->url = nx_hosts_first(call->client);
     call->wants_turn = true;
     const nx_history history = {
         .retries = lane->client->retries,
@@ -359,8 +330,7 @@ static void settle(nontax_lane *lane, nontax_call *call)
     }
 }
 
-static nontax_status make_transfer(nontax_lane *lane, nontax_call *call, bool fresh,
-                                   nontax_text *why)
+static nontax_status make_transfer(nx_lane *lane, nontax_call *call, bool fresh, nontax_text *why)
 {
     nontax_status status = NONTAX_OK;
     if (!lane->spare) {
@@ -400,7 +370,7 @@ static nx_account account_of(nontax_call *call)
 
 /* Begins an attempt, on a `fresh` connection or on any. If that fails, the call is finished, and
  * nothing of this attempt was sent. */
-static void begin_attempt(nontax_lane *lane, nontax_call *call, bool fresh)
+static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
 {
     nontax_text why = {""};
     if (lane->broken) {
@@ -446,19 +416,19 @@ static void begin_attempt(nontax_lane *lane, nontax_call *call, bool fresh)
     }
 }
 
-static void begin(nontax_lane *lane, nontax_call *call)
+static void begin(nx_lane *lane, nontax_call *call)
 {
     begin_attempt(lane, call, false);
 }
 
-static void stop_running(nontax_lane *lane, nontax_call *call)
+static void stop_running(nx_lane *lane, nontax_call *call)
 {
     nx_list_remove(&lane->running, call);
     CURLMcode removed = curl_multi_remove_handle(lane->multi, call->transfer->easy);
     lane->broken = lane->broken || removed != CURLM_OK;
 }
 
-static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
+static void end_attempt(nx_lane *lane, nontax_call *call, CURLcode code)
 {
     stop_running(lane, call);
     const nx_account account = account_of(call);
@@ -476,7 +446,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     if (elsewhere) { /* where the connection was not fit, that is no attempt of the bill's */
         call->result.attempts--;
         begin_attempt(lane, call, true);
-    } else if (no_descriptor && nx_pool_free_idle(lane->client)) {
+    } else if (no_descriptor && lane->client->free_idle(lane->client)) {
         call->result.attempts--;
         begin(lane, call); /* there are some now */
     } else {
@@ -484,7 +454,7 @@ static void end_attempt(nontax_lane *lane, nontax_call *call, CURLcode code)
     }
 }
 
-static void collect(nontax_lane *lane)
+static void collect(nx_lane *lane)
 {
     CURLMsg *message;
     int left;
@@ -500,7 +470,7 @@ static void collect(nontax_lane *lane)
 }
 
 /* Takes a call's transfer away before its end. */
-static void abandon(nontax_lane *lane, nontax_call *call, bool timed_out)
+static void abandon(nx_lane *lane, nontax_call *call, bool timed_out)
 {
     stop_running(lane, call);
     const nx_account account = account_of(call);
@@ -509,7 +479,7 @@ static void abandon(nontax_lane *lane, nontax_call *call, bool timed_out)
 }
 
 /* Ends the calls whose time is over; those of which something went out only if `sent_too`. */
-static void end_late(nontax_lane *lane, int64_t now, bool sent_too)
+static void end_late(nx_lane *lane, int64_t now, bool sent_too)
 {
     lane->next_deadline = NX_NEVER;
     nontax_call *call = lane->running.first;
@@ -528,7 +498,7 @@ static void end_late(nontax_lane *lane, int64_t now, bool sent_too)
 /* It is not libcurl that watches the time: when the caller has been away for a while between two
  * steps (a person at a notebook, after Ctrl-C), the answers that have arrived in the meantime must
  * be read first, and not be taken for missing. */
-static void expire(nontax_lane *lane)
+static void expire(nx_lane *lane)
 {
     int64_t now = nx_now_ms();
     if (now >= lane->next_deadline && now >= lane->grace_until) {
@@ -536,7 +506,7 @@ static void expire(nontax_lane *lane)
     }
 }
 
-static void begin_due(nontax_lane *lane)
+static void begin_due(nx_lane *lane)
 {
     int64_t now = lane->pausing.first ? nx_now_ms() : 0;
     nontax_call *call = lane->pausing.first;
@@ -551,7 +521,7 @@ static void begin_due(nontax_lane *lane)
 }
 
 /* When there will be something to do, whatever libcurl does. */
-static int64_t earliest_due(const nontax_lane *lane)
+static int64_t earliest_due(const nx_lane *lane)
 {
     int64_t due = lane->next_deadline > lane->grace_until ? lane->next_deadline : lane->grace_until;
     due = lane->roused ? 0 : lane->running.first ? due : NX_NEVER;
@@ -563,12 +533,12 @@ static int64_t earliest_due(const nontax_lane *lane)
 }
 
 /* libcurl has given up on the multi handle: no call on it will get an answer any more. */
-static void break_lane(nontax_lane *lane, CURLMcode code)
+static void break_lane(nx_lane *lane, CURLMcode code)
 {
     lane->broken = true;
     while (lane->running.first) {
         nontax_call *call = lane->running.first;
-        nontax_lane_cancel(lane, call);
+        nx_lane_cancel(lane, call);
         call->result.cause = NONTAX_CAUSE_CONNECTION;
         snprintf(call->result.reason, sizeof call->result.reason, "libcurl has failed: %s",
                  curl_multi_strerror(code));
@@ -578,7 +548,7 @@ static void break_lane(nontax_lane *lane, CURLMcode code)
 
 /* ---- the driver's side ------------------------------------------------------------------- */
 
-nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call)
+nontax_status nx_lane_add(nx_lane *lane, nontax_call *call)
 {
     if (!nx_lane_is_ours(lane) || !nx_call_is_ours(call)) {
         return NONTAX_WRONG_PROCESS;
@@ -596,7 +566,7 @@ nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call)
     return NONTAX_OK;
 }
 
-nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
+nontax_step nx_lane_step(nx_lane *lane, int wait_ms)
 {
     if (!nx_lane_is_ours(lane)) {
         return NONTAX_STEP_IDLE;
@@ -625,7 +595,7 @@ nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms)
     return happened ? NONTAX_STEP_BUSY : NONTAX_STEP_IDLE;
 }
 
-nontax_call *nontax_lane_take(nontax_lane *lane)
+nontax_call *nx_lane_take(nx_lane *lane)
 {
     nontax_call *call = nx_lane_is_ours(lane) ? lane->done.first : NULL;
     if (call) {
@@ -639,7 +609,7 @@ bool nx_lane_has_sent(const nontax_call *call)
     return call->state == NX_CALL_RUNNING && nx_transfer_was_sent(call->transfer);
 }
 
-bool nx_lane_all_sent(const nontax_lane *lane)
+bool nx_lane_all_sent(const nx_lane *lane)
 {
     for (const nontax_call *call = lane->running.first; call; call = call->next) {
         if (!nx_lane_has_sent(call)) {
@@ -654,7 +624,7 @@ bool nx_lane_all_sent(const nontax_lane *lane)
     return true;
 }
 
-void nx_lane_make_up_for(nontax_lane *lane, int64_t ms)
+void nx_lane_make_up_for(nx_lane *lane, int64_t ms)
 {
     for (nontax_call *call = lane->running.first; call; call = call->next) {
         if (!nx_lane_has_sent(call)) {
@@ -667,16 +637,16 @@ void nx_lane_make_up_for(nontax_lane *lane, int64_t ms)
     }
 }
 
-void nx_lane_drain(nontax_lane *lane, const nontax_call *call)
+void nx_lane_drain(nx_lane *lane, const nontax_call *call)
 {
     /* TLS may need several steps for one answer, but an endless one must not hold us. */
     nontax_step step = NONTAX_STEP_BUSY;
     for (int i = 0; i < 16 && nx_lane_has_sent(call) && step == NONTAX_STEP_BUSY; i++) {
-        step = nontax_lane_step(lane, 0);
+        step = nx_lane_step(lane, 0);
     }
 }
 
-nontax_call *nx_lane_any(const nontax_lane *lane)
+nontax_call *nx_lane_any(const nx_lane *lane)
 {
     nontax_call *call = lane->running.first;
     while (call && nx_lane_has_sent(call)) {
@@ -685,7 +655,7 @@ nontax_call *nx_lane_any(const nontax_lane *lane)
     return lane->pausing.first ? lane->pausing.first : call ? call : lane->running.first;
 }
 
-void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
+void nx_lane_cancel(nx_lane *lane, nontax_call *call)
 {
     if (!nx_lane_is_ours(lane)) {
         return;
@@ -701,12 +671,12 @@ void nontax_lane_cancel(nontax_lane *lane, nontax_call *call)
     nx_engine_arm(lane->engine, earliest_due(lane));
 }
 
-void nx_lane_calm(nontax_lane *lane)
+void nx_lane_calm(nx_lane *lane)
 {
     lane->roused = false;
 }
 
-void nx_lane_rouse(nontax_lane *lane)
+void nx_lane_rouse(nx_lane *lane)
 {
     if (nx_lane_is_ours(lane)) {
         lane->roused = true; /* first: or else the thread that steps could set the timer anew */
@@ -714,7 +684,7 @@ void nx_lane_rouse(nontax_lane *lane)
     }
 }
 
-void nx_lane_set_alarm(nontax_lane *lane, int64_t when)
+void nx_lane_set_alarm(nx_lane *lane, int64_t when)
 {
     if (lane->alarm != when) {
         lane->alarm = when;
@@ -722,7 +692,7 @@ void nx_lane_set_alarm(nontax_lane *lane, int64_t when)
     }
 }
 
-int nontax_lane_descriptor(nontax_lane *lane)
+int nx_lane_descriptor(nx_lane *lane)
 {
     int descriptor = nx_lane_is_ours(lane) ? nx_engine_descriptor(lane->engine) : -1;
     nx_engine_arm(lane->engine, earliest_due(lane));

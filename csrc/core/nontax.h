@@ -425,39 +425,6 @@ typedef struct nontax_hooks {
  * happened; see nontax_call_result(). */
 void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_hooks *hooks);
 
-/* ---- lanes: many calls at once, one thread ----------------------------------------------- */
-
-typedef struct nontax_lane nontax_lane;
-
-/* `parallel` is how many calls will be under way at once: as many connections are kept. A
- * connection carries one call at a time. */
-nontax_status nontax_lane_new(nontax_client *client, int parallel, nontax_lane **lane);
-/* Calls that are under way end as if cancelled; all calls on it are their owner's again. NULL is
- * allowed. */
-void nontax_lane_free(nontax_lane *lane);
-
-/* Puts a call with payload and token on the lane, which uses it until it is taken or cancelled. */
-nontax_status nontax_lane_add(nontax_lane *lane, nontax_call *call);
-
-typedef enum nontax_step {
-    NONTAX_STEP_IDLE, /* nothing happened: time ran out, or a signal came */
-    NONTAX_STEP_BUSY  /* something happened */
-} nontax_step;
-
-/* Does what can be done now, after waiting for something to do for at most wait_ms (0: never
- * blocks). */
-nontax_step nontax_lane_step(nontax_lane *lane, int wait_ms);
-
-/* The next call that is finished or needs a token; NULL: none at the moment. It is off the lane. */
-nontax_call *nontax_lane_take(nontax_lane *lane);
-
-/* Ends a call that is on the lane, with the outcome that is known by now. It is off the lane. */
-void nontax_lane_cancel(nontax_lane *lane, nontax_call *call);
-
-/* A descriptor that is readable when nontax_lane_step() has something to do, for an event loop;
- * -1 where the platform has none. It belongs to the lane. */
-int nontax_lane_descriptor(nontax_lane *lane);
-
 /* ---- runs: many bills, one thread -------------------------------------------------------- */
 
 /* A run borrows a lane of the client's pool, with its open connections, and feeds it: it keeps to a
@@ -507,7 +474,13 @@ void nontax_run_no_token(nontax_run *run);
  * refusal that they end with. */
 nontax_status nontax_run_token_in(nontax_run *run, int64_t wait_ms);
 
-/* Like nontax_lane_step(). */
+typedef enum nontax_step {
+    NONTAX_STEP_IDLE, /* nothing happened: time ran out, or a signal came */
+    NONTAX_STEP_BUSY  /* something happened */
+} nontax_step;
+
+/* Does what can be done now, after waiting for something to do for at most wait_ms (0: never
+ * blocks). */
 nontax_step nontax_run_step(nontax_run *run, int wait_ms);
 /* The next finished call, or NULL: to look at, and to take it out. */
 nontax_call *nontax_run_finished(nontax_run *run);
@@ -521,7 +494,8 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call);
 /* A call that has come out of the run finished is among its finished ones again. */
 void nontax_run_put_back(nontax_run *run, nontax_call *call);
 
-/* Like nontax_lane_descriptor(): readable when nontax_run_step() has something to do. */
+/* A descriptor that is readable when nontax_run_step() has something to do, for an event loop; -1
+ * where the platform has none. It belongs to the run. */
 int nontax_run_descriptor(nontax_run *run);
 
 /* Makes the descriptor readable until the next step: the caller has left something undone. For any

@@ -14,11 +14,11 @@ enum {
     LOOK_MS = IDLE_MS / 3             /* between two searches for such lanes */
 };
 
-static void free_lanes(nontax_lane *lane)
+static void free_lanes(nx_lane *lane)
 {
     while (lane) {
-        nontax_lane *next = *nx_lane_link(lane);
-        nontax_lane_free(lane);
+        nx_lane *next = *nx_lane_link(lane);
+        nx_lane_free(lane);
         lane = next;
     }
 }
@@ -26,7 +26,7 @@ static void free_lanes(nontax_lane *lane)
 bool nx_pool_free_idle(nontax_client *client)
 {
     pthread_mutex_lock(&client->lock);
-    nontax_lane *lanes = client->idle;
+    nx_lane *lanes = client->idle;
     client->idle = NULL;
     client->idle_connections = 0;
     pthread_mutex_unlock(&client->lock);
@@ -39,10 +39,10 @@ void nontax_client_close_idle(nontax_client *client)
     (void)nx_pool_free_idle(client);
 }
 
-static nontax_lane *take_first(nontax_client *client)
+static nx_lane *take_first(nontax_client *client)
 {
     pthread_mutex_lock(&client->lock);
-    nontax_lane *lane = client->idle;
+    nx_lane *lane = client->idle;
     if (lane) {
         client->idle = *nx_lane_link(lane);
         client->idle_connections -= nx_lane_connections(lane);
@@ -51,20 +51,20 @@ static nontax_lane *take_first(nontax_client *client)
     return lane;
 }
 
-nontax_status nx_pool_borrow(nontax_client *client, int parallel, nontax_lane **lane)
+nontax_status nx_pool_borrow(nontax_client *client, int parallel, nx_lane **lane)
 {
     *lane = take_first(client);
     if (*lane && nx_lane_reset(*lane, parallel)) {
         return NONTAX_OK;
     }
-    nontax_lane_free(*lane);
-    return nontax_lane_new(client, parallel, lane);
+    nx_lane_free(*lane);
+    return nx_lane_new(client, parallel, lane);
 }
 
 /* Removes those that a burst of threads has left in the pool, for the caller to free. */
-static nontax_lane *take_old(nontax_client *client, int64_t now)
+static nx_lane *take_old(nontax_client *client, int64_t now)
 {
-    nontax_lane **link = &client->idle;
+    nx_lane **link = &client->idle;
     if (now - client->looked_at < LOOK_MS) {
         return NULL;
     }
@@ -74,14 +74,14 @@ static nontax_lane *take_old(nontax_client *client, int64_t now)
         client->idle_connections += nx_lane_connections(*link);
         link = nx_lane_link(*link);
     }
-    nontax_lane *old = *link; /* and all after it, which were returned before it or have failed */
+    nx_lane *old = *link; /* and all after it, which were returned before it or have failed */
     *link = NULL;
     return old;
 }
 
-static void insert(nontax_client *client, nontax_lane *lane)
+static void insert(nontax_client *client, nx_lane *lane)
 {
-    nontax_lane **link = &client->idle;
+    nx_lane **link = &client->idle;
     while (*link && nx_lane_has_failed(lane)) {
         link = nx_lane_link(*link);
     }
@@ -90,10 +90,10 @@ static void insert(nontax_client *client, nontax_lane *lane)
     client->idle_connections += nx_lane_connections(lane);
 }
 
-void nx_pool_return(nontax_client *client, nontax_lane *lane)
+void nx_pool_return(nontax_client *client, nx_lane *lane)
 {
     pthread_mutex_lock(&client->lock);
-    nontax_lane *old = take_old(client, nx_lane_last_used(lane));
+    nx_lane *old = take_old(client, nx_lane_last_used(lane));
     bool keep =
         nx_lane_is_usable(lane) && client->idle_connections + nx_lane_connections(lane) <= MAX_IDLE;
     if (keep) {
@@ -102,6 +102,6 @@ void nx_pool_return(nontax_client *client, nontax_lane *lane)
     pthread_mutex_unlock(&client->lock);
     free_lanes(old);
     if (!keep) {
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
     }
 }

@@ -1,9 +1,11 @@
 /* run.c: a run: many calls on one lane, with a rate, pauses, and one access token for all. */
 #include <string.h>
 
+#include "clock.h"
 #include "descriptors.h"
 #include "list.h"
 #include "pool.h"
+#include "process.h"
 #include "text.h"
 
 enum {
@@ -18,7 +20,7 @@ enum {
 struct nontax_run {
     nontax_client *client;
     unsigned generation;       /* of the process that made it */
-    nontax_lane *lane;         /* borrowed; NULL: the run is closed */
+    nx_lane *lane;             /* borrowed; NULL: the run is closed */
     pthread_mutex_t lane_lock; /* held to wake the lane up, by any thread, and to give it back */
     nontax_run_settings settings;
     nx_buffer token; /* the current one */
@@ -57,8 +59,10 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
         nx_free(run);
         return status;
     }
-    nx_lane_set_quota_pause(run->lane, settings->quota_pause_ms, settings->never_waits);
-    nx_lane_set_interval(run->lane, settings->rate > 0 ? 1000.0 / settings->rate : 0);
+    nx_pace pace = {.quota_pause_ms = settings->quota_pause_ms,
+                    .never_waits = settings->never_waits};
+    nx_pace_set_interval(&pace, settings->rate > 0 ? 1000.0 / settings->rate : 0);
+    nx_lane_set_pace(run->lane, &pace);
     run->client = client;
     run->generation = nx_process_generation();
     (void)pthread_mutex_init(&run->lane_lock, NULL); /* on Linux and macOS it always succeeds */
@@ -85,7 +89,7 @@ void nontax_run_close(nontax_run *run)
     }
     nontax_run_end(run);
     pthread_mutex_lock(&run->lane_lock);
-    nontax_lane *lane = run->lane;
+    nx_lane *lane = run->lane;
     run->lane = NULL;
     pthread_mutex_unlock(&run->lane_lock);
     nx_pool_return(run->client, lane);
@@ -122,7 +126,7 @@ static void send_with(nontax_run *run, nontax_call *call, const char *token, siz
     if (nontax_call_finished(call)) {
         nx_list_append(&run->finished, call);
     } else {
-        (void)nontax_lane_add(run->lane, call); /* the lane is ours */
+        (void)nx_lane_add(run->lane, call); /* the lane is ours */
     }
 }
 
@@ -303,7 +307,7 @@ static void rouse_if_due(nontax_run *run)
 static void collect(nontax_run *run)
 {
     nontax_call *call;
-    while (run->lane && (call = nontax_lane_take(run->lane))) {
+    while (run->lane && (call = nx_lane_take(run->lane))) {
         if (nontax_call_needs_token(call)) {
             give_token(run, call);
         } else {
@@ -345,7 +349,7 @@ nontax_step nontax_run_step(nontax_run *run, int wait_ms)
     nx_lane_calm(run->lane);
     collect(run);
     bool busy = run->finished.first || nontax_run_needs_token(run);
-    nontax_step step = nontax_lane_step(run->lane, busy ? 0 : wait_ms);
+    nontax_step step = nx_lane_step(run->lane, busy ? 0 : wait_ms);
     collect(run);
     mind_waiting(run);
     return step;
@@ -376,7 +380,7 @@ void nontax_run_end(nontax_run *run)
     while (run->lane && (call = nx_lane_any(run->lane))) {
         nx_lane_drain(run->lane, call);
         if (call->state == NX_CALL_RUNNING || call->state == NX_CALL_PAUSING) {
-            nontax_lane_cancel(run->lane, call);
+            nx_lane_cancel(run->lane, call);
             nx_list_append(&run->finished, call);
         }
         collect(run);
@@ -406,7 +410,7 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
         nx_list_remove(&run->finished, call);
         break;
     default:
-        nontax_lane_cancel(run->lane, call);
+        nx_lane_cancel(run->lane, call);
     }
     run->inside--;
     rouse_if_due(run);
@@ -436,5 +440,5 @@ const char *nontax_twin_name(nontax_twin twin)
 
 int nontax_run_descriptor(nontax_run *run)
 {
-    return run->lane ? nontax_lane_descriptor(run->lane) : -1;
+    return run->lane ? nx_lane_descriptor(run->lane) : -1;
 }

@@ -3,38 +3,38 @@
 
 #include <stdio.h>
 
-nontax_lane *new_lane(nontax_client *client, int parallel)
+nx_lane *new_lane(nontax_client *client, int parallel)
 {
-    nontax_lane *lane = NULL;
-    assert_int_equal(nontax_lane_new(client, parallel, &lane), NONTAX_OK);
+    nx_lane *lane = NULL;
+    assert_int_equal(nx_lane_new(client, parallel, &lane), NONTAX_OK);
     return lane;
 }
 
-void add(nontax_lane *lane, nontax_call *call)
+void add(nx_lane *lane, nontax_call *call)
 {
-    assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
+    assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
 }
 
-nontax_call *take(nontax_lane *lane)
+nontax_call *take(nx_lane *lane)
 {
     nontax_call *call;
-    while (!(call = nontax_lane_take(lane))) {
-        (void)nontax_lane_step(lane, 50);
+    while (!(call = nx_lane_take(lane))) {
+        (void)nx_lane_step(lane, 50);
     }
     return call;
 }
 
-void step_until_requests(nontax_lane *lane, server *server, int count)
+void step_until_requests(nx_lane *lane, server *server, int count)
 {
     while (server_requests(server) < count) {
-        (void)nontax_lane_step(lane, 10);
+        (void)nx_lane_step(lane, 10);
     }
 }
 
-void step_until_state(nontax_lane *lane, const nontax_call *call, nx_call_state wanted)
+void step_until_state(nx_lane *lane, const nontax_call *call, nx_call_state wanted)
 {
     while (call->state != wanted) {
-        (void)nontax_lane_step(lane, 10);
+        (void)nx_lane_step(lane, 10);
     }
 }
 

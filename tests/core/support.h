@@ -62,7 +62,7 @@ void expect(const nontax_call *call, nontax_outcome outcome, nontax_cause cause)
 /* ---- time -------------------------------------------------------------------------------- */
 
 /* Puts the monotonic clock of this program and of libcurl forward; 0 puts it right again. The
- * kernel's timers are not moved: poll() and nontax_lane_descriptor() keep to the true time. */
+ * kernel's timers are not moved: poll() and nx_lane_descriptor() keep to the true time. */
 void clock_forward(int64_t ms);
 
 /* A test's setup: the clock is right, whatever the test before did. */

@@ -3,29 +3,30 @@
 
 #include <unistd.h>
 
+#include "clock.h"
 #include "engine.h"
 
 static void test_no_descriptor(void **state)
 {
     (void)state;
     nontax_client *client = client_for("http://127.0.0.1:1", 0);
-    nontax_lane *lane = new_lane(client, 1);
-    int descriptor = nontax_lane_descriptor(lane);
+    nx_lane *lane = new_lane(client, 1);
+    int descriptor = nx_lane_descriptor(lane);
     assert_int_equal(descriptor >= 0, NX_ENGINE_EPOLL);
-    assert_int_equal(nontax_lane_descriptor(lane), descriptor);
-    nontax_lane_free(lane);
+    assert_int_equal(nx_lane_descriptor(lane), descriptor);
+    nx_lane_free(lane);
     nontax_client_free(client);
 }
 
 #if NX_ENGINE_EPOLL
 /* Drives the lane as an event loop does: step() only after the descriptor became readable. */
-static nontax_call *take_by_descriptor(nontax_lane *lane)
+static nontax_call *take_by_descriptor(nx_lane *lane)
 {
-    int descriptor = nontax_lane_descriptor(lane);
+    int descriptor = nx_lane_descriptor(lane);
     nontax_call *call;
-    while (!(call = nontax_lane_take(lane))) {
+    while (!(call = nx_lane_take(lane))) {
         assert_true(is_readable(descriptor, EVER));
-        (void)nontax_lane_step(lane, 0);
+        (void)nx_lane_step(lane, 0);
     }
     return call;
 }
@@ -35,25 +36,25 @@ static void test_descriptor_tells_of_replies(void **state)
     (void)state;
     server *server = server_start(&hold, 1);
     nontax_client *client = client_for(server_url(server), 0);
-    nontax_lane *lane = new_lane(client, 4);
-    int descriptor = nontax_lane_descriptor(lane);
+    nx_lane *lane = new_lane(client, 4);
+    int descriptor = nx_lane_descriptor(lane);
     assert_false(is_readable(descriptor, 0));
     nontax_call *call = call_for(client, "order-1");
     add(lane, call);
     while (server_requests(server) < 1) { /* it may be on its way, with nothing left to do here */
         (void)is_readable(descriptor, 10);
-        (void)nontax_lane_step(lane, 0);
+        (void)nx_lane_step(lane, 0);
     }
     /* While nothing happens it comes to rest. */
     while (is_readable(descriptor, 0)) {
-        (void)nontax_lane_step(lane, 0);
+        (void)nx_lane_step(lane, 0);
     }
-    assert_null(nontax_lane_take(lane));
+    assert_null(nx_lane_take(lane));
     server_release(server);
     assert_ptr_equal(take_by_descriptor(lane), call);
     expect_inserted(call, "order-1");
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }
@@ -63,7 +64,7 @@ static void test_descriptor_tells_of_many_replies(void **state)
     (void)state;
     server *server = server_start(NULL, 0);
     nontax_client *client = client_for(server_url(server), 0);
-    nontax_lane *lane = new_lane(client, 8);
+    nx_lane *lane = new_lane(client, 8);
     for (int i = 0; i < 8; i++) {
         add(lane, call_for(client, "many"));
     }
@@ -72,7 +73,7 @@ static void test_descriptor_tells_of_many_replies(void **state)
         expect_inserted(call, "many");
         nontax_call_free(call);
     }
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }
@@ -82,14 +83,14 @@ static void test_descriptor_tells_of_pauses(void **state)
     (void)state;
     int refusing;
     nontax_client *client = client_for(refusing_url(&refusing), 2);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     nontax_call *call = call_for(client, "order-1");
     add(lane, call);
     assert_ptr_equal(take_by_descriptor(lane), call);
     expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CONNECTION);
     assert_int_equal(nontax_call_result(call)->attempts, 3);
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     close(refusing);
 }
@@ -99,14 +100,14 @@ static void test_descriptor_tells_of_deadlines(void **state)
     (void)state;
     server *server = server_start(&hold, 1);
     nontax_client *client = client_for(server_url(server), 2);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     nontax_call *call = call_for(client, "order-1");
     call->deadline = nx_now_ms() + 1000;
     add(lane, call);
     assert_ptr_equal(take_by_descriptor(lane), call);
     assert_true(nontax_call_result(call)->timed_out);
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }

@@ -7,7 +7,7 @@
 typedef struct fork_state {
     server *server;
     nontax_client *client;
-    nontax_lane *lane;
+    nx_lane *lane;
     nontax_call *running;
 } fork_state;
 
@@ -15,13 +15,13 @@ static bool use_the_parents_lane(void *context)
 {
     fork_state *parent = context;
     nontax_call *call = call_for(parent->client, "child");
-    REQUIRE(nontax_lane_add(parent->lane, call) == NONTAX_WRONG_PROCESS);
+    REQUIRE(nx_lane_add(parent->lane, call) == NONTAX_WRONG_PROCESS);
     REQUIRE(!nontax_call_finished(call));
-    REQUIRE(nontax_lane_step(parent->lane, 1000) == NONTAX_STEP_IDLE);
-    REQUIRE(nontax_lane_take(parent->lane) == NULL);
-    REQUIRE(nontax_lane_descriptor(parent->lane) == -1);
-    nontax_lane_cancel(parent->lane, parent->running);
-    nontax_lane_free(parent->lane);
+    REQUIRE(nx_lane_step(parent->lane, 1000) == NONTAX_STEP_IDLE);
+    REQUIRE(nx_lane_take(parent->lane) == NULL);
+    REQUIRE(nx_lane_descriptor(parent->lane) == -1);
+    nx_lane_cancel(parent->lane, parent->running);
+    nx_lane_free(parent->lane);
     nontax_call_free(call);
     return true;
 }
@@ -42,7 +42,7 @@ static void test_child_leaves_the_parents_lane_alone(void **state)
     assert_int_equal(server_connections(server), 1);
     assert_int_equal(server_requests(server), 1);
     nontax_call_free(parent.running);
-    nontax_lane_free(parent.lane);
+    nx_lane_free(parent.lane);
     nontax_client_free(parent.client);
     server_stop(server);
 }
@@ -80,13 +80,13 @@ static void test_child_has_its_own_connection(void **state)
 static bool send_the_parents_call(void *context)
 {
     fork_state *parent = context;
-    nontax_lane *lane = NULL;
+    nx_lane *lane = NULL;
     nontax_client_run(parent->client, parent->running, NULL);
     REQUIRE(nontax_call_finished(parent->running));
     REQUIRE(nontax_call_result(parent->running)->outcome == NONTAX_IN_DOUBT); /* of the parent */
     REQUIRE(nontax_call_result(parent->running)->cause == NONTAX_CAUSE_CANCELLED);
-    REQUIRE(nontax_lane_new(parent->client, 1, &lane) == NONTAX_OK);
-    nontax_lane_free(lane);
+    REQUIRE(nx_lane_new(parent->client, 1, &lane) == NONTAX_OK);
+    nx_lane_free(lane);
     return true;
 }
 
@@ -94,11 +94,11 @@ static bool send_the_parents_call(void *context)
 static bool add_the_parents_call(void *context)
 {
     fork_state *parent = context;
-    nontax_lane *lane = NULL;
-    REQUIRE(nontax_lane_new(parent->client, 1, &lane) == NONTAX_OK);
-    if (nontax_lane_add(lane, parent->running) == NONTAX_OK) {
-        while (nontax_lane_take(lane) != parent->running) {
-            (void)nontax_lane_step(lane, 50);
+    nx_lane *lane = NULL;
+    REQUIRE(nx_lane_new(parent->client, 1, &lane) == NONTAX_OK);
+    if (nx_lane_add(lane, parent->running) == NONTAX_OK) {
+        while (nx_lane_take(lane) != parent->running) {
+            (void)nx_lane_step(lane, 50);
         }
     }
     return true;

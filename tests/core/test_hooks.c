@@ -175,21 +175,21 @@ static void test_token_renewal_on_a_lane(void **state)
     (void)state;
     server *server = server_start(&bad_token, 1);
     nontax_client *client = client_for(server_url(server), 0);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     nontax_call *call = call_for(client, "order-1");
     add(lane, call);
     assert_ptr_equal(take(lane), call);
     assert_false(nontax_call_finished(call));
     assert_true(nontax_call_needs_token(call));
     assert_string_equal(nontax_call_stale_token(call), TOKEN);
-    assert_null(nontax_lane_take(lane));
+    assert_null(nx_lane_take(lane));
     assert_int_equal(nontax_call_set_token(call, NEWER_TOKEN, strlen(NEWER_TOKEN)), NONTAX_OK);
     add(lane, call);
     assert_ptr_equal(take(lane), call);
     expect_inserted(call, "order-1");
     assert_non_null(strstr(server_head(server, 1), "?access_token=" NEWER_TOKEN " "));
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }

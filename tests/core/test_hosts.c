@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "call.h"
-#include "client.h"
+#include "hosts.h"
+#include "lane.h"
 
 enum { PREFERRED_MS = 30 * 1000 };
 
@@ -74,7 +74,7 @@ static void test_they_are_copied(void **state)
     assert_string_equal(client->base_urls[0], "https://api.weixin.qq.com");
     assert_string_equal(client->base_urls[1], "https://api2.weixin.qq.com");
     assert_string_equal(client->base_urls[2], "https://sh.api.weixin.qq.com/a");
-    assert_int_equal(nx_client_first_url(client), 0);
+    assert_int_equal(nx_hosts_first(client), 0);
     nontax_client_free(client);
 }
 
@@ -190,7 +190,7 @@ static void test_all_fail(void **state)
         nontax_client_run(client, call, NULL);
         expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CONNECTION);
         assert_int_equal(nontax_call_result(call)->attempts, 2);
-        assert_int_equal(nx_client_first_url(client), 0);
+        assert_int_equal(nx_hosts_first(client), 0);
         nontax_call_free(call);
         nontax_client_free(client);
     }
@@ -210,24 +210,24 @@ static void test_repeats_are_rounds(void **state)
     server *bad = server_start(steps, COUNT(steps));
     char *bad_url = https_url(bad);
     nontax_client *client = client_of(bad_url, url, NULL, 1);
-    nontax_lane *lane = NULL;
-    assert_int_equal(nontax_lane_new(client, 1, &lane), NONTAX_OK);
+    nx_lane *lane = NULL;
+    assert_int_equal(nx_lane_new(client, 1, &lane), NONTAX_OK);
     nontax_call *call = call_for(client, "order-1");
-    assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
+    assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
     while (call->state != NX_CALL_PAUSING) {
-        (void)nontax_lane_step(lane, 10);
+        (void)nx_lane_step(lane, 10);
     }
     assert_int_equal(nontax_call_result(call)->attempts, 2);
     assert_int_equal(server_connections(bad), 1);
     clock_forward(2000); /* longer than this pause */
-    while (!nontax_lane_take(lane)) {
-        (void)nontax_lane_step(lane, 10);
+    while (!nx_lane_take(lane)) {
+        (void)nx_lane_step(lane, 10);
     }
     expect(call, NONTAX_NOT_SENT, NONTAX_CAUSE_CONNECTION);
     assert_int_equal(nontax_call_result(call)->attempts, 4);
     assert_int_equal(server_connections(bad), 2);
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(bad);
     free(bad_url);
@@ -255,7 +255,7 @@ static void test_files_and_queries(void **state)
     assert_non_null(strstr(server_body(server, 0), "\r\n\r\n%PDF-1.7\r\n--nontax-"));
     nontax_call_free(call);
 
-    nx_client_prefer_url(client, 0);
+    nx_hosts_prefer(client, 0);
     call = call_with(client, "getticket", "{'type':'wx_card'}");
     nontax_client_run(client, call, NULL);
     expect(call, NONTAX_INSERTED, NONTAX_CAUSE_NONE);
@@ -393,9 +393,9 @@ static void test_preferred_host_fails(void **state)
     char *url = refusing_url(&refusing);
     server *server = server_start(NULL, 0);
     nontax_client *client = client_of(server_url(server), "http://127.0.0.1:1", url, 0);
-    nx_client_prefer_url(client, 2);
+    nx_hosts_prefer(client, 2);
     insert(client, 2);
-    assert_int_equal(nx_client_first_url(client), 0);
+    assert_int_equal(nx_hosts_first(client), 0);
     insert(client, 1);
     assert_int_equal(server_requests(server), 2);
     nontax_client_free(client);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "call.h"
+#include "lane.h"
 #include "problems.h"
 #include "request.h"
 
@@ -807,12 +807,12 @@ static void test_first_token_stays_masked(void **state)
     server *server = server_start(steps, COUNT(steps));
     nontax_client *client = client_for(server_url(server), 0);
     nontax_call *call = call_for(client, "order-1");
-    nontax_lane *lane = NULL;
-    assert_int_equal(nontax_lane_new(client, 1, &lane), NONTAX_OK);
+    nx_lane *lane = NULL;
+    assert_int_equal(nx_lane_new(client, 1, &lane), NONTAX_OK);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
-        while (!nontax_lane_take(lane)) {
-            (void)nontax_lane_step(lane, 50);
+        assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
+        while (!nx_lane_take(lane)) {
+            (void)nx_lane_step(lane, 50);
         }
         if (i == 0) {
             assert_true(nontax_call_needs_token(call));
@@ -825,7 +825,7 @@ static void test_first_token_stays_masked(void **state)
     const cJSON *echo = cJSON_GetObjectItem(nontax_call_result(call)->fields, "echo");
     assert_string_equal(echo->valuestring, "***");
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }

@@ -160,7 +160,7 @@ static void test_many_calls_on_one_lane(void **state)
     bool seen[CALLS] = {false};
     server *server = server_start(NULL, 0);
     nontax_client *client = client_for(server_url(server), 0);
-    nontax_lane *lane = new_lane(client, CALLS);
+    nx_lane *lane = new_lane(client, CALLS);
     for (int i = 0; i < CALLS; i++) {
         char order_id[32];
         snprintf(order_id, sizeof order_id, "many-%02d", i);
@@ -179,10 +179,10 @@ static void test_many_calls_on_one_lane(void **state)
         assert_int_equal(server_bodies(server, order_id), 1);
         nontax_call_free(call);
     }
-    assert_null(nontax_lane_take(lane));
+    assert_null(nx_lane_take(lane));
     assert_int_equal(server_requests(server), CALLS);
     assert_between(server_connections(server), 1, CALLS);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }
@@ -192,7 +192,7 @@ static void test_waves_on_one_lane(void **state)
     (void)state;
     server *server = server_start(NULL, 0);
     nontax_client *client = client_for(server_url(server), 0);
-    nontax_lane *lane = new_lane(client, 3);
+    nx_lane *lane = new_lane(client, 3);
     for (int wave = 0; wave < 5; wave++) {
         for (int i = 0; i < 3; i++) {
             add(lane, call_for(client, "wave"));
@@ -204,7 +204,7 @@ static void test_waves_on_one_lane(void **state)
         }
     }
     assert_between(server_connections(server), 1, 3);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }
@@ -268,15 +268,15 @@ static void test_refused_connection(void **state)
     const char *url = refusing_url(&refusing);
     for (int retries = 0; retries < 4; retries++) {
         nontax_client *client = client_for(url, retries);
-        nontax_lane *lane = new_lane(client, 1);
+        nx_lane *lane = new_lane(client, 1);
         nontax_call *call = call_for(client, "order-1");
         add(lane, call);
         for (int attempts = 1; attempts <= retries; attempts++) {
             while (nontax_call_result(call)->attempts < attempts) {
-                (void)nontax_lane_step(lane, 10);
+                (void)nx_lane_step(lane, 10);
             }
             step_until_state(lane, call, NX_CALL_PAUSING);
-            assert_null(nontax_lane_take(lane));
+            assert_null(nx_lane_take(lane));
             clock_forward(2000); /* longer than any of these pauses */
         }
         assert_ptr_equal(take(lane), call);
@@ -287,7 +287,7 @@ static void test_refused_connection(void **state)
         assert_false(nontax_call_result(call)->timed_out);
         assert_non_null(strstr(nontax_call_result(call)->reason, "127.0.0.1"));
         nontax_call_free(call);
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
         nontax_client_free(client);
     }
     close(refusing);
@@ -438,16 +438,16 @@ static nontax_call *call_answered(const server_step *steps, int count, int retri
 {
     server *server = server_start(steps, count);
     nontax_client *client = client_for(server_url(server), retries);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     nontax_call *call = call_for(client, "order-1");
     add(lane, call);
-    while (nontax_lane_take(lane) != call) {
+    while (nx_lane_take(lane) != call) {
         if (call->state == NX_CALL_PAUSING) {
             clock_forward(2000);
         }
-        (void)nontax_lane_step(lane, 10);
+        (void)nx_lane_step(lane, 10);
     }
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     server_settle(server);
     assert_int_equal(server_requests(server), requests);
     nontax_client_free(client);
@@ -538,7 +538,7 @@ static void test_a_credential_in_a_reply_is_wiped(void **state)
     };
     server *server = server_start(steps, COUNT(steps));
     nontax_client *client = client_for(server_url(server), 0);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     for (size_t i = 0; i < COUNT(steps); i++) {
         nontax_call *call =
             call_with(client, "token",
@@ -556,7 +556,7 @@ static void test_a_credential_in_a_reply_is_wiped(void **state)
         }
         nontax_call_free(call);
     }
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "call.h"
+#include "lane.h"
 #include "memory.h"
 #include "problems.h"
 #include "reply.h"
@@ -301,7 +301,7 @@ static bool run_lane(long number, bool and_all_after)
     enum { CALLS = 3 };
     static const char *const order_ids[CALLS] = {"\"lane-0\"", "\"lane-1\"", "\"lane-2\""};
     nontax_call *calls[CALLS];
-    nontax_lane *lane = NULL;
+    nx_lane *lane = NULL;
     server *server = server_start(NULL, 0);
     nontax_client *client = client_for(server_url(server), 0);
     for (int i = 0; i < CALLS; i++) {
@@ -310,20 +310,20 @@ static bool run_lane(long number, bool and_all_after)
         calls[i] = call_for(client, order_id);
     }
     fail_at(number, and_all_after);
-    if (nontax_lane_new(client, CALLS, &lane) == NONTAX_OK) {
+    if (nx_lane_new(client, CALLS, &lane) == NONTAX_OK) {
         for (int i = 0; i < CALLS; i++) {
-            REQUIRE(nontax_lane_add(lane, calls[i]) == NONTAX_OK);
+            REQUIRE(nx_lane_add(lane, calls[i]) == NONTAX_OK);
         }
         int64_t forward = client->timeout_ms;
         for (int taken = 0; taken < CALLS;) {
-            nontax_step step = nontax_lane_step(lane, 20);
+            nontax_step step = nx_lane_step(lane, 20);
             if (step == NONTAX_STEP_IDLE && heap_failed()) {
                 /* libcurl can lose a transfer so. Further jumps pass the time that a lane gives to
                  * answers that have come while it was away. */
                 clock_forward(forward);
                 forward = 400;
             }
-            while (nontax_lane_take(lane)) {
+            while (nx_lane_take(lane)) {
                 taken++;
             }
         }
@@ -332,7 +332,7 @@ static bool run_lane(long number, bool and_all_after)
     }
     fail_no_more();
     bool made = lane != NULL;
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     server_settle(server);
     for (int i = 0; i < CALLS; i++) {
         int taken = server_bodies(server, order_ids[i]);

@@ -53,14 +53,14 @@ static void expect_outcome(const nontax_call *call, nontax_outcome outcome, int 
 }
 
 /* Steps to the call's end without waiting for its pauses, which are shorter than two seconds. */
-static void run_past_pauses(nontax_lane *lane, nontax_call *call)
+static void run_past_pauses(nx_lane *lane, nontax_call *call)
 {
-    assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
-    while (nontax_lane_take(lane) != call) {
+    assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
+    while (nx_lane_take(lane) != call) {
         if (call->state == NX_CALL_PAUSING) {
             clock_forward(2000);
         }
-        (void)nontax_lane_step(lane, 10);
+        (void)nx_lane_step(lane, 10);
     }
 }
 
@@ -75,13 +75,13 @@ static void test_asked_again(void **state)
             doubtful[i / COUNT(reading)], doubtful[i / COUNT(reading)], {.body = question->answer}};
         server *server = server_start(steps, COUNT(steps));
         nontax_client *client = client_for(server_url(server), 2);
-        nontax_lane *lane = new_lane(client, 1);
+        nx_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, question->interface, question->payload);
         run_past_pauses(lane, call);
         expect_outcome(call, NONTAX_INSERTED, 3);
         assert_string_equal(nontax_call_result(call)->reason, "");
         nontax_call_free(call);
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
         nontax_client_free(client);
         server_stop(server);
     }
@@ -95,14 +95,14 @@ static void test_not_for_ever(void **state)
     for (int retries = 0; retries < 3; retries++) {
         server *server = server_start(steps, COUNT(steps));
         nontax_client *client = client_for(server_url(server), retries);
-        nontax_lane *lane = new_lane(client, 1);
+        nx_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, reading[0].interface, reading[0].payload);
         run_past_pauses(lane, call);
         expect_outcome(call, NONTAX_IN_DOUBT, retries + 1);
         assert_int_equal(nontax_call_result(call)->errcode, -1);
         assert_int_equal(server_requests(server), retries + 1);
         nontax_call_free(call);
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
         nontax_client_free(client);
         server_stop(server);
     }
@@ -175,11 +175,11 @@ static void test_get_on_an_ending_connection(void **state)
 /* ---- time --------------------------------------------------------------------------------- */
 
 /* Time goes by, in steps so small that nobody was away, until the attempt is over. */
-static void let_attempt_end(nontax_lane *lane, const nontax_call *call)
+static void let_attempt_end(nx_lane *lane, const nontax_call *call)
 {
     while (call->state == NX_CALL_RUNNING) {
         clock_forward(300);
-        (void)nontax_lane_step(lane, 0);
+        (void)nx_lane_step(lane, 0);
     }
 }
 
@@ -193,10 +193,10 @@ static void test_silence_is_asked_again_within_one_deadline(void **state)
     for (size_t i = 0; i < COUNT(reading); i++) {
         server *server = server_start(steps, COUNT(steps));
         nontax_client *client = client_for(server_url(server), ATTEMPTS - 1);
-        nontax_lane *lane = new_lane(client, 1);
+        nx_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, reading[i].interface, reading[i].payload);
         int64_t deadline = call->deadline, left = nontax_call_time_left(call);
-        assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
+        assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
         for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
             step_until_requests(lane, server, attempt + 1);
             if (attempt == 0) {
@@ -210,14 +210,14 @@ static void test_silence_is_asked_again_within_one_deadline(void **state)
                 clock_forward(2000);
             }
         }
-        assert_ptr_equal(nontax_lane_take(lane), call);
+        assert_ptr_equal(nx_lane_take(lane), call);
         expect_outcome(call, NONTAX_IN_DOUBT, ATTEMPTS);
         assert_true(nontax_call_result(call)->timed_out);
         assert_int_equal(nontax_call_time_left(call), 0);
         assert_int_equal(call->deadline, deadline);
         assert_int_equal(server_requests(server), ATTEMPTS);
         nontax_call_free(call);
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
         nontax_client_free(client);
         server_stop(server);
         clock_forward(0);
@@ -230,19 +230,19 @@ static void test_silence_then_an_answer(void **state)
     const server_step steps[] = {{.move = ANSWER_WHEN_TOLD}, {.body = reading[0].answer}};
     server *server = server_start(steps, COUNT(steps));
     nontax_client *client = client_for(server_url(server), 1);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     nontax_call *call = call_with(client, reading[0].interface, reading[0].payload);
-    assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
+    assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
     step_until_requests(lane, server, 1);
     let_attempt_end(lane, call);
     clock_forward(2000);
-    while (nontax_lane_take(lane) != call) {
-        (void)nontax_lane_step(lane, 10);
+    while (nx_lane_take(lane) != call) {
+        (void)nx_lane_step(lane, 10);
     }
     expect_outcome(call, NONTAX_INSERTED, 2);
     assert_false(nontax_call_result(call)->timed_out);
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }
@@ -254,17 +254,17 @@ static void test_silence_ends_the_others(void **state)
     for (size_t i = 0; i < COUNT(changing); i++) {
         server *server = server_start(&hold, 1);
         nontax_client *client = client_for(server_url(server), 5);
-        nontax_lane *lane = new_lane(client, 1);
+        nx_lane *lane = new_lane(client, 1);
         nontax_call *call = call_with(client, changing[i].interface, changing[i].payload);
-        assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
+        assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
         assert_int_equal(call->attempt_until, call->deadline);
         step_until_requests(lane, server, 1);
         let_attempt_end(lane, call);
-        assert_ptr_equal(nontax_lane_take(lane), call);
+        assert_ptr_equal(nx_lane_take(lane), call);
         expect_outcome(call, NONTAX_IN_DOUBT, 1);
         assert_true(nontax_call_result(call)->timed_out);
         nontax_call_free(call);
-        nontax_lane_free(lane);
+        nx_lane_free(lane);
         nontax_client_free(client);
         server_release(server);
         server_settle(server);
@@ -280,16 +280,16 @@ static void test_cancelled_question(void **state)
     (void)state;
     server *server = server_start(&hold, 1);
     nontax_client *client = client_for(server_url(server), 5);
-    nontax_lane *lane = new_lane(client, 1);
+    nx_lane *lane = new_lane(client, 1);
     nontax_call *call = call_with(client, reading[1].interface, reading[1].payload);
-    assert_int_equal(nontax_lane_add(lane, call), NONTAX_OK);
+    assert_int_equal(nx_lane_add(lane, call), NONTAX_OK);
     step_until_requests(lane, server, 1);
-    nontax_lane_cancel(lane, call);
+    nx_lane_cancel(lane, call);
     /* A GET has no body: it was sent when its head was. */
     expect_outcome(call, NONTAX_IN_DOUBT, 1);
     assert_int_equal(nontax_call_result(call)->cause, NONTAX_CAUSE_CANCELLED);
     nontax_call_free(call);
-    nontax_lane_free(lane);
+    nx_lane_free(lane);
     nontax_client_free(client);
     server_stop(server);
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "clock.h"
 #include "engine.h"
 
 /* ---- shared ------------------------------------------------------------------------------ */
@@ -122,7 +123,7 @@ static void test_nothing_of_a_run_is_left_on_its_lane(void **state)
     server *server = server_start(steps, COUNT(steps));
     nontax_client *client = client_for(server_url(server), 0);
     run_one(client, (nontax_run_settings){.concurrency = 1, .rate = 0.001}, "one");
-    const nontax_lane *lane = client->idle;
+    const nx_lane *lane = client->idle;
     nontax_run *paused = new_run(client, (nontax_run_settings){.concurrency = 1, .bulk = true});
     set_token(paused, TOKEN);
     add(paused, client, "two");
