@@ -108,6 +108,7 @@ test-all: ## what make test leaves out: sanitizers, valgrind, clang, other build
 	@$(MAKE) pytest-asan
 	@$(MAKE) pytest-poll
 	@$(MAKE) pytest-gnutls
+	@$(MAKE) pytest-pages
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python
@@ -134,6 +135,11 @@ lint: build ## layout, clang on the extension, ruff, mypy, stubtest
 pytest: build core ## the Python tests
 	@echo "pytest"
 	@$(PYTEST)
+
+.PHONY: pytest-pages
+pytest-pages: build ## reports as pages, in LibreOffice and Chromium
+	@echo "pytest  pages"
+	@NONTAX_TEST_PAGES=1 $(BIN)/pytest -q tests/test_reconciliation_pages.py
 
 # --- the C tests: each tests/core/test_*.c is one cmocka program, built in several variants --------
 
@@ -172,7 +178,7 @@ $(eval $(call variant,gcc,$(CC),-O2))
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev bench wheel free-threaded fuzz coverage; do \
+	@for name in dev bench bench-office wheel free-threaded fuzz coverage; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

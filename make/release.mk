@@ -44,3 +44,15 @@ bench-slow: build $(VENV)/bench-installed ## what a slow link makes of it
 $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
+
+.PHONY: bench-office
+bench-office: build build/office/installed ## reading and reconciling 1,000,000 rows, beside pandas and others
+	@$(BIN)/python benchmarks/office.py $(ARGS)
+
+# datacompy needs an older pandas than .venv has.
+build/office/installed: requirements/bench-office.txt
+	@echo "venv    build/office"
+	@mkdir -p build
+	@$(PYTHON) -m venv --clear build/office
+	@build/office/bin/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
