@@ -177,6 +177,15 @@ def test_number_ranges_and_gaps() -> None:
     assert report.gaps == [Gap("11010126", "0000000009", "0000000011", 3)]
 
 
+def test_a_red_row_is_shown_with_its_own_order_and_number() -> None:
+    for big in (False, True):
+        report = reconciled([bill(1), red(2, bill(1))], [bill(1)], big=big)
+        [row] = report.differences()
+        assert (row.name, row.key) == ("cancel_missing", "11010126 0000000002")
+        assert (row.order_id, row.billing_code) == ("H00001", "0000000002")
+        assert row.ref == "11010126 0000000001"
+
+
 # The period
 
 

@@ -9,6 +9,8 @@ packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make o
 case "$what" in
 all | debug) packages="$packages libc6-dbg libclang-rt-dev valgrind" ;;
 esac
+# For reports as pages.
+[ "$what" != all ] || packages="$packages chromium fonts-noto-cjk libreoffice-calc poppler-utils"
 # libcurl with GnuTLS has another name in each release, and is there already where git is.
 [ "${1:-}" = demo ] || ls /usr/lib/*/libcurl-gnutls.so.4 >/dev/null 2>&1 ||
     packages="$packages libcurl3-gnutls"

@@ -13,9 +13,10 @@ from nontax.reconciliation.words import Words
 # What a person reads; all rows stand in the other files.
 _ROWS = 2000
 _BAR = 360
+_STEP = 18
 
 _STYLE = """
-@page { size: A4; margin: 14mm 12mm 16mm; }
+@page { size: A4; margin: 12mm; }
 @page wide { size: A4 landscape; margin: 12mm; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1080px; padding: 16px; color: #1a1a1a; background: #fff;
@@ -29,7 +30,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 dd.result { font-weight: 600; }
 table { border-collapse: collapse; width: 100%; }
 th, td { border: 1px solid #b9c0c9; padding: 3px 6px; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 th { background: #e8eef7; font-weight: 600; }
 thead { display: table-header-group; }
 tr { break-inside: avoid; }
@@ -42,9 +43,17 @@ svg text { font-size: 12px; fill: #1a1a1a; }
 .foot { display: flex; gap: 16px; margin-top: 30px; }
 .foot span { flex: 1; border-bottom: 1px solid #1a1a1a; padding-bottom: 18px; }
 .first { break-after: page; }
+.first td:first-child { white-space: nowrap; }
 .wide { page: wide; font-size: 11px; }
 .wide th, .wide td { padding: 2px 4px; }
-@media print { body { max-width: none; padding: 0; } }
+@media print {
+  body { max-width: none; padding: 0; font-size: 11px; line-height: 1.35; }
+  h1 { margin: 0 0 8px; font-size: 18px; }
+  h2 { margin: 8px 0 3px; font-size: 13px; }
+  th, td { padding: 1px 5px; }
+  svg { height: auto; width: 72%; }
+  .foot { margin-top: 14px; }
+}
 """
 
 
@@ -84,16 +93,16 @@ def _chart(report: Report, words: Words) -> Iterator[str]:
     if not open_:
         return
     most = max(open_.values())
-    height = 24 * len(open_) + 4
+    height = _STEP * len(open_) + 4
     heading = escape(words("Open differences by class"))
     yield f'<h2>{heading}</h2>\n<svg viewBox="0 0 720 {height}" width="720" height="{height}" '
     yield f'role="img" aria-label="{heading}">\n'
     for at, (name, count) in enumerate(open_.items()):
-        y = 24 * at
+        y = _STEP * at
         width = max(2, _BAR * count // most)
-        yield f'<text x="0" y="{y + 16}">{escape(words.name(name))}</text>'
-        yield f'<rect x="240" y="{y + 4}" width="{width}" height="16" fill="#c77700"/>'
-        yield f'<text x="{248 + width}" y="{y + 16}">{count:,}</text>\n'
+        yield f'<text x="0" y="{y + 13}">{escape(words.name(name))}</text>'
+        yield f'<rect x="240" y="{y + 3}" width="{width}" height="{_STEP - 6}" fill="#c77700"/>'
+        yield f'<text x="{248 + width}" y="{y + 13}">{count:,}</text>\n'
     yield "</svg>\n"
 
 

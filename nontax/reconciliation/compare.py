@@ -68,7 +68,7 @@ class Fields(NamedTuple):
             code, _, number = own_key(row.key).partition(" ")
             found |= {"billing_no": code, "billing_code": number}
         elif len(self.key) == 1:
-            found[self.key[0]] = own_key(row.key)
+            found[self.key[0]] = row.own or own_key(row.key)
         return {name: value for name, value in found.items() if value}
 
     def number(self, row: Row) -> str:

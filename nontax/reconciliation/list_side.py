@@ -199,6 +199,7 @@ class ListSide:
             batch.rows,
             _joined(batch, shown) if shown else None,
             {} if plain else self._related(batch, kinds),
+            {} if plain else {at: keys[at] for at, kind in enumerate(kinds) if kind in APART},
         )
 
     def _marks(

@@ -58,6 +58,7 @@ class Matcher:
         self._what = bytearray()
         self._again: dict[str, list[int]] = {}  # further held rows of a key
         self._related: dict[int, str] = {}
+        self._own: dict[int, str] = {}
         self._pending: dict[str, list[Row]] = {}
         self._sealed = False
         # Clean pairs by the units of list and other side, and the day: count and fen.
@@ -87,6 +88,7 @@ class Matcher:
         self._what.extend(chunk.marks.translate(special.ljust(256, b"\0")))
         if len(self._index) != known + len(firsts):
             self._note_repeats(chunk, firsts, start)
+        self._own.update((start + place, key) for place, key in chunk.own.items())
         for place, number in chunk.related.items():
             self._related[start + place] = number
             self.reversed[self._held].add(number)
@@ -119,6 +121,7 @@ class Matcher:
             self._rows[chunk][place - self._starts[chunk]],
             self._more[place] if self._more else b"",
             self._related.get(place, ""),
+            self._own.get(place, ""),
         )
 
     # The streamed side
@@ -130,23 +133,22 @@ class Matcher:
         unknown = len(self._fees) - 1
         places = list(map(self._index.get, chunk.keys, repeat(unknown)))
         special = [not mark.plain for mark in self._streamed.marks.all]
-        slow: list[int] = []
+        apart: set[int] = set()
         if any(map(special.__getitem__, set(chunk.marks))):
-            slow = [at for at, mark in enumerate(chunk.marks) if special[mark]]
-        clean = self._pair(chunk, places, slow)
-        if len(clean) != len(places):
-            slow = [at for at in slow if not self._pairs(chunk, at, places[at])]
-            self._set_aside(chunk, slow, places, unknown)
-        self._count(chunk, places, clean)
+            apart = {at for at, mark in enumerate(chunk.marks) if special[mark]}
+        left = self._pair(chunk, places, apart)
+        self._count(chunk, places, left)
+        left = [at for at in left if not self._pairs(chunk, at, places[at])]
+        self._set_aside(chunk, left, places, unknown)
         self.reversed[1 - self._held].update(chunk.related.values())
 
-    def _pair(self, chunk: Chunk, places: list[int], slow: list[int]) -> Sequence[int]:
-        """Take each held row that is the same. Return the places of the pairs in the chunk.
+    def _pair(self, chunk: Chunk, places: list[int], apart: set[int]) -> list[int]:
+        """Take each held row that is the same. Return the places in the chunk of the other rows.
 
-        slow: rows not to be taken; those that are not the same are added.
+        apart: rows that are not plain.
         """
         held_texts, held_fees, held_times, what = self._texts, self._fees, self._times, self._what
-        apart = set(slow)
+        left = []
         columns = zip(places, chunk.texts, chunk.fees, chunk.times, strict=True)
         for at, (place, text, fee, time) in enumerate(columns):
             if (
@@ -154,17 +156,12 @@ class Matcher:
                 and held_fees[place] == fee
                 and held_times[place] == time
                 and not what[place]
-                and at not in apart
+                and not (apart and at in apart)
             ):
                 what[place] = _TAKEN
-            elif at not in apart:
-                slow.append(at)
-        if not slow:
-            return range(len(places))
-        left = bytearray(b"\1") * len(places)
-        for at in slow:
-            left[at] = 0
-        return list(compress(range(len(places)), left))
+            else:
+                left.append(at)
+        return left
 
     def _pairs(self, chunk: Chunk, at: int, place: int) -> bool:
         """Whether a row pairs off cleanly although it is not the same byte for byte."""
@@ -200,30 +197,35 @@ class Matcher:
             row = chunk.row(at, 1 - self._held, self._streamed)
             self._pending.setdefault(row.key, []).append(row)
 
-    def _count(self, chunk: Chunk, places: list[int], clean: Sequence[int]) -> None:
-        """Count what is the same, by the units of both sides and the day."""
-        fees, times, units = chunk.fees, chunk.times, chunk.units
-        if len(clean) != len(places):
-            places = [places[at] for at in clean]
-            fees, times, units = ([column[at] for at in clean] for column in (fees, times, units))
-        if not places:
+    def _count(self, chunk: Chunk, places: list[int], left: list[int]) -> None:
+        """Count what is the same, by the units of both sides and the day.
+
+        left: rows that are not.
+        """
+        if len(left) == len(places):
             return
-        days = self._streamed.days(times)
+        fees, units, counts, sums = chunk.fees, chunk.units, self._counts, self._sums
+        days = self._streamed.days(chunk.times)
         if len(self._tables.units.all) == len(self._streamed.units.all) == 1:
+            # All are counted, and then those left are taken off again: that is faster.
             by_day: defaultdict[int, list[int]] = defaultdict(list)
             for day, fee in zip(days, fees, strict=True):
                 by_day[day].append(fee)
             for day, of_day in by_day.items():
-                self._counts[0, 0, day] += len(of_day)
-                self._sums[0, 0, day] += sum(of_day)
+                counts[0, 0, day] += len(of_day)
+                sums[0, 0, day] += sum(of_day)
+            for at in left:
+                counts[0, 0, days[at]] -= 1
+                sums[0, 0, days[at]] -= fees[at]
             return
-        held_units = map(self._units.__getitem__, places)
-        both = (held_units, units) if self._held == LIST else (units, held_units)
-        counts, sums = self._counts, self._sums
-        for one, other, day, fee in zip(*both, days, fees, strict=True):
-            group = (one, other, day)
-            counts[group] += 1
-            sums[group] += fee
+        held_units = self._units
+        off = set(left)
+        for at, place in enumerate(places):
+            if at not in off:
+                pair = (held_units[place], units[at])
+                group = (*(pair if self._held == LIST else pair[::-1]), days[at])
+                counts[group] += 1
+                sums[group] += fees[at]
 
     # What is left
 
@@ -231,6 +233,8 @@ class Matcher:
         """The pairs that were only counted, by the groups of both sides."""
         one, other = self._both_tables
         for (mine, theirs, day), rows in self._counts.items():
+            if not rows:
+                continue
             groups = (
                 Group(*one.units.all[mine], day),
                 Group(*other.units.all[theirs], day),

@@ -117,6 +117,7 @@ class Row(NamedTuple):
     row: int
     more: bytes = b""
     related: str = ""
+    own: str = ""
 
 
 class Chunk(NamedTuple):
@@ -126,7 +127,8 @@ class Chunk(NamedTuple):
     unknown. texts: the compared fields, UTF-8, joined by SEPARATOR. marks (bytes), units: numbers
     in the side's tables. rows: row numbers of the file, or ids of the ledger.
     more: further fields that are shown and not compared, joined alike, or None.
-    related: of a red row, the number of its original ("code number"), by place in this chunk.
+    By place in this chunk: related: of a red row, the number of its original ("code number").
+    own: what would be the key of a row that is paired by its number instead, such as a red one.
     """
 
     keys: Sequence[str]
@@ -138,6 +140,7 @@ class Chunk(NamedTuple):
     rows: Sequence[int]
     more: Sequence[bytes] | None = None
     related: Mapping[int, str] = {}
+    own: Mapping[int, str] = {}
 
     def row(self, at: int, side: int, tables: Tables) -> Row:
         """The row at a place."""
@@ -152,4 +155,5 @@ class Chunk(NamedTuple):
             self.rows[at],
             self.more[at] if self.more is not None else b"",
             self.related.get(at, ""),
+            self.own.get(at, ""),
         )
