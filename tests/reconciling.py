@@ -35,6 +35,7 @@ class Opened:
     path = ""
     sha256 = ""
     key = ("order_id",)
+    statement = False
     problems: Sequence[Any] = ()
 
     def __init__(

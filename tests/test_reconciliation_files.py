@@ -104,6 +104,18 @@ def test_the_key_of_a_file_that_has_two(tmp_path: Path) -> None:
     assert (problem.row, problem.column) == (3, "业务流水号")
 
 
+def test_a_statement_of_payments() -> None:
+    lists = Path(__file__).parent.parent / "examples" / "lists"
+    sheets = nontax_sheets()
+    hospital = sheets.open_list(lists / "hospital.csv", map=lists / "hospital.toml", settle=0)
+    paid = sheets.open_list(lists / "wechat.csv", unit="yuan", key="商户订单号", settle=0)
+    report = nontax.reconcile(hospital, paid, day="2026-11-30")
+    # A payment's time is not its bill's, and its refund has no number: nothing is said of either.
+    assert report.open == {"missing": 2, "unexpected": 1}
+    assert report.classes["matched"].list == report.classes["matched"].other == (3, 160750)
+    assert report.totals["refunds"] == ((0, 0), (1, -1500))
+
+
 # What is written
 
 

@@ -172,9 +172,11 @@ class Judge:
         return row.mark.kind in _REVERSED or self._has_red(row)
 
     def _has_red(self, row: Row) -> bool:
-        return row.mark.kind not in APART and (
-            self._fields.number(row) in self._reversed_by[row.side]
-        )
+        if row.mark.kind in APART:
+            return False
+        statement = self._fields.statements[row.side]
+        number = own_key(row.key) if statement else self._fields.number(row)
+        return number in self._reversed_by[row.side]
 
     def _of_state(self, one: Row, other: Row) -> str:
         if one.mark.kind in _REVERSED and not self._has_red(one):
@@ -255,7 +257,7 @@ class Judge:
         return Item("other_order", one, other, fields=tuple(different), ref=ref)
 
     def _of_one(self, row: Row, seen: set[tuple[int, str]]) -> Item:
-        if row.mark.kind == "red":
+        if row.mark.kind == "red" and not self._fields.statements[row.side]:
             return self._of_red(row, seen)
         if self._ledger and row.side == LIST and (row.mark.kind != "bill" or self._has_red(row)):
             return _item("not_for_wallet", row)

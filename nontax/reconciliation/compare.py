@@ -23,12 +23,14 @@ class Fields(NamedTuple):
 
     key: the fields of the key. compared: those of `Row.text`, where the number (票据代码, 票据号码)
     comes first. shown: those of `Row.more`, by side, likewise. times: whether times are compared.
+    statements: whether the rows of each side are payments and refunds, which have no numbers.
     """
 
     key: tuple[str, ...]
     compared: tuple[str, ...]
     shown: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     times: bool = True
+    statements: tuple[bool, bool] = (False, False)
 
     @property
     def numbered(self) -> bool:

@@ -47,6 +47,7 @@ class LedgerSide:
     """
 
     key: tuple[str, ...] = ("order_id",)
+    statement = False
     time_field = "billing_time"
     fields = frozenset(
         {"order_id", *NUMBER, "title", "fee", "billing_time", "card_id", "appid", "kind"}

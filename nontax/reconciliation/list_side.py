@@ -66,6 +66,10 @@ class Opened(Protocol):
         """Which of them each row has, as it was opened."""
 
     @property
+    def statement(self) -> bool:
+        """Whether it is WeChat Pay's, of payments and refunds."""
+
+    @property
     def totals(self) -> Mapping[str, tuple[int, int]]:
         """Count and fen by kind, after the last batch."""
 
@@ -113,6 +117,7 @@ class ListSide:
         self.tables = Tables()
         self.fields = frozenset(opened.fields)
         self.key = opened.key
+        self.statement = opened.statement
         times = ("billing_time", "business_time")
         self.time_field = next((name for name in times if name in self.fields), "")
         self.ranges = Ranges()
@@ -243,6 +248,10 @@ class ListSide:
         return filled
 
     def _related(self, batch: Batch, kinds: Sequence[str]) -> dict[int, str]:
+        if self.statement:
+            # A refund has no number; it is of the payment with the same order.
+            keys = batch.keys(self.key)
+            return {at: keys[at] for at, kind in enumerate(kinds) if kind == "red"}
         if not self.fields.issuperset(_RELATED):
             return {}
         found = {}

@@ -51,6 +51,7 @@ class Side(Protocol):
     tables: Tables
     fields: frozenset[str]
     key: tuple[str, ...]  # of which it is sure that each row has them
+    statement: bool  # whether its rows are payments, not bills
     time_field: str  # which field its times are; "" if it has none
     ranges: Ranges  # of its numbers, after all chunks were read
     first_time: int  # of its rows, after all chunks were read; 0 if no row has one
@@ -109,5 +110,7 @@ def fields_for(one: Side, other: Side, key: tuple[str, ...]) -> Fields:
         tuple(name for name in SHOWN if name in side.fields and name not in (*key, *compared))
         for side in (one, other)
     ]
-    times = bool(one.time_field) and one.time_field == other.time_field
-    return Fields(key, compared, (shown[0], shown[1]), times)
+    # A payment has another time than its bill.
+    alike = (one.time_field, one.statement) == (other.time_field, other.statement)
+    statements = (one.statement, other.statement)
+    return Fields(key, compared, (shown[0], shown[1]), bool(one.time_field) and alike, statements)
