@@ -11,7 +11,7 @@
 #include "process.h"
 #include "request.h"
 
-enum { MOMENT_MS = 1000 }; /* so long a refusal with 40001 may last that passes by itself */
+enum { MOMENT_MS = 1000 }; /* so long a refused token may last that is accepted again by itself */
 
 static const char *const outcome_names[] = {"inserted", "rejected", "not_sent", "in_doubt"};
 
@@ -171,8 +171,10 @@ const char *nontax_call_stale_token(const nontax_call *call)
 
 bool nontax_call_may_keep_token(const nontax_call *call)
 {
-    bool momentary = call->result.has_errcode && call->result.errcode == 40001;
-    return call->token_refused && momentary && !call->token_kept && !call->token_renewed;
+    bool may_pass =
+        call->result.has_errcode &&
+        nontax_errcode_find(call->result.errcode)->reaction == NONTAX_REACTION_NEW_TOKEN_OR_SAME;
+    return call->token_refused && may_pass && !call->token_kept && !call->token_renewed;
 }
 
 /* The source has no newer one. */

@@ -23,12 +23,19 @@ static const char *const retry_names[] = {"no", "yes", "later", "after_token_ref
     "The bill or the card is in a state that does not allow this: look at its state first."
 #define ADVICE_BUSY "WeChat is busy: try again later."
 
+enum { STOPS_BILL = false, STOPS_RUN = true };
+
 /* A row may bring its own advice; NULL takes the category's. */
 #define ADVICE_OR(advice, fallback) ((advice) != NULL ? (advice) : (fallback))
 
 static const nontax_errcode table[] = {
-#define ERRCODE(code, name, category, retry, advice)                                               \
-    {code, #name, NONTAX_CATEGORY_##category, NONTAX_RETRY_##retry,                                \
+#define ERRCODE(code, name, category, retry, reaction, stops, advice)                              \
+    {code,                                                                                         \
+     #name,                                                                                        \
+     NONTAX_CATEGORY_##category,                                                                   \
+     NONTAX_RETRY_##retry,                                                                         \
+     NONTAX_REACTION_##reaction,                                                                   \
+     STOPS_##stops,                                                                                \
      ADVICE_OR(advice, ADVICE_##category)},
 #include "errcodes.def"
 #undef ERRCODE

@@ -91,11 +91,22 @@ typedef enum nontax_retry {
     NONTAX_RETRY_AFTER_TOKEN_REFRESH
 } nontax_retry;
 
+/* What the core does by itself when WeChat answers with a code. */
+typedef enum nontax_reaction {
+    NONTAX_REACTION_NONE,
+    NONTAX_REACTION_REPEAT,            /* the same again after a pause */
+    NONTAX_REACTION_NEW_TOKEN,         /* once more with a newer access token */
+    NONTAX_REACTION_NEW_TOKEN_OR_SAME, /* or with the same one, if there is no newer one */
+    NONTAX_REACTION_NEXT_MINUTE        /* in a bulk run, in the next minute */
+} nontax_reaction;
+
 typedef struct nontax_errcode {
     int code;
     const char *name; /* "INVALID_CREDENTIAL" */
     nontax_category category;
     nontax_retry retry;
+    nontax_reaction reaction;
+    bool stops_run;     /* every other bill of the account would get it, too */
     const char *advice; /* one sentence: what to do */
 } nontax_errcode;
 

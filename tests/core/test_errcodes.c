@@ -11,7 +11,7 @@ static const struct {
     nontax_retry retry;
     const char *advice;
 } rows[] = {
-#define ERRCODE(code, name, category, retry, advice)                                               \
+#define ERRCODE(code, name, category, retry, reaction, stops, advice)                              \
     {code, #name, NONTAX_CATEGORY_##category, NONTAX_RETRY_##retry, advice},
 #include "errcodes.def"
 #undef ERRCODE
