@@ -1,6 +1,7 @@
 /* call.c: one call: its payload, its token, its result. */
 #include "call.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,12 +55,35 @@ const nontax_problems *nontax_call_problems(const nontax_call *call)
     return &call->problems;
 }
 
+/* The table in call.h. */
+static bool may_follow(nx_call_state from, nx_call_state to)
+{
+    static const bool allowed[NX_CALL_FINISHED + 1][NX_CALL_FINISHED + 1] = {
+        [NX_CALL_FINISHED] = {[NX_CALL_NEEDS_TOKEN] = true, [NX_CALL_READY] = true},
+        [NX_CALL_NEEDS_TOKEN] = {[NX_CALL_READY] = true},
+        [NX_CALL_READY] = {[NX_CALL_READY] = true,
+                           [NX_CALL_RUNNING] = true,
+                           [NX_CALL_PAUSING] = true},
+        [NX_CALL_RUNNING] = {[NX_CALL_RUNNING] = true,
+                             [NX_CALL_PAUSING] = true,
+                             [NX_CALL_NEEDS_TOKEN] = true},
+        [NX_CALL_PAUSING] = {[NX_CALL_PAUSING] = true, [NX_CALL_RUNNING] = true},
+    };
+    return to == NX_CALL_FINISHED || allowed[from][to];
+}
+
+static void set_state(nontax_call *call, nx_call_state state)
+{
+    assert(may_follow(call->state, state));
+    call->state = state;
+}
+
 bool nx_call_is_ours(const nontax_call *call)
 {
     return call->generation == nx_process_generation();
 }
 
-void nx_call_clear_result(nontax_call *call)
+static void clear_result(nontax_call *call)
 {
     int attempts = call->result.attempts;
     nx_json_free(call->fields);
@@ -70,16 +94,86 @@ void nx_call_clear_result(nontax_call *call)
 
 void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *reason)
 {
-    nx_call_clear_result(call);
+    clear_result(call);
     call->result.outcome = NONTAX_NOT_SENT;
     call->result.cause = cause;
     snprintf(call->result.reason, sizeof call->result.reason, "%s", reason);
-    call->state = NX_CALL_FINISHED;
+    set_state(call, NX_CALL_FINISHED);
 }
 
-nx_secrets nx_call_secrets(const nontax_call *call)
+void nx_call_finish_too_late(nontax_call *call, const char *reason)
 {
-    return (nx_secrets){{call->token.data, call->first_token.data, call->secret.data}};
+    nx_call_finish_unsent(call, NONTAX_CAUSE_CONNECTION, reason);
+    call->result.timed_out = true;
+}
+
+void nx_call_finish(nontax_call *call)
+{
+    set_state(call, NX_CALL_FINISHED);
+}
+
+void nx_call_finish_later(nontax_call *call)
+{
+    call->result.cause = NONTAX_CAUSE_LATER;
+    set_state(call, NX_CALL_FINISHED);
+}
+
+void nx_call_finish_broken(nontax_call *call, const char *why)
+{
+    call->result.cause = NONTAX_CAUSE_CONNECTION;
+    snprintf(call->result.reason, sizeof call->result.reason, "libcurl has failed: %s", why);
+    set_state(call, NX_CALL_FINISHED);
+}
+
+void nx_call_finish_in_child(nontax_call *call)
+{
+    nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED,
+                          "this process was forked during the call, which its parent goes on with");
+    call->result.outcome = NONTAX_IN_DOUBT;
+}
+
+void nx_call_pause(nontax_call *call, int64_t due)
+{
+    call->due = due;
+    set_state(call, NX_CALL_PAUSING);
+}
+
+void nx_call_refuse_token(nontax_call *call)
+{
+    call->token_refused = true;
+    set_state(call, NX_CALL_NEEDS_TOKEN);
+}
+
+/* What is written about an attempt, and what must not be seen in what comes back. */
+static nx_account account_of(nontax_call *call)
+{
+    const nx_secrets secrets = {{call->token.data, call->first_token.data, call->secret.data}};
+    return (nx_account){call->interface, secrets, &call->result, &call->fields, &call->reply};
+}
+
+void nx_call_begin_attempt(nontax_call *call)
+{
+    clear_result(call);
+    call->result.attempts++;
+    set_state(call, NX_CALL_RUNNING);
+}
+
+void nx_call_end_attempt(nontax_call *call, CURLcode code)
+{
+    const nx_account account = account_of(call);
+    nx_transfer_finish(call->transfer, code, &account);
+    call->result.fields = call->fields;
+}
+
+void nx_call_abandon_attempt(nontax_call *call, bool timed_out)
+{
+    const nx_account account = account_of(call);
+    nx_transfer_abandon(call->transfer, timed_out, &account);
+}
+
+void nx_call_uncount_attempt(nontax_call *call)
+{
+    call->result.attempts--;
 }
 
 /* The payload is in the body, or is not. */
@@ -88,7 +182,7 @@ static nontax_status accept_payload(nontax_call *call, nontax_status status)
     switch (status) {
     case NONTAX_OK:
         nx_call_finish_unsent(call, NONTAX_CAUSE_TOKEN, "there is no access token");
-        call->state = call->interface->by_secret ? NX_CALL_READY : NX_CALL_NEEDS_TOKEN;
+        set_state(call, call->interface->by_secret ? NX_CALL_READY : NX_CALL_NEEDS_TOKEN);
         break;
     case NONTAX_BAD_PAYLOAD:
         nx_call_finish_unsent(call, NONTAX_CAUSE_PAYLOAD, "the payload is invalid");
@@ -181,13 +275,13 @@ bool nontax_call_may_keep_token(const nontax_call *call)
 static void keep_token(nontax_call *call)
 {
     if (!nontax_call_may_keep_token(call)) {
-        call->state = NX_CALL_FINISHED; /* with the refusal */
+        set_state(call, NX_CALL_FINISHED); /* with the refusal */
         return;
     }
     call->not_before = nx_now_ms() + MOMENT_MS;
     call->token_refused = false;
     call->token_kept = true;
-    call->state = call->not_before < call->deadline ? NX_CALL_READY : NX_CALL_FINISHED;
+    set_state(call, call->not_before < call->deadline ? NX_CALL_READY : NX_CALL_FINISHED);
 }
 
 static bool begins_with(const char *token, size_t size, const char *begin)
@@ -237,7 +331,7 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
         nx_call_finish_unsent(call, NONTAX_CAUSE_MEMORY, "out of memory");
         return NONTAX_NO_MEMORY;
     }
-    call->state = NX_CALL_READY;
+    set_state(call, NX_CALL_READY);
     return NONTAX_OK;
 }
 
@@ -249,7 +343,7 @@ void nontax_call_cancel(nontax_call *call)
 void nontax_call_give_up(nontax_call *call)
 {
     call->gave_up = true;
-    call->state = NX_CALL_FINISHED;
+    set_state(call, NX_CALL_FINISHED);
 }
 
 bool nontax_call_gave_up(const nontax_call *call)

@@ -13,11 +13,36 @@ typedef enum nx_call_state {
     NX_CALL_FINISHED
 } nx_call_state;
 
+/* Only call.c writes a call's state and its result. What may follow on what, which asserts check in
+ * the C tests:
+ *
+ *   from         to           when
+ *   FINISHED     NEEDS_TOKEN  a new call has got its payload, and is sent with an access token
+ *   FINISHED     READY        or without one
+ *   NEEDS_TOKEN  READY        it has got a token, or may try the refused one again
+ *   READY        READY        it has got another one before it was sent
+ *   READY        RUNNING      an attempt begins
+ *   READY        PAUSING      it waits for its turn, or until the refused token is tried again
+ *   RUNNING      RUNNING      the next attempt begins at once: on another connection or host
+ *   RUNNING      PAUSING      it waits: to be repeated, for its turn, for the next minute's quota
+ *   RUNNING      NEEDS_TOKEN  WeChat has refused the token
+ *   PAUSING      PAUSING      its pause is over, and it waits for its turn
+ *   PAUSING      RUNNING      an attempt begins
+ *   any          FINISHED     with the last attempt's result, or as not sent
+ *
+ * A result is that of the last attempt. An attempt that begins clears the one before; so a bill
+ * that went out keeps its doubt only as long as nothing more is tried, and retry.c repeats none in
+ * doubt whose interface changes anything. */
+#ifndef NX_WRITTEN_BY_CALL_C
+#define NX_WRITTEN_BY_CALL_C /* tests/test_core_layers.py compiles all other files with const here \
+                              */
+#endif
+
 struct nontax_call {
     nontax_client *client;
     const nontax_interface *interface;
     unsigned generation; /* of the process that made it */
-    nx_call_state state;
+    NX_WRITTEN_BY_CALL_C nx_call_state state;
     nontax_problems problems;
     nx_body body;
     nx_buffer token;
@@ -36,7 +61,7 @@ struct nontax_call {
     nx_keys keys;        /* of its payload */
     uint32_t place;      /* in its run, from 0 */
     void *owner;
-    nontax_result result;
+    NX_WRITTEN_BY_CALL_C nontax_result result;
     cJSON *fields;   /* owns what result.fields shows, */
     nx_buffer reply; /* and this what result.reply shows */
 
@@ -54,13 +79,30 @@ struct nontax_call {
 /* Whether this process made the call; if not, its parent goes on with it. */
 bool nx_call_is_ours(const nontax_call *call);
 
-/* What must not be seen in what comes back. */
-nx_secrets nx_call_secrets(const nontax_call *call);
+/* An attempt: begins, on the call's transfer; ends as libcurl says; is given up before its end,
+ * because its time is over or for another reason. The last two leave the state as it is. */
+void nx_call_begin_attempt(nontax_call *call);
+void nx_call_end_attempt(nontax_call *call, CURLcode code);
+void nx_call_abandon_attempt(nontax_call *call, bool timed_out);
+/* The attempt that has just ended was none of the bill's: its connection was not fit, or no file
+ * descriptor was left. */
+void nx_call_uncount_attempt(nontax_call *call);
 
-/* Before an attempt: forgets the last one's result. */
-void nx_call_clear_result(nontax_call *call);
+/* It waits until the time `due`. */
+void nx_call_pause(nontax_call *call, int64_t due);
+/* WeChat has refused its token. */
+void nx_call_refuse_token(nontax_call *call);
 
-/* Ends it before anything was sent in this attempt. */
+/* Ends it with the result that it has. */
+void nx_call_finish(nontax_call *call);
+/* Ends it before anything was sent in this attempt; the second one, because its time is over. */
 void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *reason);
+void nx_call_finish_too_late(nontax_call *call, const char *reason);
+/* Ends it with the refusal of its token: its run does not wait for a newer one. */
+void nx_call_finish_later(nontax_call *call);
+/* libcurl has given up on the lane; keeps the outcome. */
+void nx_call_finish_broken(nontax_call *call, const char *why);
+/* In a forked child: its parent goes on with it. */
+void nx_call_finish_in_child(nontax_call *call);
 
 #endif

@@ -17,9 +17,7 @@ static bool was_forked(nontax_call *call)
     if (nx_call_is_ours(call)) {
         return false;
     }
-    nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED,
-                          "this process was forked during the call, which its parent goes on with");
-    call->result.outcome = NONTAX_IN_DOUBT;
+    nx_call_finish_in_child(call);
     return true;
 }
 
@@ -43,7 +41,7 @@ static void wait_for(nx_lane *lane, nontax_call *call, const nontax_hooks *hooks
             if (nx_lane_take(lane) != call) {
                 nx_lane_cancel(lane, call);
             } else if (nontax_call_needs_token(call)) {
-                call->state = NX_CALL_FINISHED; /* refused, and not to be sent once more */
+                nx_call_finish(call); /* refused, and not to be sent once more */
             }
             return;
         }

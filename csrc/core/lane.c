@@ -2,7 +2,6 @@
 #include "lane.h"
 
 #include <stdatomic.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -211,14 +210,13 @@ static void finish(nx_lane *lane, nontax_call *call)
         bool fetched = call->result.outcome == NONTAX_INSERTED;
         nx_note(call, fetched ? NONTAX_NOTE_FETCHED : NONTAX_NOTE_NOT_FETCHED, 0);
     }
-    call->state = NX_CALL_FINISHED;
+    nx_call_finish(call);
     nx_list_append(&lane->done, call);
 }
 
 static void pause_call(nx_lane *lane, nontax_call *call, int64_t due)
 {
-    call->due = due;
-    call->state = NX_CALL_PAUSING;
+    nx_call_pause(call, due);
     nx_list_append(&lane->pausing, call);
 }
 
@@ -321,8 +319,7 @@ static void settle(nx_lane *lane, nontax_call *call)
         break;
     case NX_AGAIN_NEW_TOKEN:
         nx_note(call, NONTAX_NOTE_TOKEN_REFUSED, 0);
-        call->token_refused = true;
-        call->state = NX_CALL_NEEDS_TOKEN;
+        nx_call_refuse_token(call);
         nx_list_append(&lane->done, call);
         break;
     case NX_AGAIN_NEVER:
@@ -362,12 +359,6 @@ static int64_t attempt_until(const nontax_call *call, int64_t now)
     return repeats_left > 0 ? now + (call->deadline - now) / (repeats_left + 1) : call->deadline;
 }
 
-static nx_account account_of(nontax_call *call)
-{
-    return (nx_account){call->interface, nx_call_secrets(call), &call->result, &call->fields,
-                        &call->reply};
-}
-
 /* Begins an attempt, on a `fresh` connection or on any. If that fails, the call is finished, and
  * nothing of this attempt was sent. */
 static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
@@ -379,9 +370,8 @@ static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
     }
     if (call->deadline <= nx_now_ms()) {
         if (call->result.attempts == 0) {
-            finish_unsent(lane, call, NONTAX_CAUSE_CONNECTION,
-                          "the time was over before it was sent");
-            call->result.timed_out = true;
+            nx_call_finish_too_late(call, "the time was over before it was sent");
+            finish(lane, call);
         } else {
             finish(lane, call); /* with the last attempt's result, which was not a success */
         }
@@ -396,8 +386,7 @@ static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
     }
     CURLMcode code = curl_multi_add_handle(lane->multi, call->transfer->easy);
     if (code != CURLM_OK) {
-        const nx_account account = account_of(call);
-        nx_transfer_abandon(call->transfer, false, &account);
+        nx_call_abandon_attempt(call, false);
         detach_transfer(lane, call);
         finish_unsent(lane, call, NONTAX_CAUSE_MEMORY, curl_multi_strerror(code));
         return;
@@ -406,9 +395,7 @@ static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
         lane->last_step = nx_now_ms(); /* nobody was away: there was nothing to do */
         lane->next_deadline = NX_NEVER;
     }
-    nx_call_clear_result(call);
-    call->result.attempts++;
-    call->state = NX_CALL_RUNNING;
+    nx_call_begin_attempt(call);
     nx_list_append(&lane->running, call);
     call->attempt_until = attempt_until(call, nx_now_ms());
     if (call->attempt_until < lane->next_deadline) {
@@ -431,9 +418,7 @@ static void stop_running(nx_lane *lane, nontax_call *call)
 static void end_attempt(nx_lane *lane, nontax_call *call, CURLcode code)
 {
     stop_running(lane, call);
-    const nx_account account = account_of(call);
-    nx_transfer_finish(call->transfer, code, &account);
-    call->result.fields = call->fields;
+    nx_call_end_attempt(call, code);
     bool elsewhere = call->transfer->refused && !call->transfer->fresh;
     bool no_descriptor = call->transfer->no_descriptor;
     if (code == CURLE_SEND_FAIL_REWIND) {
@@ -444,10 +429,10 @@ static void end_attempt(nx_lane *lane, nontax_call *call, CURLcode code)
         detach_transfer(lane, call);
     }
     if (elsewhere) { /* where the connection was not fit, that is no attempt of the bill's */
-        call->result.attempts--;
+        nx_call_uncount_attempt(call);
         begin_attempt(lane, call, true);
     } else if (no_descriptor && lane->client->free_idle(lane->client)) {
-        call->result.attempts--;
+        nx_call_uncount_attempt(call);
         begin(lane, call); /* there are some now */
     } else {
         settle(lane, call);
@@ -473,8 +458,7 @@ static void collect(nx_lane *lane)
 static void abandon(nx_lane *lane, nontax_call *call, bool timed_out)
 {
     stop_running(lane, call);
-    const nx_account account = account_of(call);
-    nx_transfer_abandon(call->transfer, timed_out, &account);
+    nx_call_abandon_attempt(call, timed_out);
     detach_transfer(lane, call);
 }
 
@@ -539,9 +523,7 @@ static void break_lane(nx_lane *lane, CURLMcode code)
     while (lane->running.first) {
         nontax_call *call = lane->running.first;
         nx_lane_cancel(lane, call);
-        call->result.cause = NONTAX_CAUSE_CONNECTION;
-        snprintf(call->result.reason, sizeof call->result.reason, "libcurl has failed: %s",
-                 curl_multi_strerror(code));
+        nx_call_finish_broken(call, curl_multi_strerror(code));
         finish(lane, call);
     }
 }
@@ -667,7 +649,7 @@ void nx_lane_cancel(nx_lane *lane, nontax_call *call)
     } else {
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
     }
-    call->state = NX_CALL_FINISHED;
+    nx_call_finish(call);
     nx_engine_arm(lane->engine, earliest_due(lane));
 }
 

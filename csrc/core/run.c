@@ -134,8 +134,7 @@ static void send_with(nontax_run *run, nontax_call *call, const char *token, siz
 static void end_without_token(nontax_run *run, nontax_call *call)
 {
     if (call->token_refused) {
-        call->result.cause = NONTAX_CAUSE_LATER;
-        call->state = NX_CALL_FINISHED; /* with the refusal */
+        nx_call_finish_later(call);
     } else {
         nx_call_finish_unsent(call, NONTAX_CAUSE_LATER, "a newer access token cannot be had yet");
     }
@@ -173,12 +172,11 @@ static void mind_waiting(nontax_run *run)
             alarm = call->deadline < alarm ? call->deadline : alarm;
         } else {
             nx_list_remove(&run->waiting, call);
-            if (!call->token_refused) {
-                nx_call_finish_unsent(call, NONTAX_CAUSE_CONNECTION,
-                                      "the time was over before there was an access token");
-                call->result.timed_out = true;
+            if (call->token_refused) {
+                nx_call_finish(call); /* with the refusal */
+            } else {
+                nx_call_finish_too_late(call, "the time was over before there was an access token");
             }
-            call->state = NX_CALL_FINISHED; /* or else with the refusal */
             nx_list_append(&run->finished, call);
         }
         call = next;
@@ -401,7 +399,7 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
     case NX_CALL_NEEDS_TOKEN:
         nx_list_remove(&run->waiting, call);
         if (call->token_refused) {
-            call->state = NX_CALL_FINISHED; /* with the refusal */
+            nx_call_finish(call); /* with the refusal */
         } else {
             nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "it was ended before it was sent");
         }
