@@ -23,7 +23,7 @@ LAYERS = (
     ("connections", "engine_epoll", "engine_poll", "hosts", "json", "problems", "process"),
     ("notes", "retry", "share", "text"),
     ("errcodes", "interfaces", "literals", "pace", "tls"),
-    ("characters", "clock", "descriptors", "gate", "memory"),
+    ("characters", "clock", "descriptors", "fork_lock", "memory"),
 )
 
 Graph = dict[str, set[str]]

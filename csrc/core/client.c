@@ -1,7 +1,7 @@
 /* client.c: makes and frees a client. */
 #include "client.h"
 
-#include "gate.h"
+#include "fork_lock.h"
 #include "http.h"
 #include "memory.h"
 #include "pool.h"
@@ -36,7 +36,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     client->free_idle = nx_pool_free_idle;
     nx_process_add_client(client);
     nx_tls_find(&client->tls);
-    nx_gate_enter();
+    nx_fork_lock_enter();
     status = nx_settings_copy(client, settings, why);
     if (status == NONTAX_OK) {
         status = nx_share_prepare(client);
@@ -44,7 +44,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
     if (status == NONTAX_OK) {
         status = try_options(client, why);
     }
-    nx_gate_leave();
+    nx_fork_lock_leave();
     if (status != NONTAX_OK) {
         nontax_client_free(client);
         return status;
@@ -60,10 +60,10 @@ void nontax_client_free(nontax_client *client)
     }
     nontax_client_close_idle(client);
     nx_process_remove_client(client);
-    nx_gate_enter();
+    nx_fork_lock_enter();
     nx_share_free(client);
     nx_settings_free(client);
-    nx_gate_leave();
+    nx_fork_lock_leave();
     (void)pthread_mutex_destroy(&client->lock);
     nx_free(client);
 }

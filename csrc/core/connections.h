@@ -16,7 +16,7 @@ enum { NX_ADDRESS_SIZE = 46 }; /* INET6_ADDRSTRLEN */
 typedef struct nx_connection {
     curl_socket_t socket;
     const void *opener; /* the transfer it was opened for */
-    bool named;         /* libcurl has asked whether a request may begin on it, and has told: */
+    bool named;         /* libcurl has asked whether a request may begin on it, and has given: */
     int local_port;
     int remote_port;
     char remote[NX_ADDRESS_SIZE];
@@ -40,7 +40,7 @@ nontax_status nx_connection_opened(nx_connections *connections, curl_socket_t so
 void nx_connection_closed(nx_connections *connections, curl_socket_t socket);
 
 /* The connection with these addresses, on which a request of the transfer `opener` is to begin.
- * libcurl tells them before a request, but not the socket. NULL: it is not known. */
+ * libcurl gives them before a request, but not the socket. NULL: it is not known. */
 nx_connection *nx_connection_find(nx_connections *connections, const void *opener,
                                   const char *remote, int remote_port, int local_port);
 

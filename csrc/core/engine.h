@@ -32,6 +32,6 @@ int nx_engine_descriptor(nx_engine *engine);
 void nx_engine_arm(nx_engine *engine, int64_t due);
 
 /* Makes the descriptor readable at once. For any thread. */
-void nx_engine_rouse(const nx_engine *engine);
+void nx_engine_wakeup(const nx_engine *engine);
 
 #endif

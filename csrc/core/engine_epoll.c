@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "clock.h"
-#include "gate.h"
+#include "fork_lock.h"
 #include "memory.h"
 
 enum { EVENTS_AT_ONCE = 64 };
@@ -120,7 +120,7 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
     int count = epoll_wait(engine->epoll, events, EVENTS_AT_ONCE, wait_ms(next));
     CURLMcode code = CURLM_OK;
     *happened = count > 0;
-    nx_gate_enter();
+    nx_fork_lock_enter();
     for (int i = 0; i < count && code == CURLM_OK; i++) {
         code = handle_event(engine, &events[i]);
     }
@@ -130,7 +130,7 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
         engine->curl_due = NX_NEVER; /* libcurl sets the next one in this call */
         code = curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     }
-    nx_gate_leave();
+    nx_fork_lock_leave();
     return code;
 }
 
@@ -151,7 +151,7 @@ int nx_engine_descriptor(nx_engine *engine)
     return engine->epoll;
 }
 
-void nx_engine_rouse(const nx_engine *engine)
+void nx_engine_wakeup(const nx_engine *engine)
 {
     const struct itimerspec at_once = {.it_value = {.tv_nsec = 1}};
     if (engine->timer >= 0) {

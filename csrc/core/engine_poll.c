@@ -6,7 +6,7 @@
 #include <limits.h>
 
 #include "clock.h"
-#include "gate.h"
+#include "fork_lock.h"
 #include "memory.h"
 
 struct nx_engine {
@@ -37,9 +37,9 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
     /* Returns at once when a transfer was added since the last turn. */
     CURLMcode code = curl_multi_poll(engine->multi, NULL, 0, wait_ms, &ready);
     if (code == CURLM_OK) {
-        nx_gate_enter();
+        nx_fork_lock_enter();
         code = curl_multi_perform(engine->multi, &engine->running);
-        nx_gate_leave();
+        nx_fork_lock_leave();
     }
     *happened = ready > 0 || engine->running != before;
     return code;
@@ -56,7 +56,7 @@ void nx_engine_arm(nx_engine *engine, int64_t due)
     (void)engine, (void)due;
 }
 
-void nx_engine_rouse(const nx_engine *engine)
+void nx_engine_wakeup(const nx_engine *engine)
 {
     (void)curl_multi_wakeup(engine->multi); /* for any thread */
 }

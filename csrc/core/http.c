@@ -154,7 +154,7 @@ static int close_socket(void *context, curl_socket_t socket)
     return close(socket);
 }
 
-/* Only where its length was told before. Bytes behind the last one make libcurl close the
+/* Only a reply whose length was announced. Bytes behind the last one make libcurl close the
  * connection then, but behind the last chunk of a reply in chunks it drops them (seen with 7.88):
  * what follows those would be taken for the next answer. */
 static bool is_whole(const nx_transfer *transfer)
@@ -371,7 +371,7 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *reque
     nx_form form = request->interface->form;
     transfer->body = form == NX_QUERY ? NULL : request->body;
     transfer->begun = false;
-    transfer->may_begin_again = !transfer->body && request->interface->reads;
+    transfer->may_begin_again = !transfer->body && request->interface->read_only;
     transfer->body_sent = 0;
     transfer->file_failed = false;
     transfer->tls = has_tls(request->base_url);
@@ -548,8 +548,8 @@ static void keep_reply(const nx_transfer *transfer, const nx_account *account)
 {
     nontax_result *result = account->result;
     const cJSON *fields = *account->fields;
-    bool told = result->has_errcode && result->errcode != 0 && !(fields && fields->child);
-    if (result->outcome == NONTAX_INSERTED || result->outcome == NONTAX_NOT_SENT || told ||
+    bool complete = result->has_errcode && result->errcode != 0 && !(fields && fields->child);
+    if (result->outcome == NONTAX_INSERTED || result->outcome == NONTAX_NOT_SENT || complete ||
         account->interface->answers_secret || transfer->reply.size == 0) {
         return;
     }

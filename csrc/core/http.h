@@ -58,7 +58,7 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *reque
 /* Whether any of it may have gone out. */
 bool nx_transfer_was_sent(const nx_transfer *transfer);
 
-/* What is told of an attempt, and what must not be seen in it. */
+/* Where an attempt's result is written, and what must not be seen in it. */
 typedef struct nx_account {
     const nontax_interface *interface;
     nx_secrets secrets;

@@ -201,7 +201,7 @@ static const nontax_interface interfaces[] = {
     {
         .name = "getpdf",
         .path = "/card/invoice/platform/getpdf",
-        .reads = true,
+        .read_only = true,
         FIELDS(getpdf_fields),
         REPLY(getpdf_reply),
     },
@@ -214,7 +214,7 @@ static const nontax_interface interfaces[] = {
         .name = "getticket",
         .path = "/cgi-bin/ticket/getticket",
         .form = NX_QUERY,
-        .reads = true,
+        .read_only = true,
         .answers_secret = true,
         FIELDS(getticket_fields),
         REPLY(getticket_reply),
@@ -228,7 +228,7 @@ static const nontax_interface interfaces[] = {
     {
         .name = "getauthdata",
         .path = "/card/invoice/getauthdata",
-        .reads = true,
+        .read_only = true,
         FIELDS(getauthdata_fields),
         REPLY(getauthdata_reply),
     },
@@ -241,7 +241,7 @@ static const nontax_interface interfaces[] = {
         /* Asked in normal mode, it gives the same token again. */
         .name = "stable_token",
         .path = "/cgi-bin/stable_token",
-        .reads = true,
+        .read_only = true,
         .answers_secret = true,
         .by_secret = true,
         FIELDS(stable_token_fields),
@@ -261,7 +261,7 @@ static const nontax_interface interfaces[] = {
         /* Its reply repeats a request, credentials and all. */
         .name = "rid/get",
         .path = "/cgi-bin/openapi/rid/get",
-        .reads = true,
+        .read_only = true,
         .answers_secret = true,
         FIELDS(rid_fields),
         REPLY(rid_reply),
@@ -269,7 +269,7 @@ static const nontax_interface interfaces[] = {
     {
         .name = "quota/get",
         .path = "/cgi-bin/openapi/quota/get",
-        .reads = true,
+        .read_only = true,
         FIELDS(quota_fields),
         REPLY(quota_reply),
     },
@@ -295,9 +295,9 @@ bool nontax_interface_takes_file(const nontax_interface *interface)
     return interface->form == NX_FILE;
 }
 
-bool nontax_interface_reads(const nontax_interface *interface)
+bool nontax_interface_is_read_only(const nontax_interface *interface)
 {
-    return interface->reads;
+    return interface->read_only;
 }
 
 bool nontax_interface_answers_secret(const nontax_interface *interface)

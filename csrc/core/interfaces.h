@@ -47,8 +47,8 @@ struct nontax_interface {
     const char *name;
     const char *path;
     nx_form form;
-    /* It changes nothing: when no usable answer came, it may be asked again. */
-    bool reads;
+    /* It changes nothing: when no usable answer came, it is called again. */
+    bool read_only;
     /* There are credentials in its reply. */
     bool answers_secret;
     /* It takes the AppSecret in place of an access token, and answers without errcode when it went

@@ -1,4 +1,8 @@
-/* lane.c: a lane: one multi handle with its connections, and the calls that are on it. */
+/* lane.c: a lane: one multi handle with its connections, and the calls that are on it.
+ *
+ * A call on a lane is in one of three lists, according to its state: `running`, `pausing`, or
+ * `done` (finished, or in need of a token). What one attempt leads to is decided in settle(), which
+ * asks retry.c. All waiting is done in nx_lane_step(). */
 #include "lane.h"
 
 #include <stdatomic.h>
@@ -7,7 +11,7 @@
 #include "clock.h"
 #include "descriptors.h"
 #include "engine.h"
-#include "gate.h"
+#include "fork_lock.h"
 #include "hosts.h"
 #include "list.h"
 #include "process.h"
@@ -15,9 +19,15 @@
 #include "share.h"
 
 enum {
-    FOR_A_LANE = 4, /* file descriptors */
-    LATE_MS = 20,   /* nobody looked when a call's time was over, but only so much later: */
-    GRACE_MS = 500  /* then so long is given to read the answers that are there */
+    /* File descriptors of a new lane: epoll, libcurl's pair for wakeups, and the first connection.
+     */
+    FOR_A_LANE = 4,
+    /* If the caller did not step for so long after a deadline, answers may be waiting that arrived
+     * in time. More than the jitter of a busy scheduler, less than anybody would notice. */
+    LATE_MS = 20,
+    /* Then so long is given to read them: several TLS records and steps, but no new round trip over
+     * a slow line. */
+    GRACE_MS = 500
 };
 
 struct nx_lane {
@@ -28,8 +38,8 @@ struct nx_lane {
     CURLM *multi;
     int parallel; /* connections that it keeps open */
     nx_engine *engine;
-    atomic_bool roused; /* there is more to do than what the lane itself knows of */
-    int64_t alarm;      /* and so there will be then */
+    atomic_bool wakeup_pending; /* nx_lane_wakeup() was called since the last step */
+    int64_t alarm;              /* the descriptor becomes readable then, too */
     nx_list running;
     nx_list pausing;
     nx_list done; /* finished, or in need of a token */
@@ -114,7 +124,7 @@ static bool set_parallel(nx_lane *lane, int parallel)
 
 bool nx_lane_reset(nx_lane *lane, int parallel)
 {
-    lane->roused = false;
+    lane->wakeup_pending = false;
     lane->alarm = lane->next_deadline = NX_NEVER;
     lane->grace_until = 0;
     lane->pace = (nx_pace){0};
@@ -137,13 +147,13 @@ static nontax_status make_lane(nontax_client *client, int parallel, nx_lane **re
     lane->generation = nx_process_generation();
     lane->next_deadline = lane->alarm = NX_NEVER;
     lane->random = (uint32_t)nx_now_ms() ^ (uint32_t)(uintptr_t)lane ^ (uint32_t)getpid() << 16;
-    nx_gate_enter();
+    nx_fork_lock_enter();
     lane->multi = curl_multi_init();
     nontax_status status = NONTAX_NO_MEMORY;
     if (lane->multi && set_parallel(lane, parallel) && leave_look_ups(lane->multi) == CURLM_OK) {
         status = nx_engine_new(lane->multi, &lane->engine);
     }
-    nx_gate_leave();
+    nx_fork_lock_leave();
     if (status != NONTAX_OK) {
         nx_lane_free(lane);
         return nx_descriptors_are_short(FOR_A_LANE) ? NONTAX_NO_DESCRIPTOR : status;
@@ -175,7 +185,7 @@ void nx_lane_free(nx_lane *lane)
         return; /* a parent's lane is forgotten, with its memory: freeing it would close sockets */
     }
     nontax_call *call;
-    nx_gate_enter();
+    nx_fork_lock_enter();
     while ((call = nx_lane_any(lane))) {
         nx_lane_cancel(lane, call);
     }
@@ -187,7 +197,7 @@ void nx_lane_free(nx_lane *lane)
     if (lane->multi) {
         (void)curl_multi_cleanup(lane->multi); /* nothing could be done if it failed */
     }
-    nx_gate_leave();
+    nx_fork_lock_leave();
     nx_engine_free(lane->engine);
     nx_connections_free(&lane->connections);
     nx_free(lane);
@@ -297,7 +307,7 @@ static void settle(nx_lane *lane, nontax_call *call)
         .retries = lane->client->retries,
         .repeats = call->repeats,
         .token_renewed = call->token_renewed || call->interface->by_secret,
-        .reads = call->interface->reads,
+        .read_only = call->interface->read_only,
         .bulk = call->bulk,
         .quota_pauses = call->quota_pauses,
     };
@@ -355,7 +365,7 @@ static nontax_status make_transfer(nx_lane *lane, nontax_call *call, bool fresh,
 /* An interface that may be asked again when no answer comes must have time left for it. */
 static int64_t attempt_until(const nontax_call *call, int64_t now)
 {
-    int repeats_left = call->interface->reads ? call->client->retries - call->repeats : 0;
+    int repeats_left = call->interface->read_only ? call->client->retries - call->repeats : 0;
     return repeats_left > 0 ? now + (call->deadline - now) / (repeats_left + 1) : call->deadline;
 }
 
@@ -508,7 +518,7 @@ static void begin_due(nx_lane *lane)
 static int64_t earliest_due(const nx_lane *lane)
 {
     int64_t due = lane->next_deadline > lane->grace_until ? lane->next_deadline : lane->grace_until;
-    due = lane->roused ? 0 : lane->running.first ? due : NX_NEVER;
+    due = lane->wakeup_pending ? 0 : lane->running.first ? due : NX_NEVER;
     due = lane->alarm < due ? lane->alarm : due;
     for (const nontax_call *call = lane->pausing.first; call; call = call->next) {
         due = call->due < due ? call->due : due;
@@ -538,9 +548,9 @@ nontax_status nx_lane_add(nx_lane *lane, nontax_call *call)
     if (call->state == NX_CALL_READY && call->not_before > nx_now_ms()) {
         pause_call(lane, call, call->not_before);
     } else if (call->state == NX_CALL_READY) {
-        nx_gate_enter();
+        nx_fork_lock_enter();
         begin_in_turn(lane, call);
-        nx_gate_leave();
+        nx_fork_lock_leave();
     } else {
         nx_list_append(&lane->done, call);
     }
@@ -557,21 +567,21 @@ nontax_step nx_lane_step(nx_lane *lane, int wait_ms)
     int64_t now = nx_now_ms();
     if (lane->last_step < lane->next_deadline && now - lane->next_deadline > LATE_MS) {
         lane->grace_until = now + GRACE_MS;
-        nx_gate_enter();
+        nx_fork_lock_enter();
         end_late(lane, now, false); /* nothing is sent any more when the time is over */
-        nx_gate_leave();
+        nx_fork_lock_leave();
     }
     int64_t due = earliest_due(lane);
     int64_t until = wait_ms > 0 && !lane->done.first ? now + wait_ms : 0;
     CURLMcode code = nx_engine_turn(lane->engine, due < until ? due : until, &happened);
-    nx_gate_enter();
+    nx_fork_lock_enter();
     if (code != CURLM_OK) {
         break_lane(lane, code);
     }
     collect(lane);
     expire(lane);
     begin_due(lane);
-    nx_gate_leave();
+    nx_fork_lock_leave();
     nx_engine_arm(lane->engine, earliest_due(lane));
     lane->last_step = nx_now_ms();
     return happened ? NONTAX_STEP_BUSY : NONTAX_STEP_IDLE;
@@ -643,9 +653,9 @@ void nx_lane_cancel(nx_lane *lane, nontax_call *call)
         return;
     }
     if (call->state == NX_CALL_RUNNING) {
-        nx_gate_enter();
+        nx_fork_lock_enter();
         abandon(lane, call, false);
-        nx_gate_leave();
+        nx_fork_lock_leave();
     } else {
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
     }
@@ -653,16 +663,17 @@ void nx_lane_cancel(nx_lane *lane, nontax_call *call)
     nx_engine_arm(lane->engine, earliest_due(lane));
 }
 
-void nx_lane_calm(nx_lane *lane)
+void nx_lane_clear_wakeup(nx_lane *lane)
 {
-    lane->roused = false;
+    lane->wakeup_pending = false;
 }
 
-void nx_lane_rouse(nx_lane *lane)
+void nx_lane_wakeup(nx_lane *lane)
 {
     if (nx_lane_is_ours(lane)) {
-        lane->roused = true; /* first: or else the thread that steps could set the timer anew */
-        nx_engine_rouse(lane->engine);
+        lane->wakeup_pending =
+            true; /* first: otherwise the thread that steps could disarm the timer again */
+        nx_engine_wakeup(lane->engine);
     }
 }
 

@@ -64,9 +64,10 @@ bool nx_lane_has_sent(const nontax_call *call);
 /* Before the call is ended: reads its answer, if that is here already. Sends nothing of it. */
 void nx_lane_drain(nx_lane *lane, const nontax_call *call);
 
-/* Makes the lane's descriptor readable, for any thread; until it is calmed and then steps. */
-void nx_lane_rouse(nx_lane *lane);
-void nx_lane_calm(nx_lane *lane);
+/* Makes the lane's descriptor readable until the wakeup is cleared and the lane steps. For any
+ * thread. */
+void nx_lane_wakeup(nx_lane *lane);
+void nx_lane_clear_wakeup(nx_lane *lane);
 
 /* Makes it readable from then on, until it is set anew; NX_NEVER: not at all. */
 void nx_lane_set_alarm(nx_lane *lane, int64_t when);

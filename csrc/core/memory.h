@@ -12,7 +12,7 @@ extern nontax_allocator nontax_memory;
 #define nx_strdup(text) nontax_memory.strdup_fn(text)
 #define nx_free(memory) nontax_memory.free_fn(memory)
 
-/* True once nontax_set_allocator() was called: libcurl and cJSON must then be told, too. */
+/* True once nontax_set_allocator() was called: libcurl and cJSON must then use it, too. */
 bool nx_allocator_is_foreign(void);
 
 /* Overwrites memory in a way that the compiler may not leave out. */

@@ -17,7 +17,7 @@
  *
  * Conventions: functions that can fail return a nontax_status, or NULL for "no memory". Text is
  * UTF-8. Times are milliseconds on the monotonic clock unless a name says otherwise. A client may
- * be used by several threads at once; a call and a lane by one thread at a time.
+ * be used by several threads at once; a call and a run by one thread at a time.
  */
 #ifndef NONTAX_H
 #define NONTAX_H
@@ -38,8 +38,8 @@ typedef enum nontax_status {
     NONTAX_BAD_SETTING, /* a setting, or libcurl itself, cannot be used; the nontax_text says why */
     NONTAX_BAD_TOKEN,   /* an access token with characters that none can have; nothing is echoed */
     NONTAX_BAD_PAYLOAD, /* the payload breaks its interface's rules; see nontax_call_problems() */
-    NONTAX_WRONG_PROCESS, /* this lane or call was made in the parent of this process; it is not
-                             touched */
+    NONTAX_WRONG_PROCESS, /* this run or call was made in the parent of this process, or the run is
+                             closed; it is not touched */
     NONTAX_NO_DESCRIPTOR  /* no further file or socket can be opened; nothing was changed */
 } nontax_status;
 
@@ -133,7 +133,7 @@ const char *nontax_interface_name(const nontax_interface *interface);
 /* It takes a file in place of a payload: nontax_call_set_file(). */
 bool nontax_interface_takes_file(const nontax_interface *interface);
 /* It changes nothing at WeChat, and is asked again by itself when no usable answer came. */
-bool nontax_interface_reads(const nontax_interface *interface);
+bool nontax_interface_is_read_only(const nontax_interface *interface);
 /* There are credentials in its reply: not to be shown to anybody. */
 bool nontax_interface_answers_secret(const nontax_interface *interface);
 
@@ -359,7 +359,7 @@ typedef struct nontax_call nontax_call;
 /* The clock of the client's timeout starts here. Until it gets a payload, it counts as finished and
  * not sent. NULL: no memory. */
 nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *interface);
-/* Wipes and frees it. It must not be on a lane. NULL is allowed. */
+/* Wipes and frees it. It must not be in a run. NULL is allowed. */
 void nontax_call_free(nontax_call *call);
 
 /* What is wrong with the payload that it was given. */
@@ -375,7 +375,7 @@ const char *nontax_call_body(const nontax_call *call, size_t *size);
 
 /* A file to be uploaded: memory, or a part of an open file, which is read as it is sent. */
 typedef struct nontax_file {
-    const char *name; /* as the receiver is told; UTF-8 */
+    const char *name; /* as WeChat sees it; UTF-8 */
     const char *data; /* NULL: see descriptor */
     size_t size;
     int descriptor;
@@ -410,7 +410,7 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
 void nontax_call_give_up(nontax_call *call);
 bool nontax_call_gave_up(const nontax_call *call);
 
-/* Ends a call that was on no lane yet: it is not sent. */
+/* Ends a call that has not begun: it is not sent. */
 void nontax_call_cancel(nontax_call *call);
 
 /* A pointer of the caller's, kept with the call. */
@@ -432,13 +432,13 @@ typedef struct nontax_hooks {
     bool (*token)(void *context, nontax_call *call);
 } nontax_hooks;
 
-/* Runs the call to its end on a lane of the client's pool. Afterwards it is finished, whatever
- * happened; see nontax_call_result(). */
+/* Runs the call to its end on idle connections of the client, or on a new one. Afterwards it is
+ * finished, whatever happened; see nontax_call_result(). */
 void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_hooks *hooks);
 
 /* ---- runs: many bills, one thread -------------------------------------------------------- */
 
-/* A run borrows a lane of the client's pool, with its open connections, and feeds it: it keeps to a
+/* A run borrows idle connections of the client: it keeps to a
  * number of calls at once and to a rate, has one access token for all of its calls, and pauses when
  * WeChat says so. Its calls belong to it from nontax_run_add() until they come out of
  * nontax_run_take(). */
@@ -509,9 +509,8 @@ void nontax_run_put_back(nontax_run *run, nontax_call *call);
  * where the platform has none. It belongs to the run. */
 int nontax_run_descriptor(nontax_run *run);
 
-/* Makes the descriptor readable until the next step: the caller has left something undone. For any
- * thread. */
-void nontax_run_rouse(nontax_run *run);
+/* Makes the descriptor readable until the next step. For any thread. */
+void nontax_run_wakeup(nontax_run *run);
 
 /* Whether this process made the run; if not, its parent goes on with it. */
 bool nontax_run_is_ours(const nontax_run *run);

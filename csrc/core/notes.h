@@ -18,7 +18,7 @@ typedef struct nx_notes {
 /* Notes something about the attempt of a call that has just ended. For any thread; never fails. */
 void nx_note(const nontax_call *call, nontax_note_kind kind, int64_t wait_ms);
 
-/* In the child of a fork: the parent tells of what it has noted. */
+/* In the child of a fork: the notes so far are the parent's. */
 void nx_notes_drop(nx_notes *notes);
 
 #endif

@@ -1,7 +1,7 @@
 /* process.c: forks, and the clients of this process; see process.h. */
 #include "process.h"
 
-#include "gate.h"
+#include "fork_lock.h"
 
 /* A fork copies the clients, but their connections stay the parent's: one process's bytes in the
  * other's TLS stream would destroy both. So the child forgets all lanes, unread and unfreed. Every
@@ -18,7 +18,7 @@ unsigned nx_process_generation(void)
 
 static void before_fork(void)
 {
-    nx_gate_close();
+    nx_fork_lock_close();
     pthread_mutex_lock(&registry_lock);
     for (nontax_client *client = registry; client; client = client->next) {
         pthread_mutex_lock(&client->lock);
@@ -31,7 +31,7 @@ static void after_fork_in_parent(void)
         pthread_mutex_unlock(&client->lock);
     }
     pthread_mutex_unlock(&registry_lock);
-    nx_gate_open();
+    nx_fork_lock_open();
 }
 
 static void after_fork_in_child(void)
@@ -45,12 +45,12 @@ static void after_fork_in_child(void)
         pthread_mutex_unlock(&client->lock);
     }
     pthread_mutex_unlock(&registry_lock);
-    nx_gate_open_in_child();
+    nx_fork_lock_open_in_child();
 }
 
 bool nx_process_watch(void)
 {
-    return nx_gate_close_at_exit() &&
+    return nx_fork_lock_close_at_exit() &&
            pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) == 0;
 }
 

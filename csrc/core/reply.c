@@ -16,7 +16,7 @@ enum { MAX_DEPTH = 64 };
 static void in_doubt(nontax_result *result, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* An answer came, but not one that tells what became of the call. */
+/* An answer came, but not one that says what became of the call. */
 static void in_doubt(nontax_result *result, const char *format, ...)
 {
     result->outcome = NONTAX_IN_DOUBT;
@@ -110,7 +110,7 @@ static const nx_field *find_code(const nontax_interface *interface)
     return NULL;
 }
 
-/* All texts but a card code, which is told only once: all digits, as no secret is. */
+/* All texts but a card code, which WeChat gives only once: all digits, as no secret is. */
 static void mask(const nontax_interface *interface, cJSON *reply, const nx_secrets *secrets)
 {
     const nx_field *code = find_code(interface);

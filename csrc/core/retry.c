@@ -3,7 +3,9 @@
  * an interface that changes nothing may be asked again when its answer did not come. */
 #include "retry.h"
 
-enum { MAX_QUOTA_PAUSES = 10 }; /* of one bill: somebody else must be using up the quota */
+/* Pauses of one bill for the minute's quota. After so many full minutes something else must be
+ * using up the quota, and waiting longer does not help. */
+enum { MAX_QUOTA_PAUSES = 10 };
 
 nx_again nx_retry_decide(const nontax_result *result, const nx_history *history)
 {
@@ -14,7 +16,7 @@ nx_again nx_retry_decide(const nontax_result *result, const nx_history *history)
     }
     if (result->outcome == NONTAX_IN_DOUBT) {
         /* Whoever only asked may ask again, unless it was the caller who ended it. */
-        bool again = history->reads && may_repeat && result->cause != NONTAX_CAUSE_CANCELLED &&
+        bool again = history->read_only && may_repeat && result->cause != NONTAX_CAUSE_CANCELLED &&
                      result->cause != NONTAX_CAUSE_MEMORY;
         return again ? NX_AGAIN_SAME : NX_AGAIN_NEVER;
     }

@@ -16,14 +16,15 @@ typedef struct nx_history {
     int retries;        /* how often it may be repeated */
     int repeats;        /* how often it was */
     bool token_renewed; /* it had its second token, or needs none */
-    bool reads;         /* its interface changes nothing */
+    bool read_only;     /* its interface changes nothing */
     bool bulk;          /* the minute's quota may be waited for, */
     int quota_pauses;   /* which it was so many times */
 } nx_history;
 nx_again nx_retry_decide(const nontax_result *result, const nx_history *history);
 
 /* How long to wait before repeat number `repeats` + 1, in milliseconds: doubling from 200 ms to
- * 10 s, of which `random`, any 32 bits, takes away up to a half. */
+ * 10 s. `random`, any 32 bits, takes away up to a half, so that callers which failed together do
+ * not come back together. */
 int64_t nx_retry_delay_ms(int repeats, uint32_t random);
 
 #endif

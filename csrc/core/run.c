@@ -1,4 +1,13 @@
-/* run.c: a run: many calls on one lane, with a rate, pauses, and one access token for all. */
+/* run.c: a run: many calls on one lane, with a rate, pauses, and one access token for all.
+ *
+ * A call in a run is in `waiting` (needs a token), on the lane, or in `finished`. collect() takes
+ * from the lane what has come off it: a call whose token was refused waits again, all others are
+ * finished. `inside` counts the calls in all three places, and concurrency limits it.
+ *
+ * The token of all calls: it is current until token_until, and then the source is asked again,
+ * which usually returns the same one. When WeChat refuses it, token_refused is set by the first
+ * call that comes back with it; those that come back later with an older token get the current one.
+ */
 #include <string.h>
 
 #include "clock.h"
@@ -10,11 +19,15 @@
 
 enum {
     MAX_CONCURRENCY = 1000,
-    LONGEST_WAIT_MS = 24 * 3600 * 1000, /* then it is asked again */
-    MOST_TOKEN_WAITS = 3,               /* for one newer token */
-    TOKEN_MS = 1000,   /* how long the source's word counts before it is asked again */
-    SLOW_MS = 20,      /* where the next bill takes longer to come, the ones before go out first: */
-    UNSENT_WAIT_MS = 2 /* then so long is waited at a time until they have */
+    LONGEST_WAIT_MS = 24 * 3600 * 1000, /* at a very low rate: so that it fits into an int */
+    MOST_TOKEN_WAITS = 3,               /* for one newer token: then the source must be broken */
+    /* How long a token counts as current. The source knows before WeChat refuses it that one has
+     * ended; asking it for each of a thousand bills a second would cost more than they do. */
+    TOKEN_MS = 1000,
+    /* Where the next bill takes longer than this to come (each may be a query of a database),
+     * nobody steps meanwhile. So the bills before it are sent first, in steps of UNSENT_WAIT_MS. */
+    SLOW_MS = 20,
+    UNSENT_WAIT_MS = 2
 };
 
 struct nontax_run {
@@ -25,16 +38,16 @@ struct nontax_run {
     nontax_run_settings settings;
     nx_buffer token; /* the current one */
     int64_t token_until;
-    bool token_refused; /* by WeChat, */
-    int64_t token_at;   /* and it makes no sense to ask for another before then; 0: it does */
-    int token_waits;    /* how often that was so, for this one */
+    bool token_refused; /* WeChat has refused it */
+    int64_t token_at;   /* the source has no newer one before then; 0: that is not known */
+    int token_waits;    /* how often it has said so about this token */
     nx_list waiting;    /* calls that wait for a token */
     nx_list finished;
     int inside;         /* calls in these two lists and on the lane */
-    int64_t wanted_at;  /* when it was last said that another call is wanted */
-    bool is_fed_slowly; /* the last one came long after that */
-    uint32_t added;     /* calls */
-    nx_twins twins;     /* what they were about */
+    int64_t wanted_at;  /* when the caller was last told that another call can be taken in */
+    bool is_fed_slowly; /* the last one came more than SLOW_MS after that */
+    uint32_t added;     /* calls so far */
+    nx_twins twins;     /* the orders and numbers of their bills */
 };
 
 nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *settings,
@@ -161,7 +174,7 @@ static void give_token(nontax_run *run, nontax_call *call)
 
 /* A call ends in time although no token comes. A bulk run's bills wait as long as that takes: the
  * source is asked for all of them, and none of their time goes by. */
-static void mind_waiting(nontax_run *run)
+static void expire_waiting(nontax_run *run)
 {
     int64_t now = nx_now_ms();
     int64_t alarm = run->waiting.first && run->token_at > now ? run->token_at : NX_NEVER;
@@ -249,7 +262,7 @@ nontax_status nontax_run_token_in(nontax_run *run, int64_t wait_ms)
         nx_list_remove(&run->waiting, call);
         end_without_token(run, call);
     }
-    mind_waiting(run);
+    expire_waiting(run);
     return NONTAX_OK;
 }
 
@@ -282,23 +295,23 @@ int64_t nontax_run_wants_in(nontax_run *run)
     return wait > 0 ? wait : 0;
 }
 
-void nontax_run_rouse(nontax_run *run)
+void nontax_run_wakeup(nontax_run *run)
 {
     if (!nontax_run_is_ours(run)) {
         return;
     }
     pthread_mutex_lock(&run->lane_lock);
     if (run->lane) {
-        nx_lane_rouse(run->lane);
+        nx_lane_wakeup(run->lane);
     }
     pthread_mutex_unlock(&run->lane_lock);
 }
 
-/* What a step would tell of must be told, although it is not the lane's. */
-static void rouse_if_due(nontax_run *run)
+/* What the run itself has to report makes the descriptor readable, too. */
+static void wakeup_if_due(nontax_run *run)
 {
     if (run->finished.first || nontax_run_needs_token(run)) {
-        nontax_run_rouse(run);
+        nontax_run_wakeup(run);
     }
 }
 
@@ -329,13 +342,13 @@ nontax_status nontax_run_add(nontax_run *run, nontax_call *call)
     }
     if (nontax_call_finished(call)) {
         nx_list_append(&run->finished, call);
-        rouse_if_due(run);
+        wakeup_if_due(run);
         return NONTAX_OK;
     }
     nx_twins_add(&run->twins, &call->keys, call->place);
     give_token(run, call);
     collect(run); /* it may have ended at once */
-    rouse_if_due(run);
+    wakeup_if_due(run);
     return NONTAX_OK;
 }
 
@@ -344,12 +357,12 @@ nontax_step nontax_run_step(nontax_run *run, int wait_ms)
     if (!run->lane) {
         return NONTAX_STEP_IDLE;
     }
-    nx_lane_calm(run->lane);
+    nx_lane_clear_wakeup(run->lane);
     collect(run);
     bool busy = run->finished.first || nontax_run_needs_token(run);
     nontax_step step = nx_lane_step(run->lane, busy ? 0 : wait_ms);
     collect(run);
-    mind_waiting(run);
+    expire_waiting(run);
     return step;
 }
 
@@ -411,14 +424,14 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
         nx_lane_cancel(run->lane, call);
     }
     run->inside--;
-    rouse_if_due(run);
+    wakeup_if_due(run);
 }
 
 void nontax_run_put_back(nontax_run *run, nontax_call *call)
 {
     run->inside++;
     nx_list_append(&run->finished, call);
-    rouse_if_due(run);
+    wakeup_if_due(run);
 }
 
 nontax_twin nontax_run_twin(const nontax_run *run, const nontax_call *call, uint32_t *place)

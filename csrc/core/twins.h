@@ -28,7 +28,7 @@ typedef struct nx_twins {
     nx_twins_table older;
 } nx_twins;
 
-/* Without memory the keys are forgotten: then nobody is told of a twin. */
+/* Without memory the keys are forgotten: then no twin is reported. */
 void nx_twins_add(nx_twins *twins, const nx_keys *keys, uint32_t place);
 
 /* Another call with the same order, or else the same number, and its place. */

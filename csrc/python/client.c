@@ -56,7 +56,7 @@ static PyObject *make_error(client_object *self, const nontax_interface *interfa
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
     PyObject *timed_out = PyBool_FromLong(result->timed_out);
     PyObject *positional = PyTuple_New(0);
-    PyObject *reads = PyBool_FromLong(nontax_interface_reads(interface));
+    PyObject *reads = PyBool_FromLong(nontax_interface_is_read_only(interface));
     if (listed && errcode && timed_out && positional && reads) {
         fields = Py_BuildValue(
             "{s:s,s:O,s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:z,s:O,s:O,s:z}", "interface",
@@ -390,8 +390,8 @@ static void raise_interrupt(conversation *talk, nontax_call *call)
     if (result->outcome == NONTAX_INSERTED) {
         /* What was only read can be read again, and may have a credential in it. */
         const nontax_interface *interface = nontax_call_interface(call);
-        if (!nontax_interface_reads(interface) && !nontax_interface_answers_secret(interface) &&
-            !add_note(interrupt, result->fields)) {
+        if (!nontax_interface_is_read_only(interface) &&
+            !nontax_interface_answers_secret(interface) && !add_note(interrupt, result->fields)) {
             error = spare_of(talk);
         }
     } else {

@@ -53,7 +53,7 @@ PyDoc_STRVAR(reads_doc, "reads(interface, /)\n--\n\n"
 static PyObject *reads(PyObject *Py_UNUSED(module), PyObject *name)
 {
     const nontax_interface *interface = client_find_interface(name);
-    return interface ? PyBool_FromLong(nontax_interface_reads(interface)) : NULL;
+    return interface ? PyBool_FromLong(nontax_interface_is_read_only(interface)) : NULL;
 }
 
 PyDoc_STRVAR(make_result_doc, "make_result(interface, make, fields, /)\n--\n\n"

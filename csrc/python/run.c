@@ -210,7 +210,7 @@ PyDoc_STRVAR(run_rouse_doc, "_rouse($self, /)\n--\n\n"
 
 static PyObject *run_rouse(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
-    nontax_run_rouse(((run_object *)object)->run);
+    nontax_run_wakeup(((run_object *)object)->run);
     return Py_NewRef(Py_None);
 }
 

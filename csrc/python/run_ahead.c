@@ -108,7 +108,7 @@ PyObject *run_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
     self->woken = true;
-    nontax_run_rouse(self->run);
+    nontax_run_wakeup(self->run);
     return Py_NewRef(Py_None);
 }
 

@@ -91,7 +91,7 @@ static void tell_fetched(run_object *self, PyObject *answer, PyObject *error)
     self->answer = answer;
     self->answer_error = error;
     self->fetched = true;
-    nontax_run_rouse(self->run);
+    nontax_run_wakeup(self->run);
 }
 
 const char run_fetch_token_doc[] =

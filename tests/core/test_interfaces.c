@@ -22,7 +22,7 @@ typedef struct row {
     const char *start; /* of the request's head */
     const char *body;
     const char *reply;
-    bool reads;
+    bool read_only;
     bool answers_secret;
 } row;
 
@@ -114,13 +114,13 @@ static void test_what_is_known_of_them(void **state)
         assert_non_null(interface);
         assert_string_equal(nontax_interface_name(interface), rows[i].name);
         assert_false(nontax_interface_takes_file(interface));
-        assert_int_equal(nontax_interface_reads(interface), rows[i].reads);
+        assert_int_equal(nontax_interface_is_read_only(interface), rows[i].read_only);
         assert_int_equal(nontax_interface_answers_secret(interface), rows[i].answers_secret);
     }
     /* What may never be repeated by itself, and the only one that takes a file. */
-    assert_false(nontax_interface_reads(nontax_interface_find("insertbill")));
+    assert_false(nontax_interface_is_read_only(nontax_interface_find("insertbill")));
     assert_false(nontax_interface_takes_file(nontax_interface_find("insertbill")));
-    assert_false(nontax_interface_reads(nontax_interface_find("setpdf")));
+    assert_false(nontax_interface_is_read_only(nontax_interface_find("setpdf")));
     assert_true(nontax_interface_takes_file(nontax_interface_find("setpdf")));
     assert_null(nontax_interface_find("/nontax/insertbill"));
     assert_null(nontax_interface_find("clear_quota"));

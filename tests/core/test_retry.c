@@ -44,7 +44,7 @@ static void test_reading_when_no_answer_came(void **state)
     for (int cause = 0; cause < CAUSES; cause++) {
         for (size_t i = 0; i < COUNT(codes); i++) {
             for (int repeats = 0; repeats < 4; repeats++) {
-                nx_history history = {.retries = 2, .repeats = repeats, .reads = true};
+                nx_history history = {.retries = 2, .repeats = repeats, .read_only = true};
                 bool again =
                     repeats < 2 && cause != NONTAX_CAUSE_CANCELLED && cause != NONTAX_CAUSE_MEMORY;
                 assert_int_equal(decide(NONTAX_IN_DOUBT, (nontax_cause)cause, codes[i], history),
@@ -66,7 +66,7 @@ static void test_not_sent(void **state)
                                       .repeats = repeats,
                                       .token_renewed = flags & 1,
                                       .bulk = flags & 2,
-                                      .reads = flags & 4};
+                                      .read_only = flags & 4};
                 bool again = cause == NONTAX_CAUSE_CONNECTION && repeats < 3;
                 assert_int_equal(decide(NONTAX_NOT_SENT, (nontax_cause)cause, 0, history),
                                  again ? NX_AGAIN_SAME : NX_AGAIN_NEVER);
@@ -102,7 +102,7 @@ static void expect_rejected(int code)
                                   .repeats = repeats,
                                   .token_renewed = flags & 1,
                                   .bulk = flags & 2,
-                                  .reads = flags & 4};
+                                  .read_only = flags & 4};
             nx_again found = decide(NONTAX_REJECTED, NONTAX_CAUSE_NONE, code, history);
             if (found != expected_after(code, history)) {
                 fail_msg("%d after %d repeats, flags %d: %d", code, repeats, flags, found);

@@ -108,7 +108,7 @@ static void test_a_closed_run(void **state)
     assert_int_equal(nontax_run_step(closed, 1000), NONTAX_STEP_IDLE);
     assert_int_equal(nontax_run_set_token(closed, TOKEN, strlen(TOKEN)), NONTAX_WRONG_PROCESS);
     assert_int_equal(nontax_run_descriptor(closed), -1);
-    nontax_run_rouse(closed);
+    nontax_run_wakeup(closed);
     nontax_run_end(closed);
     nontax_run_free(closed);
     nontax_client_free(client);
@@ -131,7 +131,7 @@ static void test_nothing_of_a_run_is_left_on_its_lane(void **state)
     while (nontax_run_wants_in(paused) == 0) {
         (void)nontax_run_step(paused, 10);
     }
-    nontax_run_rouse(paused);
+    nontax_run_wakeup(paused);
     nontax_run_free(paused);
     assert_ptr_equal(client->idle, lane);
     run_one(client, (nontax_run_settings){.concurrency = 1}, "three");
@@ -999,10 +999,10 @@ static void test_descriptor_tells_of_what_no_connection_does(void **state)
     int descriptor = nontax_run_descriptor(run);
     nontax_call *call = add(run, client, "one");
     expect_told(run, descriptor);
-    nontax_run_rouse(run);
+    nontax_run_wakeup(run);
     expect_told(run, descriptor);
     /* What is added or ended in between does not silence it. */
-    nontax_run_rouse(run);
+    nontax_run_wakeup(run);
     nontax_call *other = add(run, client, "two");
     nontax_run_cancel(run, other);
     nontax_call_free(other);
