@@ -22,7 +22,7 @@ nontax_status nontax_client_new(const nontax_settings *settings, nontax_client *
                                 nontax_text *why)
 {
     *result = NULL;
-    *why = (nontax_text){"out of memory"};
+    *why = (nontax_text){.text = "out of memory"};
     nontax_status status = nontax_start(why);
     if (status != NONTAX_OK) {
         return status;

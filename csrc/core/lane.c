@@ -373,7 +373,7 @@ static int64_t attempt_until(const nontax_call *call, int64_t now)
  * nothing of this attempt was sent. */
 static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
 {
-    nontax_text why = {""};
+    nontax_text why = {.text = ""};
     if (lane->broken) {
         finish_unsent(lane, call, NONTAX_CAUSE_CONNECTION, "libcurl has failed on this lane");
         return;

@@ -46,6 +46,7 @@ typedef enum nontax_status {
 /* A short message with a fixed place, so that reporting a failure can never fail. */
 typedef struct nontax_text {
     char text[512];
+    const char *setting; /* the name of the setting that it is about, a constant; NULL: none */
 } nontax_text;
 
 /* ---- the library ------------------------------------------------------------------------- */

@@ -55,12 +55,10 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
 {
     *result = NULL;
     if (settings->concurrency < 1 || settings->concurrency > MAX_CONCURRENCY) {
-        nx_text_format(why, "concurrency must be between 1 and %d", MAX_CONCURRENCY);
-        return NONTAX_BAD_SETTING;
+        return nx_text_refuse(why, "concurrency", "must be between 1 and %d", MAX_CONCURRENCY);
     }
     if (!(settings->rate >= 0 && settings->rate <= 1e6)) {
-        nx_text_format(why, "rate must be a number of bills per second");
-        return NONTAX_BAD_SETTING;
+        return nx_text_refuse(why, "rate", "must be a number of bills per second");
     }
     nontax_run *run = nx_calloc(1, sizeof *run);
     nontax_status status = NONTAX_NO_MEMORY;

@@ -43,8 +43,7 @@ static nontax_status refuse_url(nontax_text *why, const char *name, CURLUcode co
     if (code == CURLUE_OUT_OF_MEMORY) {
         return NONTAX_NO_MEMORY;
     }
-    nx_text_format(why, "%s is not a URL: %s", name, curl_url_strerror(code));
-    return NONTAX_BAD_SETTING;
+    return nx_text_refuse(why, name, "is not a URL: %s", curl_url_strerror(code));
 }
 
 static nontax_status check_base_url(const char *text, const char *name, bool *loopback,
@@ -56,14 +55,13 @@ static nontax_status check_base_url(const char *text, const char *name, bool *lo
     if (code != CURLUE_OK) {
         status = refuse_url(why, name, code);
     } else if (strpbrk(text, "@?#")) { /* also where the part behind it is empty */
-        nx_text_format(why, "%s must have neither a user, a query nor a fragment", name);
+        status = nx_text_refuse(why, name, "must have neither a user, a query nor a fragment");
     } else if (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0) {
-        nx_text_format(why, "%s must begin with https://", name);
+        status = nx_text_refuse(why, name, "must begin with https://");
     } else if (strcmp(scheme, "http") == 0 && !is_loopback(host)) {
-        nx_text_format(why,
-                       "%s must begin with https://: http:// would show the access token to the "
-                       "network, and is allowed to this machine itself only",
-                       name);
+        status = nx_text_refuse(why, name,
+                                "must begin with https://: http:// would show the access token to "
+                                "the network, and is allowed to this machine itself only");
     } else {
         *loopback = is_loopback(host);
         status = NONTAX_OK;
@@ -87,7 +85,7 @@ static nontax_status check_proxy(const char *text, nontax_text *why)
             status = strcmp(scheme, schemes[i]) == 0 ? NONTAX_OK : status;
         }
         if (status != NONTAX_OK) {
-            nx_text_format(why, "proxy must be the URL of an HTTP or SOCKS proxy");
+            status = nx_text_refuse(why, "proxy", "must be the URL of an HTTP or SOCKS proxy");
         }
     }
     curl_free(scheme);
@@ -117,9 +115,8 @@ static nontax_status add_base_url(nontax_client *client, const char *url, nontax
     }
     if (client->base_url_count && loopback != client->loopback) {
         /* It decides about the proxy, which is set once for all. */
-        nx_text_format(why, "fallback_base_urls must all be this machine itself, or none of them, "
-                            "like base_url");
-        return NONTAX_BAD_SETTING;
+        return nx_text_refuse(why, name,
+                              "must all be this machine itself, or none of them, like base_url");
     }
     client->loopback = loopback;
     char *copy = nx_strdup(url);
@@ -151,26 +148,29 @@ static nontax_status copy_base_urls(nontax_client *client, const nontax_settings
     return status;
 }
 
+static bool is_within(int64_t ms, int64_t longest)
+{
+    return ms >= 1 && ms <= longest;
+}
+
 static nontax_status copy_settings(nontax_client *client, const nontax_settings *settings,
                                    nontax_text *why)
 {
     static const int64_t day_ms = 24 * 3600 * INT64_C(1000);
-    if (settings->connect_timeout_ms < 1 || settings->connect_timeout_ms > day_ms ||
-        settings->timeout_ms < 1 || settings->timeout_ms > day_ms) {
-        nx_text_format(why, "connect_timeout and timeout must be more than 0 and at most a day");
-        return NONTAX_BAD_SETTING;
+    if (!is_within(settings->connect_timeout_ms, day_ms)) {
+        return nx_text_refuse(why, "connect_timeout", "must be more than 0 and at most a day");
+    }
+    if (!is_within(settings->timeout_ms, day_ms)) {
+        return nx_text_refuse(why, "timeout", "must be more than 0 and at most a day");
     }
     if (settings->retries < 0 || settings->retries > 100) {
-        nx_text_format(why, "retries must be between 0 and 100");
-        return NONTAX_BAD_SETTING;
+        return nx_text_refuse(why, "retries", "must be between 0 and 100");
     }
     if (settings->ca_file && !is_readable_file(settings->ca_file)) {
-        nx_text_format(why, "ca_file cannot be read: %s", settings->ca_file);
-        return NONTAX_BAD_SETTING;
+        return nx_text_refuse(why, "ca_file", "cannot be read: %s", settings->ca_file);
     }
     if (!settings->base_url) {
-        nx_text_format(why, "base_url is missing");
-        return NONTAX_BAD_SETTING;
+        return nx_text_refuse(why, "base_url", "is missing");
     }
     client->connect_timeout_ms = settings->connect_timeout_ms;
     client->timeout_ms = settings->timeout_ms;

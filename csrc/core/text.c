@@ -88,14 +88,36 @@ void nx_text_copy(char *target, size_t capacity, const char *text, size_t size)
     target[out] = '\0';
 }
 
-void nx_text_format(nontax_text *target, const char *format, ...)
+static void format(nontax_text *target, const char *begin, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+
+static void format(nontax_text *target, const char *begin, const char *format, va_list arguments)
 {
     char full[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(full, sizeof full, format, arguments);
-    va_end(arguments);
+    size_t used = (size_t)snprintf(full, sizeof full, "%s", begin);
+    int length = vsnprintf(full + used, sizeof full - used, format, arguments);
     nx_text_copy(target->text, sizeof target->text, full, length < 0 ? 0 : strlen(full));
+}
+
+void nx_text_format(nontax_text *target, const char *words, ...)
+{
+    va_list arguments;
+    va_start(arguments, words);
+    format(target, "", words, arguments);
+    va_end(arguments);
+    target->setting = NULL;
+}
+
+nontax_status nx_text_refuse(nontax_text *target, const char *setting, const char *words, ...)
+{
+    char name[32];
+    va_list arguments;
+    snprintf(name, sizeof name, "%s ", setting);
+    va_start(arguments, words);
+    format(target, name, words, arguments);
+    va_end(arguments);
+    target->setting = setting;
+    return NONTAX_BAD_SETTING;
 }
 
 static int hexadecimal(char digit)

@@ -21,6 +21,10 @@ void nx_text_copy(char *target, size_t capacity, const char *text, size_t size);
 void nx_text_format(nontax_text *target, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same about a setting, whose name comes first in the text. Always NONTAX_BAD_SETTING. */
+nontax_status nx_text_refuse(nontax_text *target, const char *setting, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* The length of the rid at the start of text ("61725984-6126f6f9-040f19c4": three groups of eight
  * hexadecimal digits), or 0. */
 size_t nx_rid_size(const char *text);

@@ -29,12 +29,13 @@ static void expect_client(nontax_settings settings)
     nontax_client_free(client);
 }
 
-static void expect_refusal(nontax_settings settings, const char *words)
+static void expect_refusal(nontax_settings settings, const char *setting, const char *words)
 {
     nontax_client *client = (nontax_client *)&settings; /* must be overwritten */
-    nontax_text why = {""};
+    nontax_text why = {.text = ""};
     assert_int_equal(nontax_client_new(&settings, &client, &why), NONTAX_BAD_SETTING);
     assert_null(client);
+    assert_string_equal(why.setting, setting);
     if (!strstr(why.text, words)) {
         fail_msg("%s: %s", settings.base_url ? settings.base_url : "NULL", why.text);
     }
@@ -124,7 +125,7 @@ static void test_bad_base_urls(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         nontax_settings settings = good_settings();
         settings.base_url = rows[i].url;
-        expect_refusal(settings, rows[i].words);
+        expect_refusal(settings, "base_url", rows[i].words);
     }
 }
 
@@ -138,7 +139,7 @@ static void test_empty_query_and_fragment(void **state)
     for (size_t i = 0; i < COUNT(urls); i++) {
         nontax_settings settings = good_settings();
         settings.base_url = urls[i];
-        expect_refusal(settings, "base_url");
+        expect_refusal(settings, "base_url", "base_url");
     }
 }
 
@@ -147,7 +148,7 @@ static void test_no_base_url(void **state)
     (void)state;
     nontax_settings settings = good_settings();
     settings.base_url = NULL;
-    expect_refusal(settings, "base_url");
+    expect_refusal(settings, "base_url", "base_url");
 }
 
 /* A secret in the URL must not come back in the message. */
@@ -173,13 +174,12 @@ static void test_timeouts(void **state)
         expect_client(settings);
     }
     for (size_t i = 0; i < COUNT(bad); i++) {
-        static const char words[] = "connect_timeout and timeout must be more than 0";
         nontax_settings settings = good_settings();
         settings.timeout_ms = bad[i];
-        expect_refusal(settings, words);
+        expect_refusal(settings, "timeout", "timeout must be more than 0 and at most a day");
         settings = good_settings();
         settings.connect_timeout_ms = bad[i];
-        expect_refusal(settings, words);
+        expect_refusal(settings, "connect_timeout", "must be more than 0 and at most a day");
     }
 }
 
@@ -195,7 +195,7 @@ static void test_retries(void **state)
     for (size_t i = 0; i < COUNT(bad); i++) {
         nontax_settings settings = good_settings();
         settings.retries = bad[i];
-        expect_refusal(settings, "retries must be between 0 and 100");
+        expect_refusal(settings, "retries", "retries must be between 0 and 100");
     }
 }
 
@@ -210,9 +210,9 @@ static void test_ca_file(void **state)
     settings.ca_file = path;
     expect_client(settings);
     unlink(path);
-    expect_refusal(settings, "ca_file cannot be read: /tmp/nontax-ca-");
+    expect_refusal(settings, "ca_file", "ca_file cannot be read: /tmp/nontax-ca-");
     settings.ca_file = "";
-    expect_refusal(settings, "ca_file cannot be read: ");
+    expect_refusal(settings, "ca_file", "ca_file cannot be read: ");
 }
 
 static void test_proxies(void **state)

@@ -114,7 +114,7 @@ static void test_bad_ones(void **state)
             const char *const others[] = {place ? rows[i].first : rows[i].second,
                                           place ? rows[i].second : NULL, NULL};
             nontax_client *client = (nontax_client *)&others; /* must be overwritten */
-            nontax_text why = {""};
+            nontax_text why = {.text = ""};
             assert_int_equal(new_client(rows[i].first, others, 0, &client, &why),
                              NONTAX_BAD_SETTING);
             assert_null(client);

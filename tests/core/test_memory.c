@@ -23,7 +23,7 @@ static bool first_client(void *context)
     long number = *(long *)context;
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     nontax_client *client = NULL;
-    nontax_text why = {""};
+    nontax_text why = {.text = ""};
     use_heap();
     fail_at(number, false);
     nontax_status status = nontax_client_new(&settings, &client, &why);
@@ -54,7 +54,7 @@ static bool make_client(long number, bool and_all_after)
 {
     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
     nontax_client *client = (nontax_client *)&settings;
-    nontax_text why = {""};
+    nontax_text why = {.text = ""};
     static const char *const others[] = {"https://api2.weixin.qq.com", NULL};
     settings.fallback_base_urls = others;
     settings.ca_file = "/proc/self/exe"; /* any file that can be read */

@@ -157,10 +157,11 @@ static void test_settings_that_cannot_be_used(void **state)
     };
     for (size_t i = 0; i < COUNT(wrong); i++) {
         nontax_run *run = (nontax_run *)client;
-        nontax_text why = {""};
+        nontax_text why = {.text = ""};
         assert_int_equal(nontax_run_new(client, &wrong[i], &run, &why), NONTAX_BAD_SETTING);
         assert_null(run);
-        assert_non_null(strstr(why.text, wrong[i].concurrency == 1 ? "rate" : "concurrency"));
+        assert_string_equal(why.setting, wrong[i].concurrency == 1 ? "rate" : "concurrency");
+        assert_memory_equal(why.text, why.setting, strlen(why.setting));
     }
     nontax_client_free(client);
     nontax_run_free(NULL);
