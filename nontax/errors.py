@@ -366,27 +366,25 @@ _CATEGORY_CLASSES: dict[str, type[WeChatError]] = {
 
 _TWINS = {"order": "order_id", "number": "billing_no and billing_code"}
 
-# 40001 has two meanings: from an interface that takes the AppSecret, it is that which is wrong.
-_BY_SECRET = ("stable_token", "token")
-
 
 def _refusal(
-    interface: str, errcode: int, errmsg: str, rid: str, http_status: int, reply: str | None
+    takes_secret: bool, errcode: int, errmsg: str, rid: str, http_status: int, reply: str | None
 ) -> WeChatError:
+    # 40001 has two meanings: from an interface that takes the AppSecret, that one is wrong.
     _, _, category, _, _ = _known(errcode)
-    if interface in _BY_SECRET and category == "access_token":
+    if takes_secret and category == "access_token":
         category = "account"
     error = _CATEGORY_CLASSES.get(category, WeChatError)(
         errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status, reply=reply
     )
-    if interface in _BY_SECRET and errcode == 40001:
+    if takes_secret and errcode == 40001:
         _, _, _, error.retry, error.advice = _known(40125)
     return error
 
 
 def refusal_of(errcode: int, errmsg: str, rid: str) -> WeChatError:
     """An answer to insertbill, of what is kept of it."""
-    return _refusal("insertbill", errcode, errmsg, rid, 0, None)
+    return _refusal(False, errcode, errmsg, rid, 0, None)
 
 
 def _of_this_call(source_error: NontaxError, outcome: "OutcomeName") -> NontaxError:
@@ -407,6 +405,7 @@ def make_error(
     *,
     interface: str,
     reads: bool,
+    takes_secret: bool,
     outcome: "OutcomeName",
     cause: str,
     timed_out: bool,
@@ -437,7 +436,7 @@ def make_error(
         error = _of_this_call(source_error, outcome)
         if errcode is not None and error.__context__ is None:
             # The newer token could not be had; why one was needed stands behind that.
-            error.__context__ = _refusal(interface, errcode, errmsg, rid, http_status, reply)
+            error.__context__ = _refusal(takes_secret, errcode, errmsg, rid, http_status, reply)
         return error
     if source_error is not None and errcode is None:
         error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
@@ -449,7 +448,7 @@ def make_error(
     elif cause == "payload":
         error = InvalidRequestError(problems=[problem_of_core(*each) for each in problems])
     elif errcode is not None and cause in ("answer", "later"):
-        error = _refusal(interface, errcode, errmsg, rid, http_status, reply)
+        error = _refusal(takes_secret, errcode, errmsg, rid, http_status, reply)
         error.__cause__ = source_error
         if token_problem is not None:
             error.add_note(f"nontax: the newer access token {token_problem}")

@@ -21,6 +21,13 @@ const char *nontax_outcome_name(nontax_outcome outcome)
     return outcome_names[outcome];
 }
 
+const char *nontax_cause_name(nontax_cause cause)
+{
+    static const char *const names[] = {"answer", "payload",   "token",  "connection", "tls",
+                                        "reply",  "cancelled", "memory", "later"};
+    return names[cause];
+}
+
 nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *interface)
 {
     nontax_call *call = nx_calloc(1, sizeof *call);
@@ -74,6 +81,7 @@ static bool may_follow(nx_call_state from, nx_call_state to)
 
 static void set_state(nontax_call *call, nx_call_state state)
 {
+    (void)may_follow; /* where asserts are compiled out */
     assert(may_follow(call->state, state));
     call->state = state;
 }

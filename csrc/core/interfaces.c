@@ -300,6 +300,11 @@ bool nontax_interface_is_read_only(const nontax_interface *interface)
     return interface->read_only;
 }
 
+bool nontax_interface_takes_secret(const nontax_interface *interface)
+{
+    return interface->by_secret;
+}
+
 bool nontax_interface_answers_secret(const nontax_interface *interface)
 {
     return interface->answers_secret;

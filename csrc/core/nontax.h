@@ -135,6 +135,9 @@ const char *nontax_interface_name(const nontax_interface *interface);
 bool nontax_interface_takes_file(const nontax_interface *interface);
 /* It changes nothing at WeChat, and is asked again by itself when no usable answer came. */
 bool nontax_interface_is_read_only(const nontax_interface *interface);
+/* It takes the AppSecret in place of an access token: then 40001 means that the AppSecret is wrong.
+ */
+bool nontax_interface_takes_secret(const nontax_interface *interface);
 /* There are credentials in its reply: not to be shown to anybody. */
 bool nontax_interface_answers_secret(const nontax_interface *interface);
 
@@ -335,6 +338,8 @@ typedef enum nontax_cause {
     NONTAX_CAUSE_MEMORY,
     NONTAX_CAUSE_LATER /* it would have to wait, and its run does not: send it again later */
 } nontax_cause;
+
+const char *nontax_cause_name(nontax_cause cause); /* "connection"; "answer" where there was one */
 
 /* Everything in it lives as long as the call. No text in it ever contains the access token. */
 typedef struct nontax_result {

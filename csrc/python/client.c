@@ -49,23 +49,23 @@ static PyObject *make_error(client_object *self, const nontax_interface *interfa
                             const nontax_result *result, const nontax_problems *problems,
                             PyObject *source_error, const char *token_problem)
 {
-    static const char *const causes[] = {"answer", "payload",   "token",  "connection", "tls",
-                                         "reply",  "cancelled", "memory", "later"};
     PyObject *fields = NULL, *error = NULL;
     PyObject *listed = problems ? client_list_problems(problems) : PyList_New(0);
     PyObject *errcode = result->has_errcode ? PyLong_FromLong(result->errcode) : Py_NewRef(Py_None);
     PyObject *timed_out = PyBool_FromLong(result->timed_out);
     PyObject *positional = PyTuple_New(0);
+    PyObject *takes_secret = PyBool_FromLong(nontax_interface_takes_secret(interface));
     PyObject *reads = PyBool_FromLong(nontax_interface_is_read_only(interface));
-    if (listed && errcode && timed_out && positional && reads) {
+    if (listed && errcode && timed_out && positional && reads && takes_secret) {
         fields = Py_BuildValue(
-            "{s:s,s:O,s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:z,s:O,s:O,s:z}", "interface",
-            nontax_interface_name(interface), "reads", reads, "outcome",
-            nontax_outcome_name(result->outcome), "cause", causes[result->cause], "timed_out",
-            timed_out, "errcode", errcode, "http_status", result->http_status, "curl_code",
-            result->curl_code, "rid", result->rid, "errmsg", result->errmsg, "reason",
-            result->reason, "reply", result->reply, "problems", listed, "source_error",
-            source_error ? source_error : Py_None, "token_problem", token_problem);
+            "{s:s,s:O,s:O,s:s,s:s,s:O,s:O,s:l,s:i,s:s,s:s,s:s,s:z,s:O,s:O,s:z}", "interface",
+            nontax_interface_name(interface), "reads", reads, "takes_secret", takes_secret,
+            "outcome", nontax_outcome_name(result->outcome), "cause",
+            nontax_cause_name(result->cause), "timed_out", timed_out, "errcode", errcode,
+            "http_status", result->http_status, "curl_code", result->curl_code, "rid", result->rid,
+            "errmsg", result->errmsg, "reason", result->reason, "reply", result->reply, "problems",
+            listed, "source_error", source_error ? source_error : Py_None, "token_problem",
+            token_problem);
     }
     if (fields) {
         error = PyObject_Call(self->make_error, positional, fields);
@@ -74,6 +74,7 @@ static PyObject *make_error(client_object *self, const nontax_interface *interfa
     Py_XDECREF(errcode);
     Py_XDECREF(timed_out);
     Py_XDECREF(reads);
+    Py_XDECREF(takes_secret);
     Py_XDECREF(positional);
     Py_XDECREF(fields);
     return error;

@@ -120,6 +120,7 @@ static void test_what_is_known_of_them(void **state)
     /* What may never be repeated by itself, and the only one that takes a file. */
     assert_false(nontax_interface_is_read_only(nontax_interface_find("insertbill")));
     assert_false(nontax_interface_takes_file(nontax_interface_find("insertbill")));
+    assert_false(nontax_interface_takes_secret(nontax_interface_find("insertbill")));
     assert_false(nontax_interface_is_read_only(nontax_interface_find("setpdf")));
     assert_true(nontax_interface_takes_file(nontax_interface_find("setpdf")));
     assert_null(nontax_interface_find("/nontax/insertbill"));
@@ -681,6 +682,7 @@ static void test_secret_in_place_of_a_token(void **state)
         const server_step step = {.body = TOKEN_REPLY};
         server *server = server_start(&step, 1);
         nontax_client *client = client_for(server_url(server), 0);
+        assert_true(nontax_interface_takes_secret(nontax_interface_find(by_secret[i])));
         nontax_call *call = call_of(client, by_secret[i]);
         assert_int_equal(nontax_call_set_payload(call, json(BY_SECRET)), NONTAX_OK);
         assert_false(nontax_call_needs_token(call));
