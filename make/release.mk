@@ -41,6 +41,10 @@ bench: build $(VENV)/bench-installed ## the benchmarks (ARGS=--quick for rough n
 bench-slow: build $(VENV)/bench-installed ## what a slow link makes of it
 	@$(BIN)/python benchmarks/slow_link.py
 
+.PHONY: bench-ledger
+bench-ledger: build ## what a ledger costs (ARGS=--million for a million bills)
+	@$(BIN)/python benchmarks/ledger.py $(ARGS)
+
 $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@

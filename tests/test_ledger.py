@@ -703,3 +703,16 @@ def test_an_owner_is_collected_with_its_ledger(path: Path) -> None:
     del ledger
     gc.collect()
     assert owner() is None
+
+
+def test_the_log_does_not_grow_without_end(path: Path) -> None:
+    """Single writes are done in the caller's thread, and bring the log into the ledger, too."""
+    with Ledger(path) as ledger:
+        for number in range(700):
+            ledger._owner.write(
+                lambda connection, n=number: connection.execute(  # type: ignore[misc]
+                    "INSERT INTO card (card_id, logo) VALUES (?, ?)", (f"c{n}", "x" * 9000)
+                )
+            )
+        assert Path(f"{path}-wal").stat().st_size < 8 << 20
+        assert path.stat().st_size > 2 << 20

@@ -4,6 +4,7 @@ It takes all that waits, writes it in one transaction, waits until the disk has 
 those whom it concerns. While the disk works, the next group gathers.
 """
 
+import sqlite3
 import threading
 from queue import Empty, SimpleQueue
 
@@ -12,7 +13,6 @@ from nontax.ledger.words import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from typing import Any
 
@@ -40,6 +40,9 @@ class Writer:
         self._jobs: SimpleQueue[tuple[Work, Done] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closing = False
+        # Who has it writes: a caller for a single job, or this writer's thread.
+        self._turn = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
         self._checkpoint_at = 0
         self._groups = 0
         self.idle_checkpoints = False
@@ -59,6 +62,14 @@ class Writer:
         Ctrl-C ends the waiting, not the work: `abandoned` then gets what it returns, in whatever
         thread.
         """
+        turn = self._turn
+        try:
+            # Where nobody else has anything to write, there is no need to wake a thread for it.
+            if turn.acquire(blocking=False) and self._jobs.empty() and not self._closing:
+                return self._write_here(work, abandoned)
+        finally:
+            if turn._is_owned():  # type: ignore[attr-defined]  # wherever a signal came
+                turn.release()
         waiter = Waiter()
         try:
             self.submit(work, waiter.done)
@@ -67,6 +78,35 @@ class Writer:
             if abandoned is not None:
                 waiter.abandon(abandoned)
             raise
+
+    def _write_here(self, work: "Work", abandoned: "Callable[[Any], None] | None") -> "Any":
+        """One job in the caller's thread. A signal ends it before it is committed, or after."""
+        connection = self._connection_here()
+        done = False
+        result: Any = None
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(connection)
+            done = True
+            connection.execute("COMMIT")
+            self._checkpoint(connection)
+            return result
+        except BaseException as error:
+            if done and not connection.in_transaction and not isinstance(error, sqlite3.Error):
+                if abandoned is not None:
+                    abandoned(result)
+                raise
+            _roll_back(connection)
+            failure = unusable(error)
+            if failure is error:
+                raise
+            raise failure from error
+
+    def _connection_here(self) -> "sqlite3.Connection":
+        """The only one. Its user has the turn."""
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
 
     def close(self) -> None:
         """Write all that waits, close the connection, end the thread."""
@@ -97,22 +137,25 @@ class Writer:
         return group
 
     def _work(self) -> None:
-        connection: sqlite3.Connection | None = None
         while group := self._next_group():
-            try:
-                if connection is None:
-                    connection = self._connect()
-            except BaseException as error:
-                for _, done in group:
-                    done(None, error)
-                continue
-            for (_, done), (result, failure) in zip(
-                group, self._write(connection, group), strict=True
-            ):
+            with self._turn:
+                outcomes = self._write_group(group)
+                if self._connection is not None:
+                    self._checkpoint(self._connection)
+            for (_, done), (result, failure) in zip(group, outcomes, strict=True):
                 done(result, failure)
-            self._checkpoint(connection)
-        if connection is not None:
-            connection.close()
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+
+    def _write_group(
+        self, group: "list[tuple[Work, Done]]"
+    ) -> "list[tuple[Any, BaseException | None]]":
+        try:
+            connection = self._connection_here()
+        except BaseException as error:
+            return [(None, error)] * len(group)
+        return self._write(connection, group)
 
     def _write(
         self, connection: "sqlite3.Connection", group: "list[tuple[Work, Done]]"
