@@ -71,7 +71,10 @@ class Row:
     __slots__ = ("id", "known", "pruned")
 
     def __init__(self, row: "tuple[Any, ...]") -> None:
-        content = Content._make("" if value is None else value for value in row[:_WIDTH])
+        fields = row[:_WIDTH]
+        if None in fields:
+            fields = tuple("" if value is None else value for value in fields)
+        content = Content._make(fields)
         self.id: int = row[11]
         if row[12] not in states.STATES or not isinstance(content.fee, int):
             raise DamageError(f"row {row[11]} of bill")
@@ -84,6 +87,8 @@ class Row:
     def differs(self, given: Content) -> list[str]:
         """The fields in which the given bill is another one."""
         kept = self.known.content
+        if kept[2:8] == given[2:8] and kept.extra == given.extra:
+            return []
         unknown: tuple[str, ...] = PRUNED if self.pruned else ()
         if kept.shape == IMPORTED:
             unknown = tuple(name for name in CONTENT_FIELDS if not getattr(kept, name))

@@ -1,7 +1,8 @@
 """The one thread that writes: whoever has something to write down queues it here.
 
 It takes all that waits, writes it in one transaction, waits until the disk has it, and then tells
-those whom it concerns. While the disk works, the next group gathers.
+those whom it concerns. While the disk works, the next group gathers. Where nothing waits, a caller
+that would wait for its own job does it itself, with the same connection.
 """
 
 import sqlite3
@@ -45,7 +46,6 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._checkpoint_at = 0
         self._groups = 0
-        self.idle_checkpoints = False
         self._thread = threading.Thread(target=self._work, name="nontax ledger", daemon=True)
         self._thread.start()
 
