@@ -11,6 +11,7 @@
 #include "problems.h"
 #include "process.h"
 #include "request.h"
+#include "verdict.h"
 
 enum { MOMENT_MS = 1000 }; /* so long a refused token may last that is accepted again by itself */
 

@@ -58,20 +58,13 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *reque
 /* Whether any of it may have gone out. */
 bool nx_transfer_was_sent(const nx_transfer *transfer);
 
-/* Where an attempt's result is written, and what must not be seen in it. */
-typedef struct nx_account {
-    const nontax_interface *interface;
-    nx_secrets secrets;
-    nontax_result *result;
-    cJSON **fields;
-    nx_buffer *reply;
-} nx_account;
+/* The HTTP status of the reply; 0: none has come. */
+long nx_transfer_status(const nx_transfer *transfer);
 
-/* Says what became of a transfer that libcurl has ended with `code`, and forgets the token. */
-void nx_transfer_finish(nx_transfer *transfer, CURLcode code, const nx_account *account);
+/* Whether the connection may go to a proxy over TLS, with a second layer of it inside. */
+bool nx_transfer_may_have_tls_proxy(const nontax_client *client);
 
-/* Says what is known of a transfer that was taken off the multi handle before its end: because the
- * time was over, or for another reason. */
-void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, const nx_account *account);
+/* At its end: forgets the token and the reply. */
+void nx_transfer_forget(nx_transfer *transfer);
 
 #endif
