@@ -588,3 +588,24 @@ def test_answers_are_kept_while_nobody_asks(sandbox: Sandbox) -> None:
         threading.Event().wait(2)  # twice the timeout: what is under test is being away
         outcomes.extend(run)
     assert {outcome.outcome for outcome in outcomes} == {"inserted"}
+
+
+@pytest.mark.parametrize("how", ["collected", "read", "left"])
+def test_a_run_that_has_ended_leaves_its_connections(
+    sandbox: Sandbox, client: nontax.Client, how: str
+) -> None:
+    kept = []  # a run need not be forgotten for that
+    for _ in range(3):
+        run = client.insert_bills(bills(4), concurrency=1)
+        kept.append(run)
+        if how == "collected":
+            run.collect()
+        elif how == "read":
+            assert len(list(run)) == 4
+        else:
+            with run:
+                next(run)
+                run.stop()
+                collect(run, [])
+    client.insert_bill(bill(order_id="alone"))
+    assert len({request.connection for request in sandbox.requests}) == 1
