@@ -109,6 +109,14 @@ test-all: ## what make test leaves out: sanitizers, valgrind, clang, other build
 	@$(MAKE) pytest-poll
 	@$(MAKE) pytest-gnutls
 	@$(MAKE) pytest-pages
+	@$(MAKE) pytest-databases
+
+.PHONY: pytest-databases
+pytest-databases: build ## the Django outbox on PostgreSQL and MariaDB, with kills and crashes
+	@echo "pytest  PostgreSQL, MariaDB"
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
+	@DJANGO_SERVERS=required DJANGO_KILLS=50 DJANGO_CRASHES=25 $(BIN)/pytest -q -n 2 \
+		tests/test_django_servers.py
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python
@@ -178,7 +186,7 @@ $(eval $(call variant,gcc,$(CC),-O2))
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev bench bench-office wheel free-threaded fuzz coverage; do \
+	@for name in dev databases bench bench-office wheel free-threaded fuzz coverage; do \
 		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

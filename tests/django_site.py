@@ -4,6 +4,11 @@ import json
 import os
 
 _given = json.loads(os.environ["NONTAX_SITE"])
+if _given["database"]["ENGINE"].endswith("mysql"):
+    import pymysql
+
+    pymysql.version_info = (2, 2, 7, "final", 0)
+    pymysql.install_as_MySQLdb()
 SECRET_KEY = "of tests"
 USE_TZ = True
 INSTALLED_APPS = ["nontax.contrib.django"]

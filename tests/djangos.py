@@ -4,16 +4,21 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import django
+from bills import bill
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError, connections
+from django.test import override_settings
 
-from nontax.sandbox import Sandbox
+from nontax.sandbox import Sandbox, faults
 
 
 def set_up() -> None:
@@ -33,6 +38,7 @@ def set_up() -> None:
 
 set_up()
 
+from nontax.contrib.django import outbox  # noqa: E402
 from nontax.contrib.django.models import (  # noqa: E402
     Attempt,
     Bill,
@@ -40,6 +46,7 @@ from nontax.contrib.django.models import (  # noqa: E402
     Evidence,
     Server,
 )
+from nontax.contrib.django.relay import Relay  # noqa: E402
 from nontax.contrib.django.store import OutboxStore  # noqa: E402
 from nontax.delivery.store import Key, Store  # noqa: E402
 
@@ -57,8 +64,18 @@ def sqlite(path: Path) -> dict[str, Any]:
 _template: list[bytes] = []
 
 
+def find_driver(database: dict[str, Any]) -> None:
+    """PyMySQL under the name that Django looks for."""
+    if database["ENGINE"].endswith("mysql"):
+        import pymysql
+
+        pymysql.version_info = (2, 2, 7, "final", 0)
+        pymysql.install_as_MySQLdb()
+
+
 def use(alias: str, database: dict[str, Any]) -> None:
     """Make a database known, with the tables of the outbox in it."""
+    find_driver(database)
     connections.settings[alias] = connections.configure_settings(
         {"default": settings.DATABASES["default"], alias: dict(database)}
     )[alias]
@@ -118,6 +135,59 @@ class DjangoHarness:
             )  # fmt: skip
 
 
+def count_posts(sandbox: Sandbox) -> "Counter[str]":
+    """How often each order was sent: the independent count."""
+    return Counter(
+        json.loads(request.body)["order_id"]
+        for request in sandbox.requests
+        if request.path == "/nontax/insertbill"
+    )
+
+
+def wait_for_posts(sandbox: Sandbox, count: int) -> None:
+    until = time.monotonic() + 15
+    while sum(count_posts(sandbox).values()) < count:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def kill_relays(
+    alias: str, database: dict[str, Any], sandbox: Sandbox, *, kills: int, window: int = 4
+) -> dict[str, int]:
+    """Kill -9 relays with bills in flight, then have the rest sent; what became of it.
+
+    What the sandbox has counted says the truth: the outbox must know it, or be in doubt.
+    """
+    sandbox.misbehave(faults.Delay(0.15), times=1_000_000, path="/nontax/insertbill")
+    env = site(database, nontax_of(sandbox))
+    given = [bill() for _ in range(15 * kills)]
+    in_flight = 0
+    with override_settings(NONTAX=nontax_of(sandbox, alias)):
+        outbox.enqueue_many(given, account="bureau", durable=False)
+        for _ in range(kills):
+            relay = manage(env, "nontax_send", "--window", str(window))
+            wait_for_posts(sandbox, sum(count_posts(sandbox).values()) + 2)
+            relay.kill()
+            relay.communicate()
+            pass_leases(alias)
+            doubtful = OutboxStore("", using=alias).expire()
+            assert len(doubtful) <= window
+            in_flight += bool(doubtful)
+        sandbox.behave()
+        assert Relay().run(once=True) == []
+    posts = count_posts(sandbox)
+    known = dict(Bill.objects.using(alias).values_list("order_id", "state"))
+    assert known.keys() == {one["order_id"] for one in given}
+    assert max(posts.values()) == 1  # none was sent twice
+    assert {known[order] for order in sandbox.bills} <= {"inserted", "in_doubt"}
+    assert {order for order, state in known.items() if state == "inserted"} <= posts.keys()
+    assert set(known.values()) == {"inserted", "in_doubt"}
+    told = Evidence.objects.using(alias).filter(kind="lease ended").count()
+    doubt = Counter(known.values())["in_doubt"]
+    assert told == doubt
+    return {"kills": kills, "in_flight": in_flight, "in_doubt": doubt, "bills": len(given)}
+
+
 def pass_leases(alias: str, **which: Any) -> None:
     """As if the database's clock had gone on past the leases."""
     Bill.objects.using(alias).filter(state="sending", **which).update(lease_until=1)
@@ -144,15 +214,16 @@ def site(database: dict[str, Any], nontax: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def manage(env: dict[str, str], *command: str, **more: Any) -> "subprocess.Popen[str]":
+def manage(
+    env: dict[str, str], *command: str, program: Sequence[str] = ("-m", "django")
+) -> "subprocess.Popen[str]":
     """`manage.py COMMAND` as a process."""
     return subprocess.Popen(
-        [sys.executable, "-m", "django", *command],
+        [sys.executable, *program, *command],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **more,
     )
 
 

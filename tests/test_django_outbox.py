@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import override_settings
-from djangos import forget, manage, nontax_of, pass_leases, site, sqlite, use
+from djangos import (
+    count_posts,
+    forget,
+    kill_relays,
+    manage,
+    nontax_of,
+    site,
+    sqlite,
+    use,
+    wait_for_posts,
+)
 
 import nontax
 from nontax.contrib.django import accounts, conf, outbox
@@ -52,14 +61,6 @@ def _states() -> dict[str, int]:
     return {str(s): n for s, n in OutboxStore("bureau", using="outbox").counts().items()}
 
 
-def _posts(sandbox: Sandbox) -> "Counter[str]":
-    return Counter(
-        json.loads(request.body)["order_id"]
-        for request in sandbox.requests
-        if request.path == "/nontax/insertbill"
-    )
-
-
 # Handing in
 
 
@@ -70,7 +71,7 @@ def test_a_rollback_leaves_no_row(rows: None, sandbox: Sandbox) -> None:
         transaction.set_rollback(True, using="outbox")
     assert _states() == {}
     Relay().run(once=True)
-    assert _posts(sandbox) == {}
+    assert count_posts(sandbox) == {}
 
 
 def test_what_is_committed_is_sent_once(rows: None, sandbox: Sandbox) -> None:
@@ -82,7 +83,7 @@ def test_what_is_committed_is_sent_once(rows: None, sandbox: Sandbox) -> None:
     assert row.state == "inserted"
     assert row.code == sandbox.bills[row.order_id].code
     Relay().run(once=True)
-    assert _posts(sandbox) == {row.order_id: 1}
+    assert count_posts(sandbox) == {row.order_id: 1}
 
 
 def test_outside_a_transaction_is_an_error(rows: None) -> None:
@@ -98,7 +99,7 @@ def test_the_same_bill_again_changes_nothing(rows: None, sandbox: Sandbox) -> No
     Relay().run(once=True)
     again = outbox.enqueue(given, account="bureau", durable=False)
     assert (again.pk, again.state) == (first.pk, "inserted")
-    assert _posts(sandbox) == {first.order_id: 1}
+    assert count_posts(sandbox) == {first.order_id: 1}
 
 
 def test_other_content_is_named(rows: None) -> None:
@@ -228,55 +229,23 @@ def test_two_relays_and_each_bill_once(rows: None, place: Path, sandbox: Sandbox
     assert [relay.returncode for relay in relays] == [0, 0], told
     assert sum(int(out.split()[0]) for out, _ in told) == 200
     assert _states() == {"inserted": 200}
-    assert _posts(sandbox) == dict.fromkeys(orders, 1)
+    assert count_posts(sandbox) == dict.fromkeys(orders, 1)
 
 
 def test_sigterm_waits_for_what_is_in_flight(rows: None, place: Path, sandbox: Sandbox) -> None:
     sandbox.misbehave(faults.Delay(0.7), times=4, path="/nontax/insertbill")
     _enqueue(12)
     relay = manage(site(sqlite(place), nontax_of(sandbox)), "nontax_send", "--window", "4")
-    _wait_for_posts(sandbox, 4)
+    wait_for_posts(sandbox, 4)
     relay.send_signal(signal.SIGTERM)
     out, err = relay.communicate(timeout=50)
     assert (relay.returncode, out) == (0, "4 bills sent\n"), err
     assert _states() == {"inserted": 4, "waiting": 8}
 
 
-def _wait_for_posts(sandbox: Sandbox, count: int) -> None:
-    until = time.monotonic() + 15
-    while sum(_posts(sandbox).values()) < count:
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_kill_9_of_relays(rows: None, place: Path, sandbox: Sandbox) -> None:
-    """What the sandbox has counted says the truth; the outbox must know it, or be in doubt."""
-    window, kills = 4, 4
-    sandbox.misbehave(faults.Delay(0.15), times=10_000, path="/nontax/insertbill")
-    orders = _enqueue(60)
-    env = site(sqlite(place), nontax_of(sandbox))
-    in_flight = 0
-    for _ in range(kills):
-        relay = manage(env, "nontax_send", "--window", str(window))
-        _wait_for_posts(sandbox, sum(_posts(sandbox).values()) + 2)
-        relay.kill()
-        relay.communicate()
-        pass_leases("outbox")
-        doubtful = OutboxStore("", using="outbox").expire()
-        assert len(doubtful) <= window
-        in_flight += bool(doubtful)
-    sandbox.behave()
-    assert Relay().run(once=True) == []
-    assert in_flight == kills
-    posts = _posts(sandbox)
-    assert max(posts.values()) == 1
-    known = dict(Bill.objects.using("outbox").values_list("order_id", "state"))
-    assert known.keys() == set(orders)
-    assert {known[order] for order in sandbox.bills} <= {"inserted", "in_doubt"}
-    assert {order for order, state in known.items() if state == "inserted"} <= posts.keys()
-    assert set(known.values()) == {"inserted", "in_doubt"}
-    told = Evidence.objects.using("outbox").filter(kind="lease ended").count()
-    assert told == Counter(known.values())["in_doubt"]
+    told = kill_relays("outbox", sqlite(place), sandbox, kills=4)
+    assert told["in_flight"] == 4
 
 
 def test_answers_are_held_until_the_database_is_back(
@@ -287,7 +256,7 @@ def test_answers_are_held_until_the_database_is_back(
     database = sqlite(place)
     database["OPTIONS"]["timeout"] = 0.1
     relay = manage(site(database, nontax_of(sandbox)), "nontax_send", "--once")
-    _wait_for_posts(sandbox, 2)
+    wait_for_posts(sandbox, 2)
     other = sqlite3.connect(place, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     time.sleep(2)
@@ -308,7 +277,7 @@ def test_answers_go_into_the_spool_when_the_relay_has_to_end(
     database["OPTIONS"]["timeout"] = 0.1
     env = site(database, nontax_of(sandbox, spool=str(place.parent)))
     relay = manage(env, "nontax_send")
-    _wait_for_posts(sandbox, 2)
+    wait_for_posts(sandbox, 2)
     other = sqlite3.connect(place, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     relay.send_signal(signal.SIGTERM)
@@ -320,7 +289,7 @@ def test_answers_go_into_the_spool_when_the_relay_has_to_end(
     _enqueue(1)
     assert Relay().run(once=True) == []
     assert _states() == {"inserted": 3}
-    assert set(_posts(sandbox).values()) == {1}
+    assert set(count_posts(sandbox).values()) == {1}
 
 
 # The rest

@@ -7,7 +7,7 @@ what=${1:?usage: deps.sh demo|test|all|debug}
 packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
 [ "$what" = demo ] || packages="$packages binutils clang libcmocka-dev redis-server"
 case "$what" in
-all | debug) packages="$packages libc6-dbg libclang-rt-dev valgrind" ;;
+all | debug) packages="$packages libc6-dbg libclang-rt-dev mariadb-server postgresql valgrind" ;;
 esac
 # For reports as pages.
 [ "$what" != all ] || packages="$packages chromium fonts-noto-cjk libreoffice-calc poppler-utils"
@@ -27,7 +27,7 @@ if ! command -v dpkg-query >/dev/null; then
     [ "$what" = all ] || exit 0 # the build tells what is missing, if anything is
     echo "make deps knows Debian and Ubuntu only. Elsewhere install: a C compiler, clang," \
         "pkg-config, libcurl >= 7.85, cJSON, cmocka, valgrind, openssl, redis-server," \
-        "the headers of Python." >&2
+        "PostgreSQL, MariaDB, the headers of Python." >&2
     exit 1
 fi
 
@@ -54,7 +54,15 @@ install() {
     apt-get install -y -qq --no-install-recommends $missing
 }
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+# The tests start their own servers; the packages must start none.
+policy=/usr/sbin/policy-rc.d
+if [ -e $policy ]; then
+    policy=""
+else
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+fi
+trap 'rm -f "$log" $policy' EXIT
 trap 'exit 130' INT TERM
 # The package lists of a machine may be absent or old: fetch them only if the first try fails.
 install >"$log" 2>&1 || { apt-get update -qq && install; } >"$log" 2>&1 || {

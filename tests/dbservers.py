@@ -1,0 +1,179 @@
+"""Real PostgreSQL and MariaDB servers for tests: as an ordinary user, in folders of their own."""
+
+import glob
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Whoever the tests are: neither server runs as root.
+_NOBODY = 65534
+
+
+def _find(program: str) -> str | None:
+    found = sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{program}"))
+    return found[-1] if found else shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin")
+
+
+def need(program: str, driver: str, package: str) -> str:
+    """The program's path. Without it the test is skipped, or fails with DJANGO_SERVERS=required."""
+    path = _find(program)
+    missing = "" if path else f"{program} is not installed: apt install {package}"
+    if not missing and importlib.util.find_spec(driver) is None:
+        missing = f"{driver} is not installed: pip install -r requirements/databases.txt"
+    if missing and os.environ.get("DJANGO_SERVERS") == "required":
+        pytest.fail(missing)
+    if missing or path is None:
+        pytest.skip(f"{missing} (make test-all does)")
+    return path
+
+
+def _as_user(folder: Path) -> list[str]:
+    if os.getuid() != 0:
+        return []
+    os.chown(folder, _NOBODY, _NOBODY)
+    return ["setpriv", f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
+
+
+class _Server:
+    """A server that is started, crashed and started again."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="nontax-db-", dir="/tmp"))
+        self._user = _as_user(self.folder)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = (self.folder / "log").open("ab")
+
+    def call(self, *command: str) -> None:
+        done = subprocess.run(
+            [*self._user, *command], cwd=self.folder, capture_output=True, text=True, check=False,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _begin(self, *command: str) -> None:
+        self._process = subprocess.Popen(
+            [*self._user, *command], cwd=self.folder, stdout=self._log, stderr=self._log,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"},
+        )  # fmt: skip
+
+    def _end(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.wait(60)
+
+    def wait(self, connect: Any) -> None:
+        """Until it takes connections."""
+        until = time.monotonic() + 60
+        while True:
+            assert self._process is not None
+            assert self._process.poll() is None, (self.folder / "log").read_text()
+            try:
+                connect().close()
+            except Exception:
+                assert time.monotonic() < until, (self.folder / "log").read_text()
+                time.sleep(0.05)
+            else:
+                return
+
+    def remove(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._end(signal.SIGKILL)
+        self._log.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Postgres(_Server):
+    """Its commits are on disk, unless a role says otherwise; WAL is written late."""
+
+    def __init__(self) -> None:
+        program = need("postgres", "psycopg", "postgresql")
+        super().__init__()
+        self._program = program
+        initdb = str(Path(program).with_name("initdb"))
+        self.call(initdb, "-D", "data", "-A", "trust", "-U", "nontax", "-E", "UTF8", "-N")
+        self.start()
+
+    def start(self) -> None:
+        options = ("listen_addresses=", "wal_writer_delay=10s", "autovacuum=off",
+                   f"unix_socket_directories={self.folder}")  # fmt: skip
+        given = [word for option in options for word in ("-c", option)]
+        self._begin(self._program, "-D", "data", *given)
+        self.wait(self.connect)
+
+    def connect(self) -> Any:
+        import psycopg
+
+        return psycopg.connect(
+            host=str(self.folder), user="nontax", dbname="postgres", autocommit=True
+        )
+
+    def crash(self) -> None:
+        """All its processes end at once; what was not written is lost. It starts again."""
+        self._end(signal.SIGQUIT)
+        self.start()
+
+    @property
+    def database(self) -> dict[str, Any]:
+        return {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "postgres",
+            "USER": "nontax",
+            "HOST": str(self.folder),
+        }
+
+
+class MariaDB(_Server):
+    """With its own defaults."""
+
+    def __init__(self) -> None:
+        program = need("mariadbd", "pymysql", "mariadb-server")
+        super().__init__()
+        self._program = program
+        self.call(
+            "mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data",
+            "--auth-root-authentication-method=normal", "--skip-test-db",
+        )  # fmt: skip
+        self.start()
+        with self.connect() as connection, connection.cursor() as cursor:
+            # A collation that takes "a1" for "A1", as is usual.
+            cursor.execute("CREATE DATABASE nontax COLLATE utf8mb4_general_ci")
+
+    def start(self) -> None:
+        (self.folder / "socket").unlink(missing_ok=True)
+        self._begin(
+            self._program, "--no-defaults", f"--datadir={self.folder}/data",
+            f"--socket={self.folder}/socket", "--skip-networking",
+            f"--pid-file={self.folder}/pid", "--innodb-buffer-pool-size=32M",
+        )  # fmt: skip
+        self.wait(self.connect)
+
+    def connect(self) -> Any:
+        import pymysql
+
+        # PyMySQL leaks the socket of a connection that is refused.
+        if not (self.folder / "socket").exists():
+            raise ConnectionRefusedError
+        return pymysql.connect(unix_socket=f"{self.folder}/socket", user="root", autocommit=True)
+
+    def crash(self) -> None:
+        """It ends at once, and starts again."""
+        self._end(signal.SIGKILL)
+        self.start()
+
+    @property
+    def database(self) -> dict[str, Any]:
+        return {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": "nontax",
+            "USER": "root",
+            "HOST": "localhost",
+            "OPTIONS": {"unix_socket": f"{self.folder}/socket", "charset": "utf8mb4"},
+        }

@@ -1,0 +1,148 @@
+"""Django's outbox on real PostgreSQL and MariaDB: the contract, kills, and crashes of the server.
+
+`make test-all` runs it with more kills: DJANGO_KILLS, DJANGO_CRASHES.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+from bills import bill
+from dbservers import MariaDB, Postgres
+from django.test import override_settings
+from djangos import (
+    DjangoHarness,
+    count_posts,
+    empty,
+    forget,
+    kill_relays,
+    manage,
+    nontax_of,
+    pass_leases,
+    site,
+    use,
+    wait_for_posts,
+)
+
+from nontax.contrib.django import outbox
+from nontax.contrib.django.models import Bill
+from nontax.contrib.django.relay import Relay
+from nontax.contrib.django.store import OutboxStore
+from nontax.delivery.contract import Harness, StoreContract, content
+from nontax.sandbox import Sandbox, faults
+
+KILLS = int(os.environ.get("DJANGO_KILLS", "6"))
+CRASHES = int(os.environ.get("DJANGO_CRASHES", "3"))
+
+
+@pytest.fixture(scope="module", params=[Postgres, MariaDB])
+def started(request: pytest.FixtureRequest) -> Iterator[Postgres | MariaDB]:
+    server: Postgres | MariaDB = request.param()
+    try:
+        use("outbox", server.database)
+        yield server
+        forget("outbox")
+    finally:
+        server.remove()
+
+
+@pytest.fixture
+def server(started: Postgres | MariaDB) -> Postgres | MariaDB:
+    empty("outbox")
+    return started
+
+
+class TestServers(StoreContract):
+    @pytest.fixture
+    def harness(self, server: Postgres | MariaDB) -> Harness:
+        return DjangoHarness("outbox")
+
+
+def test_case_counts_in_an_order(server: Postgres | MariaDB, sandbox: Sandbox) -> None:
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+        upper = outbox.enqueue(bill("CASE"), account="bureau", durable=False)
+        lower = outbox.enqueue(bill("case"), account="bureau", durable=False)
+        assert upper.pk != lower.pk
+        Relay().run(once=True)
+    assert count_posts(sandbox) == {"CASE": 1, "case": 1}
+
+
+def test_leases_are_by_the_databases_clock(server: Postgres | MariaDB) -> None:
+    """Now, by whatever clock: this machine is the server's, too."""
+    store = OutboxStore("bureau", using="outbox", lease=90)
+    store.hand_in([content()])
+    store.reserve(1)
+    (until,) = Bill.objects.using("outbox").values_list("lease_until", flat=True)
+    assert 60_000 < until - time.time() * 1000 < 120_000
+    assert store.expire() == []
+    Bill.objects.using("outbox").update(lease_until=int(time.time() * 1000) - 1000)
+    assert len(store.expire()) == 1
+
+
+@pytest.mark.timeout(600)
+def test_kill_9_of_relays(server: Postgres | MariaDB, sandbox: Sandbox) -> None:
+    told = kill_relays("outbox", server.database, sandbox, kills=KILLS)
+    print(told)
+    assert told["in_flight"] >= KILLS * 9 // 10
+
+
+def _crash(server: Postgres, sandbox: Sandbox, program: tuple[str, ...], crashes: int) -> int:
+    """The server and the relay lose their power together; how many bills were sent twice."""
+    sandbox.misbehave(faults.Delay(0.3), times=100_000, path="/nontax/insertbill")
+    env = site(server.database, nontax_of(sandbox))
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+        given = [bill() for _ in range(20 * crashes)]
+        outbox.enqueue_many(given, account="bureau", durable=False)
+        for _ in range(crashes):
+            with server.connect() as connection:
+                connection.execute("CHECKPOINT")
+            before = sum(count_posts(sandbox).values())
+            relay = manage(env, "nontax_send", "--window", "8", program=program)
+            wait_for_posts(sandbox, before + 4)
+            forget("outbox")
+            server.crash()
+            relay.kill()
+            relay.communicate()
+            use("outbox", server.database)
+            pass_leases("outbox")
+            OutboxStore("", using="outbox").expire()
+        sandbox.behave()
+        Relay().run(once=True)
+    posts = count_posts(sandbox)
+    known = dict(Bill.objects.using("outbox").values_list("order_id", "state"))
+    assert len(known) == len(given)
+    twice = sum(count > 1 for count in posts.values())
+    # A bill that was forgotten and sent again is a duplicate to WeChat.
+    assert twice or {known[order] for order in posts} <= {"inserted", "in_doubt"}
+    return twice
+
+
+FORGETS = """
+import sys
+import django
+from django.core.management import execute_from_command_line
+django.setup()
+import nontax.contrib.django.store as store
+store.force_commits = lambda using: None
+execute_from_command_line(["manage.py", *sys.argv[1:]])
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("forces", [True, False])
+def test_a_server_that_may_forget_commits_crashes(
+    server: Postgres | MariaDB, sandbox: Sandbox, forces: bool
+) -> None:
+    """synchronous_commit=off for the role. Without the line that forces commits bills go twice."""
+    if not isinstance(server, Postgres):
+        pytest.skip("only PostgreSQL has such a role")
+    with server.connect() as connection:
+        connection.execute("ALTER ROLE nontax SET synchronous_commit = off")
+    try:
+        twice = _crash(server, sandbox, ("-m", "django") if forces else ("-c", FORGETS), CRASHES)
+    finally:
+        with server.connect() as connection:
+            connection.execute("ALTER ROLE nontax RESET synchronous_commit")
+    print(f"{CRASHES} crashes: {twice} sent twice")
+    assert (twice == 0) == forces
