@@ -15,3 +15,5 @@ INSTALLED_APPS = ["nontax.contrib.django"]
 DATABASES = {"default": _given["database"]}
 NONTAX = _given["nontax"]
 LOGGING_CONFIG = None
+ROOT_URLCONF = "django_urls"
+ALLOWED_HOSTS = ["*"]

@@ -20,6 +20,8 @@ from django.test import override_settings
 
 from nontax.sandbox import Sandbox, faults
 
+AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
+
 
 def set_up() -> None:
     """Once in a process, whoever else has configured Django in it."""
@@ -43,6 +45,7 @@ from nontax.contrib.django.models import (  # noqa: E402
     Attempt,
     Bill,
     Content,
+    Event,
     Evidence,
     Server,
 )
@@ -98,7 +101,7 @@ def forget(alias: str) -> None:
 
 def empty(alias: str) -> None:
     """Take all rows away."""
-    for model in (Evidence, Attempt, Content, Bill, Server):
+    for model in (Event, Evidence, Attempt, Content, Bill, Server):
         rows = model.objects.using(alias).all()
         rows._raw_delete(alias)
 
@@ -140,7 +143,7 @@ def count_posts(sandbox: Sandbox) -> "Counter[str]":
     return Counter(
         json.loads(request.body)["order_id"]
         for request in sandbox.requests
-        if request.path == "/nontax/insertbill"
+        if request.path == "/nontax/insertbill" and request.body  # "" if the relay died before it
     )
 
 
@@ -166,9 +169,11 @@ def kill_relays(
         outbox.enqueue_many(given, account="bureau", durable=False)
         for _ in range(kills):
             relay = manage(env, "nontax_send", "--window", str(window))
-            wait_for_posts(sandbox, sum(count_posts(sandbox).values()) + 2)
-            relay.kill()
-            relay.communicate()
+            try:
+                wait_for_posts(sandbox, sum(count_posts(sandbox).values()) + 2)
+            finally:
+                relay.kill()
+                relay.communicate()
             pass_leases(alias)
             doubtful = OutboxStore("", using=alias).expire()
             assert len(doubtful) <= window
@@ -194,14 +199,23 @@ def pass_leases(alias: str, **which: Any) -> None:
 
 
 def nontax_of(sandbox: Sandbox, database: str = "default", **outbox: Any) -> dict[str, Any]:
-    """The setting NONTAX, with one account of a sandbox."""
+    """The setting NONTAX, with the two accounts of a sandbox."""
     account = {
         "APPID": sandbox.bureau.appid,
         "SECRET": sandbox.bureau.secret,
         "BASE_URL": sandbox.base_url,
     }
+    unit = {
+        "APPID": sandbox.unit.appid,
+        "SECRET": sandbox.unit.secret,
+        "BASE_URL": sandbox.base_url,
+        "EVENTS": {"TOKEN": sandbox.unit.push_token, "AES_KEY": AES_KEY},
+    }
     names = {name.upper(): value for name, value in outbox.items()}
-    return {"ACCOUNTS": {"bureau": account}, "OUTBOX": {"DATABASE": database, **names}}
+    return {
+        "ACCOUNTS": {"bureau": account, "unit": unit},
+        "OUTBOX": {"DATABASE": database, **names},
+    }
 
 
 def site(database: dict[str, Any], nontax: dict[str, Any]) -> dict[str, str]:

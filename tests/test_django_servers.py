@@ -4,12 +4,14 @@
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 from bills import bill
 from dbservers import MariaDB, Postgres
+from django.db import connections, transaction
 from django.test import override_settings
 from djangos import (
     DjangoHarness,
@@ -26,10 +28,12 @@ from djangos import (
 )
 
 from nontax.contrib.django import outbox
+from nontax.contrib.django.events import take_event
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.relay import Relay
 from nontax.contrib.django.store import OutboxStore
 from nontax.delivery.contract import Harness, StoreContract, content
+from nontax.events import AuthorizationEvent
 from nontax.sandbox import Sandbox, faults
 
 KILLS = int(os.environ.get("DJANGO_KILLS", "6"))
@@ -80,6 +84,29 @@ def test_leases_are_by_the_databases_clock(server: Postgres | MariaDB) -> None:
     assert len(store.expire()) == 1
 
 
+def test_an_event_comes_before_the_held_bill_is_committed(
+    server: Postgres | MariaDB, sandbox: Sandbox
+) -> None:
+    """It sees no row, and the row's transaction has seen no event."""
+    pushed = AuthorizationEvent(
+        order_id="HELD", succeeded=True, from_user="o1", to_user="gh_1", create_time=1
+    )
+
+    def take() -> None:
+        assert take_event("outbox", "unit", pushed)
+        connections["outbox"].close()
+
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+        with transaction.atomic(using="outbox"):
+            row = outbox.enqueue(bill("HELD"), account="bureau", when="authorised")
+            thread = threading.Thread(target=take)
+            thread.start()
+            thread.join()
+            assert row.state == "held"
+    row.refresh_from_db()
+    assert row.state == "waiting"
+
+
 @pytest.mark.timeout(600)
 def test_kill_9_of_relays(server: Postgres | MariaDB, sandbox: Sandbox) -> None:
     told = kill_relays("outbox", server.database, sandbox, kills=KILLS)
@@ -99,11 +126,13 @@ def _crash(server: Postgres, sandbox: Sandbox, program: tuple[str, ...], crashes
                 connection.execute("CHECKPOINT")
             before = sum(count_posts(sandbox).values())
             relay = manage(env, "nontax_send", "--window", "8", program=program)
-            wait_for_posts(sandbox, before + 4)
-            forget("outbox")
-            server.crash()
-            relay.kill()
-            relay.communicate()
+            try:
+                wait_for_posts(sandbox, before + 4)
+                forget("outbox")
+                server.crash()
+            finally:
+                relay.kill()
+                relay.communicate()
             use("outbox", server.database)
             pass_leases("outbox")
             OutboxStore("", using="outbox").expire()

@@ -17,3 +17,9 @@ class NontaxConfig(AppConfig):
     label = "nontax"
     verbose_name = "nontax"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        from nontax.contrib.django import checks
+
+        del checks

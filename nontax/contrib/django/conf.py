@@ -20,7 +20,9 @@ ACCOUNT_KEYS = (
     "CA_FILE",
     "PROXY",
     "TIMEOUT",
+    "EVENTS",
 )
+EVENT_KEYS = ("TOKEN", "AES_KEY")
 # Seconds that lie between the last bill's latest answer and the end of its lease.
 MARGIN = 10.0
 
@@ -75,12 +77,22 @@ def account(alias: str) -> "dict[str, Any]":
     _refuse_unknown(where, found, ACCOUNT_KEYS)
     if not found.get("APPID") or not (found.get("SECRET") or found.get("TOKEN_SOURCE")):
         raise ImproperlyConfigured(f"{where} needs APPID, and SECRET or TOKEN_SOURCE")
+    if "EVENTS" in found:
+        _refuse_unknown(f"{where}['EVENTS']", found["EVENTS"], EVENT_KEYS)
+        if not found["EVENTS"].get("TOKEN"):
+            raise ImproperlyConfigured(f"{where}['EVENTS'] needs TOKEN")
     if outbox().lease < timeout_of(found) + 2 * MARGIN:
         raise ImproperlyConfigured(
             f'NONTAX["OUTBOX"]["LEASE"] must be {2 * MARGIN:.0f} seconds longer than the TIMEOUT '
             f"of {where}"
         )
     return found
+
+
+def aliases() -> list[str]:
+    """The accounts that the settings name; none if they are asked for by a function."""
+    accounts = _nontax().get("ACCOUNTS", {})
+    return [] if isinstance(accounts, str) else list(accounts)
 
 
 def timeout_of(found: "dict[str, Any]") -> float:

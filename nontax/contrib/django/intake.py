@@ -61,8 +61,9 @@ def hand_in(
     allow_same_number: bool = False,
     replace: bool = True,
     priority: int = 0,
+    state: State = "waiting",
 ) -> Known | Refused:
-    """See `Store.hand_in`. replace: a waiting bill takes other content."""
+    """See `Store.hand_in`. replace: a waiting bill takes other content. state: of a new one."""
     rules = _Rules(again, allow_same_number, replace)
     row = locked(using).filter(appid=content.appid, order_id=content.order_id).first()
     if row is not None:
@@ -72,13 +73,13 @@ def hand_in(
         return Refused(known_of(other), SAME_NUMBER, same_number=True)
     try:
         with transaction.atomic(using=using):
-            insert(using, account, content, pdf, priority=priority)
+            insert(using, account, content, pdf, priority=priority, state=state)
     except IntegrityError:
         row = locked(using).filter(appid=content.appid, order_id=content.order_id).first()
         if row is None:
             raise
         return _hand_in_known(using, row, content, pdf, rules)
-    return Known(content, "waiting", from_list=True)
+    return Known(content, state, from_list=True)
 
 
 def _hand_in_known(
@@ -87,18 +88,18 @@ def _hand_in_known(
     kept = content_of(row)
     fields = differs(row, kept, content)
     state: State = row.state
-    if state != "waiting":
+    if state not in ("held", "waiting"):
         why = why_not(state, row.errcode, by="hand_in", again=rules.again)
         if why:
             known = known_of(row, kept)
             return Refused(known, why, tuple(fields)) if fields else known
     elif fields and not rules.replace:
-        why = "it is waiting; give replace=True to have this sent instead"
+        why = f"it is {state}; give replace=True to have this sent instead"
         return Refused(known_of(row, kept), why, tuple(fields))
     other = None if rules.allow_same_number else same_number(using, content)
     if other is not None:
         return Refused(known_of(other), SAME_NUMBER, same_number=True)
-    after = state if state == "waiting" else step(state, "hand_in")
+    after = state if state in ("held", "waiting") else step(state, "hand_in")
     # Not if a relay has taken it meanwhile, where the database has no locks.
     done = (
         Bill.objects.using(using)
@@ -153,19 +154,27 @@ def content_columns_of(content: Content, pdf: Pdf) -> "dict[str, Any]":
     }
 
 
-def _new_row(account: str, content: Content, pdf: Pdf, priority: int) -> Bill:
+def _new_row(
+    account: str, content: Content, pdf: Pdf, priority: int, state: State = "waiting"
+) -> Bill:
     now = timezone.now()
     return Bill(
-        appid=content.appid, order_id=content.order_id, account=account, state="waiting",
+        appid=content.appid, order_id=content.order_id, account=account, state=state,
         priority=priority, created_at=now, changed_at=now, **columns_of(content, pdf),
     )  # fmt: skip
 
 
 def insert(
-    using: str, account: str, content: Content, pdf: Pdf = NO_PDF, *, priority: int = 0
+    using: str,
+    account: str,
+    content: Content,
+    pdf: Pdf = NO_PDF,
+    *,
+    priority: int = 0,
+    state: State = "waiting",
 ) -> None:
     """A new bill. Raises IntegrityError if its order is known."""
-    row = _new_row(account, content, pdf, priority)
+    row = _new_row(account, content, pdf, priority, state)
     row.save(using=using, force_insert=True)
     ContentRow(bill=row, **content_columns_of(content, pdf)).save(using=using, force_insert=True)
 

@@ -175,5 +175,26 @@ class Evidence(models.Model):
         raise TypeError("evidence is never deleted")
 
 
+class Event(models.Model):
+    """An event of WeChat's, under its key: a repeat is refused.
+
+    error: what a receiver has raised; "" if all was done.
+    """
+
+    key_hash = models.CharField(max_length=64, unique=True)
+    account = ExactField(max_length=64)
+    kind = models.CharField(max_length=32)
+    succeeded = models.SmallIntegerField()
+    appid = ExactField(max_length=64)
+    order_id = ExactField(max_length=128)
+    content = models.TextField()
+    received_at = models.DateTimeField()
+    error = models.CharField(max_length=150, default="")
+
+    class Meta:
+        db_table = "nontax_event"
+        indexes = (Index(fields=("order_id",), name="nontax_event_order"),)
+
+
 # All attempts of a bill are given back: WeChat is proved not to have it.
 FREED = -F("id")

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.db import connections, transaction
 
-from nontax.contrib.django import accounts, conf, intake
+from nontax.contrib.django import accounts, conf, events, intake
 from nontax.contrib.django.intake import Pdf
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.rows import look
@@ -30,6 +31,7 @@ def enqueue(
     *,
     account: str,
     pdf: Any = None,
+    when: str | None = None,
     priority: int = 0,
     replace: bool = False,
     again: bool = False,
@@ -40,7 +42,9 @@ def enqueue(
 
     bill: as for `Client.insert_bill`. account: alias of NONTAX["ACCOUNTS"]. pdf: path of its PDF on
     a disk that the relays see, or a FieldFile of such; it is uploaded before the bill is sent, and
-    then replaces `s_pdf_media_id`. priority: higher ones go first. replace: a bill that waits takes
+    then replaces `s_pdf_media_id`. when: "authorised": a new bill is
+    held until the citizen's authorisation is pushed (see `EventView`), if it has not been already.
+    priority: higher ones go first. replace: a bill that waits takes
     other content. again: also if the last answer was that the citizen has not authorised the order.
     durable: False lets it be called outside a transaction.
 
@@ -48,11 +52,14 @@ def enqueue(
     InvalidRequestError with all problems, and ConflictError if the order, or the printed number
     (unless allow_same_number), is known with other content.
     """
+    if when not in (None, "authorised"):
+        raise ValueError('when must be "authorised" or None')
     content = _content_of(account, bill)
     using = _database(durable)
     return _enqueue(
         using, account, content, _pdf_of(pdf), priority=priority, replace=replace, again=again,
         allow_same_number=allow_same_number,
+        state="held" if when else "waiting",
     )  # fmt: skip
 
 
@@ -61,6 +68,12 @@ def _enqueue(using: str, account: str, content: Content, pdf: Pdf, **more: Any) 
         answer = intake.hand_in(using, account, content, pdf, **more)
         if isinstance(answer, Refused):
             raise conflict_of(answer, "outbox")
+        if answer.state == "held":
+            # Again when it is committed: an event of that moment has not seen this row.
+            events.match_held(using, content.order_id)
+            transaction.on_commit(
+                partial(events.match_held, using, content.order_id), using=using, robust=True
+            )
         row = look(using, content.key)
     assert row is not None
     return row

@@ -1,13 +1,14 @@
 """The relay: sends what waits in the outbox. Any number of them, on any number of machines."""
 
 import logging
+import math
 import threading
 import time
 
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from nontax.contrib.django import accounts, conf
+from nontax.contrib.django import accounts, conf, events
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.store import OutboxStore, worker_name
 from nontax.delivery.deliver import Delivery, Report
@@ -23,6 +24,8 @@ _log = logging.getLogger("nontax.delivery")
 # Seconds after which an account that has met trouble is tried again.
 _TROUBLE_PAUSE = 10.0
 _ACCOUNT_PAUSE = 900.0
+# Seconds between two looks for held bills whose event was kept meanwhile.
+_MATCH_PAUSE = 60.0
 _STOPPERS = (AccessTokenError, AccountError, QuotaError)
 
 
@@ -45,6 +48,7 @@ class Relay:
         self._deliveries: dict[str, Delivery] = {}
         self._not_before: dict[str, float] = {}
         self._failed: list[str] = []
+        self._matched = -math.inf
         self.sent = 0
 
     def stop(self) -> None:
@@ -85,6 +89,9 @@ class Relay:
                 "order %s is in doubt: the lease ended before an answer came", key.order_id,
                 extra={"order_id": key.order_id, "state": "in_doubt", "worker": worker_name()},
             )  # fmt: skip
+        if time.monotonic() >= self._matched + _MATCH_PAUSE:
+            self._matched = time.monotonic()
+            events.match_held(using)
         bills = Bill.objects.using(using).filter(state="waiting").order_by()
         found = bills.values_list("account", flat=True).distinct()
         return [alias for alias in found if not self._only or alias in self._only]

@@ -17,13 +17,14 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import Count, F
 from django.utils import timezone
 
-from nontax.contrib.django import intake, settling
+from nontax.contrib.django import intake, settling, signals
 from nontax.contrib.django.clock import DatabaseMs
 from nontax.contrib.django.conf import MARGIN
 from nontax.contrib.django.models import Attempt, Bill, Evidence, Server
 from nontax.contrib.django.models import Content as ContentRow
 from nontax.contrib.django.rows import (
     UPLOAD_MS,
+    content_of,
     force_commits,
     joined,
     known_of,
@@ -65,6 +66,17 @@ _AWAY = (OperationalError, InterfaceError)
 def worker_name() -> str:
     """Of this process, for people."""
     return f"{socket.gethostname()}:{getpid()}"[:150]
+
+
+def _tell(settled: Settled) -> None:
+    """The answer is on disk: whoever wants to know is told."""
+    about = {**settled.key._asdict(), "state": settled.state}
+    told = signals.bill_settled.send_robust(sender=Bill, **about)
+    if settled.state == "in_doubt":
+        told += signals.bill_in_doubt.send_robust(sender=Bill, **about)
+    for receiver, error in told:
+        if isinstance(error, Exception):
+            _log.error("the receiver %r has failed: %s", receiver, type(error).__name__)
 
 
 class OutboxStore:
@@ -254,6 +266,9 @@ class OutboxStore:
         for claim, _ in answers:
             self._open.pop(claim.attempt, None)
             self._handed_over.discard(claim.attempt)
+        for one in settled:
+            if one.applied and not one.spooled:
+                _tell(one)
         return settled
 
     def _settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
@@ -275,8 +290,8 @@ class OutboxStore:
     def _take_spooled(self, entries: "list[Any]") -> None:
         answers = []
         for attempt, number, signed, back_to, bill, appid, order_id, *answer in entries:
-            row = Bill.objects.using(self.using).select_related("content").get(pk=bill)
-            content = joined(row, row.content)._replace(appid=appid, order_id=order_id)
+            row = Bill.objects.using(self.using).get(pk=bill)
+            content = content_of(row)._replace(appid=appid, order_id=order_id)
             claim = Claim(attempt, number, content, signed, back_to, bill)
             answers.append((claim, Answer(*answer)))
         self._write(lambda: self._settle(answers))

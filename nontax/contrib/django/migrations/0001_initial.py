@@ -80,6 +80,29 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Event",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key_hash", models.CharField(max_length=64, unique=True)),
+                ("account", nontax.contrib.django.models.ExactField(max_length=64)),
+                ("kind", models.CharField(max_length=32)),
+                ("succeeded", models.SmallIntegerField()),
+                ("appid", nontax.contrib.django.models.ExactField(max_length=64)),
+                ("order_id", nontax.contrib.django.models.ExactField(max_length=128)),
+                ("content", models.TextField()),
+                ("received_at", models.DateTimeField()),
+                ("error", models.CharField(default="", max_length=150)),
+            ],
+            options={
+                "db_table": "nontax_event",
+            },
+        ),
+        migrations.CreateModel(
             name="Evidence",
             fields=[
                 (
@@ -233,6 +256,10 @@ class Migration(migrations.Migration):
                 related_name="attempts",
                 to="nontax.bill",
             ),
+        ),
+        migrations.AddIndex(
+            model_name="event",
+            index=models.Index(fields=["order_id"], name="nontax_event_order"),
         ),
         migrations.AddField(
             model_name="evidence",
