@@ -178,6 +178,36 @@ def test_pdfs_are_uploaded_first_and_again_when_they_are_old(
     )
 
 
+def test_a_bill_that_is_handed_in_again_keeps_its_upload(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    from nontax.delivery.content import content_of
+
+    file = tmp_path / "bill.pdf"
+    file.write_bytes(b"%PDF-1.4 one")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    one = content_of(client._core.body("insertbill", bill(s_pdf_media_id="later")))
+    ledger.hand_in([one], pdfs=[(str(file), digest)])
+    sandbox.misbehave(faults.Errcode(45009), path="/nontax/insertbill")
+    assert ledger.deliver(client).waiting == 1
+    ledger.hand_in([one], pdfs=[(str(file), digest)])
+    assert ledger.deliver(client).counts == {"inserted": 1}
+    sent = [json.loads(r.body) for r in sandbox.requests if r.path == "/nontax/insertbill"]
+    ids = [each["card_ext"]["user_card"]["invoice_user_data"]["s_pdf_media_id"] for each in sent]
+    assert ids == [ledger.history(one.order_id).bill.s_pdf_media_id] * 2
+    assert len([r for r in sandbox.requests if "setpdf" in r.path]) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 9])
+def test_no_more_bills_than_asked_for(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox, limit: int
+) -> None:
+    report = ledger.deliver(client, [bill() for _ in range(5)], limit=limit)
+    sent = min(limit, 5)
+    assert (sum(report.counts.values()), report.waiting) == (sent, 5 - sent)
+    assert len(_posts(sandbox)) == sent
+
+
 # Resends
 
 

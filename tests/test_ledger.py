@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -601,6 +602,9 @@ def test_bills_from_before(path: Path) -> None:
             ledger.import_bills([old], by="", note="")
         assert ledger.import_bills([old], by="王", note="old system") == 1
         assert ledger.import_bills([old], by="王", note="old system") == 0
+        assert ledger.import_bills([old | {"code": ""}], by="王", note="old system") == 0
+        with pytest.raises(LedgerError, match="A1 is known"):
+            ledger.import_bills([old | {"code": "C2"}], by="王", note="old system")
         (known,) = ledger.hand_in([content("A1")])
         assert isinstance(known, Known)
         assert (known.state, known.code) == ("inserted", "C1")
@@ -642,7 +646,7 @@ def test_the_same_order_twice_in_a_list(path: Path) -> None:
 def test_history_names_the_runs(path: Path) -> None:
     with Ledger(path) as ledger:
         ledger.describe_run(command="nontax insert", source="monday.xlsx", source_sha256="ab")
-        ledger.hand_in([content("A1"), content("A2")], first_row=2)
+        ledger.hand_in([content("A1"), content("A2")], rows=[2, 3])
         history = ledger.history("A2")
     assert history.bill.source_row == 3
     (run,) = history.runs
@@ -665,6 +669,47 @@ def test_a_group_is_written_in_few_statements(path: Path, monkeypatch: pytest.Mo
         assert len(answers) == 70
         ledger.close_attempts(answers)
         assert ledger.counts() == {"inserted": 70}
+
+
+def test_a_dry_run_tells_the_answers_and_changes_nothing(path: Path) -> None:
+    with Ledger(path) as ledger:
+        ledger.hand_in([content("A1")])
+        given = [content("A1", fee=9), content("A2"), content("B1", billing_code="0000000001")]
+        before = list(ledger.bills())
+        told = ledger.hand_in(given, dry_run=True)
+        assert list(ledger.bills()) == before
+        assert ledger.hand_in(given) == told
+
+
+def test_what_a_text_on_paper_names(path: Path) -> None:
+    with Ledger(path) as ledger:
+        (claim,) = _reserve(ledger, "A1")
+        ledger.settle([(claim, INSERTED)])
+        ledger.hand_in([content("A2")])
+        one = content("A1")
+        for key in ("A1", one.billing_code, f"{one.billing_no}+{one.billing_code}", "C1"):
+            assert [bill.order_id for bill in ledger.find(key)] == ["A1"], key
+        for key in ("", "A3", f"1+{one.billing_code}", "C2", "+"):
+            assert ledger.find(key) == [], key
+
+
+def test_explanations_stay_with_the_bill(path: Path) -> None:
+    class Difference(NamedTuple):
+        key: str
+        name: str
+        fee: int
+
+    with Ledger(path) as ledger:
+        ledger.hand_in([content("A1")])
+        given = Difference("A1", "waiting", 1200)
+        ledger.explain(given, by="王", checked_by="李", note="开票点停电")
+        ledger.explain(given._replace(key="A2"), by="王", note="-")
+        for by, checked_by, note in (("", "", "x"), ("王", "", " "), ("王", "王", "x")):
+            with pytest.raises(ValueError, match=r"explanation"):
+                ledger.explain(given, by=by, checked_by=checked_by, note=note)
+        (kept,) = ledger.history("A1").explanations
+    assert (kept.name, kept.fee, kept.who, kept.checked_by) == ("waiting", 1200, "王", "李")
+    assert kept.note == "开票点停电"
 
 
 # Migrations

@@ -78,9 +78,11 @@ class Delivery:
         *,
         concurrency: int = 16,
         rate: float | None = None,
+        limit: int | None = None,
         progress: "Callable[[Delivered], None] | None" = None,
     ) -> None:
         self._store, self._client = store, client
+        self._left = limit  # how many bills may still be sent; None: all
         self._concurrency, self._rate = concurrency, rate
         self._progress = progress
         self._claims: deque[Claim] = deque()  # written down, not handed over
@@ -121,12 +123,14 @@ class Delivery:
                 for each in self._store.pdfs_due(self._concurrency + len(self._pdf_tried))
                 if each.key not in self._pdf_tried
             ]
+            if self._left is not None:
+                due = due[: max(self._left - len(self._pdf_tried), 0)]
             if not due:
                 return None
             for each in due:
                 self._pdf_tried.add(each.key)
                 try:
-                    self._upload_one(each)
+                    upload(self._store, self._client, each)
                 except (OSError, ValueError) as error:
                     self._pdf_problems.append((each.key, f"{each.path}: {error}"))
                 except NontaxError as error:
@@ -135,18 +139,6 @@ class Delivery:
                         return error
                     self._pdf_problems.append((each.key, str(error)))
         return None
-
-    def _upload_one(self, due: "PdfDue") -> None:
-        with open(due.path, "rb") as file:
-            data = file.read()
-        if due.sha256:
-            from hashlib import sha256
-
-            if sha256(data).hexdigest() != due.sha256:
-                raise ValueError("the PDF has changed since the list was read")
-        with Pdf(data, due.path.rpartition("/")[2]) as opened:
-            uploaded = self._client._call(upload_pdf(opened.payload))
-        self._store.keep_pdf(due.key, uploaded.s_media_id)
 
     # Bills
 
@@ -166,7 +158,12 @@ class Delivery:
             yield bill
 
     def _reserve(self) -> None:
-        window: Window = self._store.reserve(self._concurrency)
+        count = self._concurrency if self._left is None else min(self._concurrency, self._left)
+        if not count:
+            return
+        window: Window = self._store.reserve(count)
+        if self._left is not None:
+            self._left -= len(window.claims)
         self._until = window.until
         for claim in window.claims:
             self._open[claim.attempt] = claim
@@ -253,6 +250,23 @@ class Delivery:
             self._store.settle([(claim, unsent) for claim in self._open.values()])
         self._claims.clear()
         self._open.clear()
+
+
+def upload(store: "Store", client: "Client", due: "PdfDue") -> None:
+    """Upload a bill's PDF and keep its id.
+
+    Raises OSError or ValueError if the file is not there or not the same any more, and NontaxError.
+    """
+    with open(due.path, "rb") as file:
+        data = file.read()
+    if due.sha256:
+        from hashlib import sha256
+
+        if sha256(data).hexdigest() != due.sha256:
+            raise ValueError("the PDF has changed since the list was read")
+    with Pdf(data, due.path.rpartition("/")[2]) as opened:
+        uploaded = client._call(upload_pdf(opened.payload))
+    store.keep_pdf(due.key, uploaded.s_media_id)
 
 
 def resend(

@@ -17,15 +17,11 @@ PAGE = 500
 MOST = 100
 
 
-def take(
-    store: "Store",
-    client: "Client",
-    bills: "Iterable[object]",
-    *,
-    again: bool,
-    allow_same_number: bool,
-) -> None:
-    """Hand a list in. See `nontax.Ledger.deliver`."""
+def contents_of(client: "Client", bills: "Iterable[object]") -> list[Content]:
+    """Check bills as `insert_bill` does; what would be sent of each.
+
+    Raises InvalidRequestError with all problems, each with its bill's index in the path.
+    """
     contents: list[Content] = []
     problems: list[tuple[str, str]] = []
     for index, bill in enumerate(bills):
@@ -35,6 +31,19 @@ def take(
             problems += [(f"[{index}].{path}", message) for path, message in error.problems]
     if problems:
         raise InvalidRequestError(problems=problems[:MOST])
+    return contents
+
+
+def take(
+    store: "Store",
+    client: "Client",
+    bills: "Iterable[object]",
+    *,
+    again: bool,
+    allow_same_number: bool,
+) -> None:
+    """Hand a list in. See `nontax.Ledger.deliver`."""
+    contents = contents_of(client, bills)
     refused: list[tuple[int, Refused]] = []
     for begin in range(0, len(contents), PAGE):
         answers = store.hand_in(

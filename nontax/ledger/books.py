@@ -228,15 +228,37 @@ def hand_in(
     *,
     again: bool,
     allow_same_number: bool,
-    first_row: int = 0,
+    rows: "Sequence[int] | None" = None,
     pdfs: "Sequence[tuple[str, str]] | None" = None,
+    dry_run: bool = False,
 ) -> list[Known | Refused]:
-    """See `Store.hand_in`. first_row: the first bill's row in its source, from 1; 0: none."""
+    """See `Ledger.hand_in`."""
+    connection.execute("SAVEPOINT handing_in")
+    answers = _hand_in_all(connection, contents, run, again, allow_same_number, rows, pdfs)
+    if dry_run:
+        connection.execute("ROLLBACK TO handing_in")
+    connection.execute("RELEASE handing_in")
+    return answers
+
+
+def _hand_in_all(
+    connection: sqlite3.Connection,
+    contents: "Sequence[Content]",
+    run: int,
+    again: bool,
+    allow_same_number: bool,
+    source_rows: "Sequence[int] | None",
+    pdfs: "Sequence[tuple[str, str]] | None",
+) -> list[Known | Refused]:
     rows = look_many(connection, contents)
     answers: list[Known | Refused] = []
     for place, content in enumerate(contents):
         row = rows.get(content[:2])
-        source_row = first_row and first_row + place
+        if pdfs is not None and pdfs[place][0]:
+            # The id is that of the upload: of the one that was, or of the one to come.
+            kept = "" if row is None else row.known.content.s_pdf_media_id
+            content = content._replace(s_pdf_media_id=kept)
+        source_row = 0 if source_rows is None else source_rows[place]
         answer = _hand_in(connection, row, content, run, source_row, again, allow_same_number)
         answers.append(answer)
         if pdfs is not None and isinstance(answer, Known) and answer.state == "waiting":

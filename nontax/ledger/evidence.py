@@ -249,6 +249,25 @@ def take_event(connection: sqlite3.Connection, event: "Any") -> Key | None:
 # Bills from before
 
 
+def explain(
+    connection: sqlite3.Connection,
+    key: str,
+    name: str,
+    fee: int,
+    *,
+    by: str,
+    checked_by: str,
+    os_user: str,
+    note: str,
+) -> None:
+    """Keep why a difference is as it is. See `Ledger.explain`."""
+    connection.execute(
+        "INSERT INTO explanation (key, class, fee, at, who, checked_by, os_user, note) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (key, name, fee, now_ms(), by, checked_by, os_user, note),
+    )
+
+
 def import_bills(
     connection: sqlite3.Connection,
     bills: "Sequence[dict[str, Any]]",
@@ -263,7 +282,8 @@ def import_bills(
         key = Key(bill["appid"], bill["order_id"])
         known = look(connection, key)
         if known is not None:
-            if known.known.state == "inserted" and known.known.code in ("", bill.get("code", "")):
+            codes = {known.known.code, bill.get("code", "")} - {""}
+            if known.known.state == "inserted" and len(codes) < 2:
                 continue
             raise LedgerError(reason=f"order {key.order_id} is known, as {known.known.state}")
         new += 1

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
     from nontax.delivery.deliver import Delivered, Report
     from nontax.ledger.reading import BillRecord, History, RunRecord
 
+    class Difference(Protocol):
+        """A difference of a reconciliation: its key, its class, and its amount in fen."""
+
+        @property
+        def key(self) -> str: ...
+        @property
+        def name(self) -> str: ...
+        @property
+        def fee(self) -> int: ...
+
     class Event(Protocol):
         """An event of `nontax.events`."""
 
@@ -154,13 +164,14 @@ class Ledger:
         *,
         again: bool = False,
         allow_same_number: bool = False,
-        first_row: int = 0,
+        rows: "Sequence[int] | None" = None,
         pdfs: "Sequence[tuple[str, str]] | None" = None,
+        dry_run: bool = False,
     ) -> "list[Known | Refused]":
         """See `Store.hand_in`.
 
-        first_row: the first bill's row in its list, from 1; 0: it has none. pdfs: for each bill the
-        path of its PDF and its SHA-256, or "" and "".
+        rows: for each bill its row in its list, from 1. pdfs: for each bill the path of its PDF and
+        its SHA-256, or "" and "". dry_run: only tell what the answers would be.
         """
         return self._write(
             lambda connection: books.hand_in(
@@ -169,8 +180,9 @@ class Ledger:
                 self._owner.run,
                 again=again,
                 allow_same_number=allow_same_number,
-                first_row=first_row,
+                rows=rows,
                 pdfs=pdfs,
+                dry_run=dry_run,
             )
         )
 
@@ -341,6 +353,14 @@ class Ledger:
 
     # Looking
 
+    def find(self, key: str) -> "list[BillRecord]":
+        """The bills that a text on paper or on a screen names.
+
+        key: an order_id, a bill's number (billing_code), its code and number joined by "+", or the
+        code of a card (str).
+        """
+        return reading.find(self.path, key)
+
     def bills(self, state: str | None = None, *, since: int = 0) -> "Iterator[BillRecord]":
         """The bills, the oldest first; only those in a state, if one is given.
 
@@ -371,6 +391,29 @@ class Ledger:
             )
         return Key(found[0], key)
 
+    # Explanations
+
+    def explain(
+        self, difference: "Difference", *, by: str, note: str, checked_by: str = ""
+    ) -> None:
+        """Keep why a difference of a reconciliation is as it is.
+
+        It counts in later reports as long as class and amount of the difference stay the same.
+        difference: one of a report's `differences()`. by: 经办. checked_by: 复核, not the same
+        person. note: the explanation. Raises ValueError if by or note is missing.
+        """
+        by, note, checked_by = by.strip(), note.strip(), checked_by.strip()
+        if not by or not note:
+            raise ValueError("an explanation needs a note and the name of who wrote it")
+        if by == checked_by:
+            raise ValueError(f"{by} cannot check an explanation of their own")
+        self._write(
+            lambda connection: evidence.explain(
+                connection, difference.key, difference.name, difference.fee, by=by,
+                checked_by=checked_by, os_user=os_user(), note=note,
+            )
+        )  # fmt: skip
+
     # Events
 
     def take_event(self, event: "Event") -> "Key | None":
@@ -393,14 +436,15 @@ class Ledger:
         rate: float | None = None,
         again: bool = False,
         allow_same_number: bool = False,
+        limit: int | None = None,
         progress: "Callable[[Delivered], None] | None" = None,
     ) -> "Report":
         """Have a list sent, and all else that waits: the same call again goes on where it ended.
 
         client: its connections are used, and not its ledger. bills: as for `Client.insert_bills`;
         all are checked first, and if one is invalid, none is taken. again: also those whose last
-        answer was that the citizen has not authorised the order. progress: called for each bill
-        when its outcome is kept.
+        answer was that the citizen has not authorised the order. limit: how many bills at most;
+        None: all. progress: called for each bill when its outcome is kept.
 
         Nothing that is inserted, in doubt, or under way elsewhere is sent. Raises
         InvalidRequestError for invalid bills and ConflictError for those that are known with other
@@ -412,7 +456,9 @@ class Ledger:
         self.use_server_of(client)
         if bills is not None:
             take(self, client, bills, again=again, allow_same_number=allow_same_number)
-        return Delivery(self, client, concurrency=concurrency, rate=rate, progress=progress).run()
+        return Delivery(
+            self, client, concurrency=concurrency, rate=rate, limit=limit, progress=progress
+        ).run()
 
     def use_server_of(self, client: "Client") -> None:
         """As `use_server`, of a client."""
@@ -441,6 +487,10 @@ class Ledger:
         """Copy the ledger, which may be in use, to a file that does not exist yet."""
         upkeep.backup(self.path, os.fspath(to))
 
+    def digest(self, up_to: int) -> str:
+        """The digest of the bills up to an id, as a reconciliation's report shows it."""
+        return upkeep.digest(self.path, up_to)
+
     def verify(self) -> list[str]:
         """All that is wrong with the ledger, in sentences; [] if it is whole."""
         return upkeep.verify(self.path)
@@ -455,9 +505,12 @@ class Ledger:
 
     # The ledger itself
 
-    def close(self) -> None:
-        """End this process's run. The ledger can be used again afterwards."""
-        self._owner.close()
+    def close(self, reason: str = "closed") -> None:
+        """End this process's run. The ledger can be used again afterwards.
+
+        reason: why, for the run's row (str).
+        """
+        self._owner.close(reason)
 
     def __enter__(self) -> "Ledger":
         return self

@@ -127,6 +127,20 @@ class ChangeRecord(NamedTuple):
     reason: str
 
 
+class ExplanationRecord(NamedTuple):
+    """Why a difference of a reconciliation was as it was. fee: in fen (int)."""
+
+    id: int
+    key: str
+    name: str
+    fee: int
+    at: int
+    who: str
+    checked_by: str
+    os_user: str
+    note: str
+
+
 class History(NamedTuple):
     """All that the ledger knows of one bill, in the order in which it came."""
 
@@ -135,6 +149,7 @@ class History(NamedTuple):
     evidence: list[EvidenceRecord]
     changes: list[ChangeRecord]
     runs: list[RunRecord]
+    explanations: list[ExplanationRecord]
 
 
 _FLAGS = frozenset({"code_unknown", "pruned", "signed"})
@@ -241,6 +256,20 @@ def bills(
             yield _record(BillRecord, row)
 
 
+def find(path: str, key: str) -> list[BillRecord]:
+    """See `Ledger.find`."""
+    if not key:
+        return []
+    code, _, number = key.rpartition("+")
+    with reader(path) as connection:
+        rows = connection.execute(
+            f"SELECT {_columns(BillRecord)} FROM bill WHERE order_id = ? "
+            "OR (billing_code = ? AND (? = '' OR billing_no = ?)) OR code = ? ORDER BY id",
+            (key, number or key, code, code, key),
+        )
+        return [_record(BillRecord, row) for row in rows]
+
+
 def runs(path: str) -> list[RunRecord]:
     """All runs, the oldest first."""
     with reader(path) as connection:
@@ -297,7 +326,15 @@ def history(path: str, order_id: str, appid: str | None) -> History:
                 numbers,
             )
         ]
-    return History(bill, attempts, evidence, changes, all_runs)
+        explanations = [
+            _record(ExplanationRecord, row)
+            for row in connection.execute(
+                "SELECT id, key, class, fee, at, who, checked_by, os_user, note FROM explanation "
+                "WHERE key IN (?, ?) ORDER BY id",
+                (order_id, f"{bill.billing_no} {bill.billing_code}"),
+            )
+        ]
+    return History(bill, attempts, evidence, changes, all_runs, explanations)
 
 
 def attempt_rows(attempts: list[AttemptRecord]) -> list[AttemptRow]:
