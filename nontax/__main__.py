@@ -1,6 +1,5 @@
-"""`python -m nontax --version`: which nontax this is, and which libraries are in it."""
+"""`python -m nontax`: the command line, the same as `nontax`."""
 
-import argparse
 import sys
 
 
@@ -21,26 +20,7 @@ def versions() -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Run the command; 0, 1 without a core, or argparse's own 2 for arguments it does not know."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nontax",
-        description="Puts fiscal e-bills into WeChat card wallets, from Python. "
-        "To try it: python -m nontax.sandbox",
-    )
-    parser.add_argument(
-        "--version", action="store_true", help="show the versions of nontax and its libraries"
-    )
-    if parser.parse_args().version:
-        try:
-            print(versions())
-        except ImportError as error:
-            print(error, file=sys.stderr)
-            return 1
-    else:
-        parser.print_help()
-    return 0
-
-
 if __name__ == "__main__":
+    from nontax.cli import main
+
     sys.exit(main())

@@ -1,20 +1,53 @@
 """Both languages say everything, and put the same values into it."""
 
+import ast
+import re
 import string
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from nontax import _core, language
+from nontax import _core, errcode, errors, language
+from nontax.cli import parsing
 from nontax.reconciliation import words
 from nontax.sheets import problems
+
+CLI = Path(parsing.__file__).parent
+# Functions of the command line that are given a sentence.
+_SAYING = {"words", "say", "warn", "stop", "mark"}
+
+
+def said_by(folder: Path) -> list[str]:
+    """The sentences that stand in the calls of a folder's files."""
+    found = []
+    for path in sorted(folder.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            name = getattr(node.func, "attr", None) or getattr(node.func, "id", None)
+            if name in _SAYING:
+                constants = [each for each in node.args if isinstance(each, ast.Constant)]
+                found += [each.value for each in constants if isinstance(each.value, str)]
+    return list(dict.fromkeys(found))
+
 
 # What each room says.
 SAID = {
     "core": list(_core.problem_messages().values()),
     "sheets": problems.translatable(),
     "reconciliation": [*words.translatable()],
+    "command line": [*said_by(CLI), *parsing.ARGPARSE],
+    "advice": [
+        *{errcode(code).advice for code in (*_core.errcodes(), 1)},
+        errors.TLSError.advice,
+        "It was not taken: send it again a minute later.",
+    ],
 }
+
+
+# What officials write in English, too.
+SAME = ("AppID", "openid", "--amount {problem}", "--since {problem}")
 
 
 def fields(text: str) -> set[str | None]:
@@ -25,9 +58,15 @@ def fields(text: str) -> set[str | None]:
 def test_every_sentence_has_a_chinese_text_with_the_same_values(said: Sequence[str]) -> None:
     gettext = language.words("zh").gettext
     assert [text for text in said if gettext(text) == text] == [
-        text for text in said if text in ("AppID", "openid")
+        text for text in said if text in SAME
     ]
     assert [text for text in said if fields(gettext(text)) != fields(text)] == []
+
+
+@pytest.mark.parametrize("text", parsing.ARGPARSE)
+def test_a_sentence_of_argparse_has_the_same_values(text: str) -> None:
+    values = re.compile(r"%(?:\(\w+\))?[srd]")
+    assert values.findall(language.words("zh").gettext(text)) == values.findall(text)
 
 
 def test_the_catalogue_has_nothing_that_is_not_said() -> None:

@@ -153,6 +153,25 @@ def test_an_upper_room_imports_only_downwards(path: Path) -> None:
         assert any(name == one or name.startswith(f"{one}.") for one in allowed), name
 
 
+def _importers_of(room: str) -> set[str]:
+    """The folders and files of the package that import a room, without the room itself."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix().split("/")[0]
+        imported = _imports_of(path)
+        if any(one == room or one.startswith(f"{room}.") for one in imported):
+            found.add(name)
+    return found - {room}
+
+
+def test_nothing_imports_the_command_line() -> None:
+    assert _importers_of("cli") == {"__main__.py"}
+
+
+def test_only_what_is_for_trying_out_imports_the_sandbox() -> None:
+    assert _importers_of("sandbox") <= {"cli", "pytest_plugin.py"}
+
+
 UPPER_ROOMS = ("delivery", "ledger", "sheets", "reconciliation", "cli", "notebook", "contrib")
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,11 @@ def _fault(text: str) -> tuple[Fault, dict[str, Any]]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(
+    argv: Sequence[str] | None = None, prog: str = "python -m nontax.sandbox"
+) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m nontax.sandbox",
+        prog=prog,
         description="A local imitation of WeChat's server. Prints what to export for nontax to use "
         "it, then one line per request.",
     )
@@ -86,7 +89,7 @@ def _arguments() -> argparse.Namespace:
         help="how to misbehave, as nontax.sandbox.faults has it; may be given several times: "
         "'Errcode(45011)', 'Close(\"body\", taken=True, times=3, skip=10)'",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.key and not arguments.cert:
         parser.error("--key needs --cert")
     if arguments.tls and arguments.cert:
@@ -196,9 +199,12 @@ def _run(arguments: argparse.Namespace) -> None:
         log.abandoned.wait()
 
 
-def main() -> int:
-    """Run until a signal comes or nobody reads the log any more; the exit status."""
-    arguments = _arguments()
+def main(argv: Sequence[str] | None = None, prog: str = "python -m nontax.sandbox") -> int:
+    """Run until a signal comes or nobody reads the log any more; the exit status.
+
+    argv: the options (list of str); None: those of this process. prog: how it was called.
+    """
+    arguments = _arguments(argv, prog)
     # A shell starts background jobs with SIGINT ignored; here both always end the sandbox.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
