@@ -4,12 +4,13 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from nontax import reconciliation
 from nontax.delivery.contract import Harness, StoreContract, content
 from nontax.delivery.states import Answer
 from nontax.delivery.store import Claim, Key, Known, Refused, Store
@@ -710,6 +711,46 @@ def test_explanations_stay_with_the_bill(path: Path) -> None:
         (kept,) = ledger.history("A1").explanations
     assert (kept.name, kept.fee, kept.who, kept.checked_by) == ("waiting", 1200, "王", "李")
     assert kept.note == "开票点停电"
+
+
+# Locks
+
+
+def _locks_of(path: Path) -> list[str]:
+    """The locks that this process has on a file, as the kernel lists them."""
+    inode = str(path.stat().st_ino)
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    mine = [line for line in lines if line[1] == "POSIX" and line[4] == str(os.getpid())]
+    return sorted(" ".join(line[3:]) for line in mine if line[5].rpartition(":")[2] == inode)
+
+
+def test_looking_leaves_the_locks_of_the_writer(path: Path) -> None:
+    """To close a file drops all locks that the process has on it. Without them another process
+    removes the log, with all that was committed: bills are forgotten, and sent twice.
+    """
+    looks: list[Callable[[Ledger], object]] = [
+        lambda ledger: ledger.counts(),
+        lambda ledger: list(ledger.bills()),
+        lambda ledger: ledger.history("A1"),
+        lambda ledger: ledger.find("A1"),
+        lambda ledger: ledger.runs(),
+        lambda ledger: ledger.look(content("A1").key),
+        lambda ledger: ledger.verify(),
+        lambda ledger: ledger.digest(9),
+        lambda ledger: ledger.backup(path.with_name("copy.db")),
+        lambda ledger: Ledger(path, read_only=True).counts(),
+        lambda ledger: Ledger(path),
+        lambda ledger: places.is_database(path),
+        lambda ledger: reconciliation.reconcile([{"订单号": "A1", "金额（元）": "12.00"}], path,
+                                                day="all"),
+    ]  # fmt: skip
+    with Ledger(path) as ledger:
+        ledger.hand_in([content("A1")])
+        before = _locks_of(path)
+        assert before
+        for place, look in enumerate(looks):
+            look(ledger)
+            assert _locks_of(path) == before, place
 
 
 # Migrations

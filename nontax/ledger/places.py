@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import struct
+import threading
 from contextlib import closing, suppress
 from uuid import uuid4
 
@@ -98,23 +99,60 @@ def check_place(path: str, mountinfo: str = "/proc/self/mountinfo") -> None:
         )
 
 
+# Files whose head this process has read, by device and inode.
+_read: set[tuple[int, int]] = set()
+_reading = threading.Lock()
+
+
+def head_of(path: str) -> bytes | None:
+    """The first 100 bytes of a file; None if this process has read them before. Raises OSError.
+
+    A file that this process may have open in SQLite must never be opened here: to close it would
+    take all of SQLite's locks from it (POSIX). Another process would then believe itself alone,
+    and remove the log with what was committed. Whoever opens a ledger has come by here before.
+    """
+    with _reading:
+        found = os.stat(path)
+        if (found.st_dev, found.st_ino) in _read:
+            return None
+        with open(path, "rb") as file:
+            head = file.read(100)
+        if _is_database(head):
+            _read.add((found.st_dev, found.st_ino))
+        return head
+
+
+def _is_database(head: bytes) -> bool:
+    return len(head) == 100 and head.startswith(b"SQLite format 3\0")
+
+
+def is_database(path: "str | os.PathLike[str]") -> bool:
+    """Whether there is an SQLite database, which may be a ledger that this process uses."""
+    try:
+        head = head_of(os.fspath(path))
+    except OSError:
+        return False
+    return head is None or _is_database(head)
+
+
 def check_file(path: str) -> None:
     """Raise LedgerError if the file cannot be a ledger, or others may read it."""
     try:
         found = os.stat(path)
-        with open(path, "rb") as file:
-            head = file.read(100)
+        if not stat.S_ISREG(found.st_mode):
+            raise LedgerError(reason=f"{path} is no file")
+        head = head_of(path)
     except OSError as error:
         raise unusable(error, path) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise LedgerError(reason=f"{path} is no file")
     if found.st_mode & 0o077:
         raise LedgerError(
             reason=f"other users may read {path} (mode {stat.S_IMODE(found.st_mode):04o}), in "
             "which there "
             f"are names: chmod 600 {path}"
         )
-    if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
+    if head is None:
+        return
+    if not _is_database(head):
         raise LedgerError(reason=f"{path} is no ledger, or it is damaged: restore a backup")
     (application,) = struct.unpack_from(">I", head, 68)
     if application != schema.APPLICATION_ID:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing
 from datetime import date
 from typing import Any
 
+from nontax.ledger.places import is_database
 from nontax.reconciliation.carried import read_carried
 from nontax.reconciliation.classes import Judge
 from nontax.reconciliation.explain import Explanation, latest, read_explanations
@@ -16,8 +17,6 @@ from nontax.reconciliation.report import Report, merge
 from nontax.reconciliation.rows import LIST, OTHER, Row
 from nontax.reconciliation.sides import KEYS, Plan, Side, common_key, fields_for
 from nontax.reconciliation.sums import Sum
-
-_SQLITE = b"SQLite format 3\0"
 
 
 def reconcile(
@@ -146,11 +145,8 @@ def _check_period(one: Side, when: Period, read: Mapping[str, Sum], outside: Sum
 def _ledger(source: Any) -> str:
     """The path of a ledger, of which the path or the Ledger was given; "" for a list."""
     if isinstance(source, str | os.PathLike):
-        try:
-            with open(source, "rb") as file:
-                return os.fspath(source) if file.read(len(_SQLITE)) == _SQLITE else ""
-        except OSError:
-            return ""  # to be told by what opens lists
+        # Not opened here: this process may be using it.
+        return os.fspath(source) if is_database(source) else ""
     from nontax.ledger import Ledger
 
     return source.path if isinstance(source, Ledger) else ""
