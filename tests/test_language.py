@@ -10,6 +10,7 @@ import pytest
 
 from nontax import _core, errcode, errors, language
 from nontax.cli import parsing
+from nontax.notebook import words as notebook_words
 from nontax.reconciliation import words
 from nontax.sheets import problems
 
@@ -43,6 +44,7 @@ SAID = {
         errors.TLSError.advice,
         "It was not taken: send it again a minute later.",
     ],
+    "notebook": [*notebook_words.translatable()],
 }
 
 

@@ -45,6 +45,7 @@ WITHOUT_CORE = (
     "errors",
     "events",
     "ledger",
+    "notebook",
     "outcomes",
     "reconciliation",
     "results",
@@ -118,6 +119,17 @@ MAY_IMPORT = {
     "reconciliation": ("reconciliation", "ledger", "sheets", "language", "errors"),
     # Never the ledger: the two stores know nothing of each other.
     "contrib": ("client", "contrib", "delivery", "errors", "events", "journaled"),
+    "notebook": (
+        "client",
+        "delivery",
+        "errors",
+        "journaled",
+        "language",
+        "ledger",
+        "notebook",
+        "reconciliation",
+        "sheets",
+    ),
     "reconciliation/match.py": (
         "reconciliation.compare",
         "reconciliation.rows",

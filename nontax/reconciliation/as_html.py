@@ -67,8 +67,8 @@ def page(report: Report, words: Words, shown: Callable[[str], str]) -> Iterator[
     yield "</section>\n"
     yield from _differences(report, words, shown)
     for table in (*tables.all_groups(report, words), tables.ranges(report, words)):
-        yield from _table(table, words)
-    yield from _table(tables.gaps(report, words), words)
+        yield from html_table(table, words)
+    yield from html_table(tables.gaps(report, words), words)
     yield "</body>\n</html>\n"
 
 
@@ -79,15 +79,15 @@ def _first_page(report: Report, words: Words) -> Iterator[str]:
         kind = ' class="result"' if (name, value) == found[-1] else ""
         yield f"<dt>{escape(name)}</dt><dd{kind}>{escape(value)}</dd>\n"
     yield "</dl>\n"
-    yield from _table(tables.totals(report, words), words)
-    yield from _table(tables.classes(report, words), words)
-    yield from _chart(report, words)
+    yield from html_table(tables.totals(report, words), words)
+    yield from html_table(tables.classes(report, words), words)
+    yield from html_chart(report, words)
     names = ("Prepared by", "Checked by", "Approved by", "Unit (seal)")
     spans = "".join(f"<span>{escape(words(name))}：</span>" for name in names)
     yield f'<div class="foot">{spans}</div>\n'
 
 
-def _chart(report: Report, words: Words) -> Iterator[str]:
+def html_chart(report: Report, words: Words) -> Iterator[str]:
     """Open differences by class, as bars."""
     open_ = report.open
     if not open_:
@@ -110,11 +110,12 @@ def _differences(report: Report, words: Words, shown: Callable[[str], str]) -> I
     table = tables.differences(report, words, shown)
     rows = (row[: table.main] for row in table.rows)
     yield '<section class="wide">\n'
-    yield from _table(table._replace(columns=table.columns[: table.main], rows=rows), words)
+    yield from html_table(table._replace(columns=table.columns[: table.main], rows=rows), words)
     yield "</section>\n"
 
 
-def _table(table: Table, words: Words) -> Iterator[str]:
+def html_table(table: Table, words: Words, most: int = _ROWS) -> Iterator[str]:
+    """A heading and a table of at most so many rows."""
     yield f"<h2>{escape(table.title)}</h2>\n"
     if not table.size:
         yield f'<p class="note">{escape(words("No rows."))}</p>\n'
@@ -123,13 +124,13 @@ def _table(table: Table, words: Words) -> Iterator[str]:
     for column in table.columns:
         yield f"<th{_kind(column)}>{escape(column.title)}</th>"
     yield "</tr></thead>\n<tbody>\n"
-    for row in islice(table.rows, _ROWS):
+    for row in islice(table.rows, most):
         yield f"<tr>{_cells(row, table.columns)}</tr>\n"
     yield "</tbody>\n</table>\n"
-    if table.size > _ROWS:
+    if table.size > most:
         text = words(
             "{shown} of {count} rows are shown; the others are in the Excel and CSV files.",
-            shown=_ROWS,
+            shown=most,
             count=table.size,
         )
         yield f'<p class="note">{escape(text)}</p>\n'

@@ -213,6 +213,8 @@ ACTIONS = {
     "read_workbook": "reading a workbook",
     "read_frame": "reading a frame",
     "write_workbook": "writing a workbook",
+    "make_frame": "making a frame",
+    "plot": "drawing a plot",
 }
 
 UNITS = {"yuan": "yuan", "fen": "fen"}
