@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,19 @@ def test_the_demo() -> None:
     assert "nothing was sent, 2 problems" in done.stdout
     assert "title is empty" in done.stdout
     assert "AccessTokenError: rejected: 42001" in done.stdout
-    assert "The sandbox has taken 1 bill." in done.stdout
+    # The office's day.
+    assert "1 problems: correct the list before it is inserted" in done.stdout
+    assert "no problems: 240 bills can be inserted" in done.stdout
+    killed, again = done.stdout.split("6. The same command again")
+    assert "nontax insert bills.csv --settle 0 --concurrency 4 --new-ledger" in killed
+    told = re.search(r"inserted before: (\d+); in doubt: (\d+)", again)
+    assert told is not None
+    before, doubted = map(int, told.groups())
+    assert before + doubted >= 80
+    assert doubted <= 2 * 4
+    assert f"{240 - before - doubted} bills inserted now; waiting: 0" in again
+    assert "In the wallets: 240 of 240; sent twice: 0." in done.stdout
+    assert "What to type next:" in done.stdout
 
 
 def test_the_whole_way_of_a_bill() -> None:
