@@ -122,7 +122,7 @@ def day(office: Office, sandbox: Sandbox) -> bool:
     running.kill()
     killed = running.wait()
     sandbox.behave()
-    print(f"   Killed. The sandbox has {len(sandbox.bills) - before} of the bills.")
+    print(f"\n   Killed. The sandbox has {len(sandbox.bills) - before} of the bills.")
 
     print("\n6. The same command again goes on where it stopped:")
     again = office.type(*insert)

@@ -1,8 +1,10 @@
 """`nontax.notebook.read` and `insert`: frames in and out, and nothing is sent twice."""
 
+import ast
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -136,6 +138,58 @@ def test_another_client_and_another_notebook_send_nothing_twice(
     assert result.counts == {"inserted": 30}
     assert set(posts(sandbox).values()) == {1}
     assert len(posts(sandbox)) == 30
+
+
+OTHER = """\
+import sys
+import nontax
+import nontax.notebook as nb
+rows = [dict(zip(("order_id", "billing_code"), pair)) for pair in eval(sys.argv[2])]
+given = {**eval(sys.argv[1]), "title": "x", "billing_time": "2026-11-29 09:00:00"}
+rows = [{**given, **row, "billing_no": "33060126", "fee": "100"} for row in rows]
+with nontax.Client(ledger="bills.db") as client:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(nb.insert(client, rows, unit="fen", concurrency=4).counts)
+    client.ledger.close()
+"""
+
+
+def test_two_notebooks_at_once_send_nothing_twice(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.misbehave(faults.Delay(0.01), times=1000, path=INSERT)
+    bills = [(f"HIS{number:06}", f"{number:010}") for number in range(60)]
+    settings = {
+        "NONTAX_BASE_URL": sandbox.base_url,
+        "NONTAX_ACCESS_TOKEN": sandbox.access_token,
+    }
+    others = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", OTHER, repr(GIVEN), repr(bills)],
+            cwd=tmp_path,
+            env={**os.environ, **settings},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    for other in others:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "ready\n"
+    told = []
+    for other in others:
+        assert other.stdin is not None
+        other.stdin.write("go\n")
+        other.stdin.flush()
+    for other in others:
+        told.append(ast.literal_eval(other.communicate(timeout=40)[0]))
+        assert other.returncode == 0
+    assert len(posts(sandbox)) == 60
+    assert set(posts(sandbox).values()) == {1}
+    for counts in told:  # what the other one has under way is not waited for
+        assert counts.keys() <= {"inserted", "sending"}
+        assert counts["inserted"] >= 60 - 2 * 4
+        assert sum(counts.values()) == 60
 
 
 def test_order_and_index_of_a_frame_are_kept(client: nontax.Client) -> None:

@@ -189,6 +189,8 @@ class _Sending:
             return self._with_error(row._replace(outcome="not_sent"), conflict_of(answer))
         if answer is None:  # interrupted before it was handed in
             return row._replace(outcome="not_sent")
+        if answer.state in ("waiting", "sending") and self.report and not trouble:
+            answer = self.ledger.look(key) or answer  # another process may have sent it meanwhile
         if answer.state == "waiting":
             why = late.get(key) or (str(trouble) if trouble else "")
             return row._replace(reason=why)
