@@ -1,8 +1,7 @@
 /* test_notes.c: what a client notes for a log. */
-#include "support.h"
-
-#include <sys/wait.h>
 #include <unistd.h>
+
+#include "support.h"
 
 #include "client.h"
 
@@ -119,21 +118,19 @@ static void test_one_note_for_a_token_that_many_calls_had(void **state)
     nontax_client_free(client);
 }
 
+static bool has_no_note(void *client)
+{
+    nontax_note note;
+    return !nontax_client_take_note(client, &note);
+}
+
 static void test_a_child_has_none_of_its_parent_s(void **state)
 {
     (void)state;
     nontax_client *client = client_for("http://127.0.0.1:1", 0);
     nontax_call *call = call_for(client, "order-1");
     nx_note(call, NONTAX_NOTE_PAUSE, 1);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        nontax_note note;
-        _exit(nontax_client_take_note(client, &note) ? 1 : 0);
-    }
-    int status = -1;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
+    assert_true(true_in_child(has_no_note, client));
     expect_note(client, NONTAX_NOTE_PAUSE, 0, 0);
     nontax_call_free(call);
     nontax_client_free(client);
