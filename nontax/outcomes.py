@@ -132,6 +132,16 @@ class Outcome(Record):
             "seconds": self.seconds,
         }
 
+    def __repr__(self) -> str:
+        # Neither the payer's name nor the openid: what is printed ends up in logs.
+        try:
+            shown = self.to_dict()
+        except AttributeError:  # a traceback with local variables may show one that is not made yet
+            return "Outcome()"
+        del shown["advice"]
+        parts = (f"{name}={value!r}" for name, value in shown.items() if value is not None)
+        return f"Outcome({', '.join(parts)})"
+
     def _repr_html_(self) -> str:
         """What a notebook shows: no name, and of the openid only its beginning."""
         from html import escape

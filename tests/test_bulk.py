@@ -121,10 +121,21 @@ class Series:
 
 
 @pytest.mark.parametrize("given", [Series(), {}], ids=repr)
-def test_an_outcome_shows_its_bill_whatever_that_is(client: nontax.Client, given: object) -> None:
+def test_an_outcome_can_be_shown_whatever_its_bill_is(client: nontax.Client, given: object) -> None:
     [outcome] = client.insert_bills([given])  # type: ignore[list-item]
-    assert f"index=0, bill={given!r}, outcome='not_sent'" in repr(outcome)
+    assert repr(outcome).startswith("Outcome(index=0, outcome='not_sent', reason='")
     assert f"{outcome}" == str(outcome) == repr(outcome)
+
+
+def test_an_outcome_shows_neither_payer_nor_openid(client: nontax.Client) -> None:
+    given = bill(title="张三丰")
+    [outcome] = client.insert_bills([given])
+    assert outcome.inserted is not None
+    assert outcome.inserted.openid is not None
+    assert outcome.inserted.code in repr(outcome)
+    assert given["order_id"] in repr(outcome)
+    assert "张三丰" not in repr(outcome)
+    assert outcome.inserted.openid not in repr(outcome)
 
 
 def test_an_iterable_that_raises(sandbox: Sandbox, client: nontax.Client) -> None:
