@@ -6,6 +6,7 @@ import mmap
 import multiprocessing
 import os
 import random
+import socket
 import struct
 import tempfile
 from typing import Any
@@ -28,7 +29,8 @@ class Bookkeeper:
             target=_serve, args=(theirs, self._file.fileno(), self._orders.name, least, most)
         )
         self._process.start()
-        self.base_url = f"http://127.0.0.1:{ours.recv()}"
+        self._port = ours.recv()
+        self.base_url = f"http://127.0.0.1:{self._port}"
 
     def in_flight(self) -> int:
         """Bills that have arrived and are not answered."""
@@ -39,7 +41,13 @@ class Bookkeeper:
         return int(COUNTS.unpack_from(self._counts)[1])
 
     def received(self) -> list[str]:
-        """The orders that have arrived since the last look, each as often as it has."""
+        """The orders that have arrived since the last look, each as often as it has.
+
+        To be called when no client lives: what a dead one has sent may still wait to be read.
+        """
+        with socket.create_connection(("127.0.0.1", self._port), timeout=30) as barrier:
+            barrier.sendall(b"GET /when-all-are-gone HTTP/1.1\r\n\r\n")
+            assert barrier.recv(100)
         return self._orders.read().split()
 
     def close(self) -> None:
@@ -61,7 +69,7 @@ class _Server:
         self._least, self._most = least, most
         self._random = random.Random(7)
         self._known: dict[str, str] = {}
-        self._now = self._all = 0
+        self._now = self._all = self._open = 0
 
     async def run(self, pipe: Any) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0, backlog=500)
@@ -74,8 +82,14 @@ class _Server:
         COUNTS.pack_into(self._counts, 0, self._now, self._all)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
+                if head.startswith(b"GET"):
+                    while self._open > 1:
+                        await asyncio.sleep(0.001)
+                    writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    continue
                 length = next(
                     int(line.split(b":")[1])
                     for line in head.lower().split(b"\r\n")
@@ -85,6 +99,7 @@ class _Server:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
+            self._open -= 1
             writer.close()
 
     async def _answer(self, body: bytes, writer: asyncio.StreamWriter) -> None:
