@@ -208,6 +208,33 @@ def test_no_more_bills_than_asked_for(
     assert len(_posts(sandbox)) == sent
 
 
+# Where nothing can be sent
+
+
+@pytest.mark.parametrize(
+    ("bills", "concurrency", "limit"), [(100, 1, None), (100, 16, None), (2, 16, None), (9, 16, 1)]
+)
+def test_a_server_that_is_down_ends_it(
+    ledger: Ledger, sandbox: Sandbox, bills: int, concurrency: int, limit: int | None
+) -> None:
+    """What could not be sent waits again: without an end it would be tried for ever."""
+    given = [bill() for _ in range(bills)]
+    sandbox.stop()
+    with nontax.Client(access_token="x" * 32, base_url=sandbox.base_url, retries=0) as client:
+        report = ledger.deliver(client, given, concurrency=concurrency, limit=limit)
+    assert isinstance(report.trouble, nontax.NotSentError)
+    assert not report.is_complete
+    assert report.waiting == bills
+    assert report.counts["waiting"] <= (limit or 2 * max(concurrency, 3))
+
+
+def test_a_certificate_that_is_not_trusted_ends_it(ledger: Ledger, tls_sandbox: Sandbox) -> None:
+    with nontax.Client(access_token="x" * 32, base_url=tls_sandbox.base_url) as client:
+        report = ledger.deliver(client, [bill() for _ in range(9)], concurrency=1)
+    assert isinstance(report.trouble, nontax.TLSError)
+    assert report.counts == {"waiting": 1}
+
+
 # Resends
 
 

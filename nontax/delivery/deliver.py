@@ -4,6 +4,7 @@ What `nontax insert`, `nontax resume` and Django's relay do. It sends with a cli
 and without the client's own ledger.
 """
 
+import sys
 import time
 from collections import Counter, deque
 from typing import NamedTuple
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from nontax.delivery.states import State
     from nontax.delivery.store import PdfDue, Store
     from nontax.outcomes import Outcome
+
+
+# So many bills in a row, or as many as are under way at once, that could not be sent end it.
+_UNSENT = 3
 
 
 class Delivered(NamedTuple):
@@ -90,6 +95,10 @@ class Delivery:
         self._open: dict[int, Claim] = {}  # written down, not settled
         self._stopping = False
         self._quota_hit = False
+        # A bill that could not be sent waits again, and is the next one to be sent.
+        self._unsent = 0  # in a row
+        self._most_unsent = min(max(_UNSENT, concurrency), limit or sys.maxsize)
+        self._in_vain: NontaxError | None = None
         self._run: Run | None = None
         self._counts: Counter[str] = Counter()
         self._pdf_problems: list[tuple[Key, str]] = []
@@ -189,7 +198,7 @@ class Delivery:
             self._return_unsent()
             pause = self._pause(run)
             if pause is None or self._stopping:
-                return run.error
+                return run.error or self._in_vain
             if not left and sum(self._counts.values()) == before:
                 return None
             time.sleep(pause)
@@ -211,7 +220,7 @@ class Delivery:
         if self._quota_hit:
             self._quota_hit = False
             return 60.2 - time.time() % 60
-        return 0.0 if self._until is not None else None
+        return 0.0 if self._until is not None or self._unsent else None
 
     def _read(self, run: Run) -> None:
         while group := run._group():
@@ -232,6 +241,8 @@ class Delivery:
                 self._quota_hit = True
                 if self._run is not None:
                     self._run.stop()
+            else:
+                self._count_unsent(error)
         try:
             settled = self._store.settle(answers)
         except LedgerError as error:
@@ -242,6 +253,18 @@ class Delivery:
             self._counts[one.state] += 1
             if self._progress is not None:
                 self._progress(Delivered(one.key, one.state, outcome, one.shown))
+
+    def _count_unsent(self, error: "NontaxError | None") -> None:
+        """Stop where nothing can be sent, without a network for instance."""
+        if self._stopping:
+            return
+        if error is None or error.outcome != "not_sent":
+            self._unsent = 0
+            return
+        self._unsent += 1
+        if self._unsent >= self._most_unsent:
+            self._in_vain = error
+            self.stop()
 
     def _return_unsent(self) -> None:
         """What is written down and was not handed over goes back to waiting."""
