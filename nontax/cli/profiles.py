@@ -12,7 +12,6 @@ ledger = "/var/lib/nontax/bills.db"
 import difflib
 import os
 import stat
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -163,6 +162,8 @@ def secret_of(profile: Mapping[str, object], words: "Words") -> str | None:
     command = _command(profile.get("secret_command"))
     if not command:
         return None
+    import subprocess
+
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:

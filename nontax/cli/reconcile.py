@@ -39,7 +39,7 @@ def arguments(parser: "ArgumentParser", words: "Words") -> None:
     )
     parser.add_argument(
         "--grace",
-        default="1d",
+        default="30m",
         metavar="TIME",
         help=words("how near to the end of the period a row is carried over: 30m, 2h, 1d"),
     )

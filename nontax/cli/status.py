@@ -20,10 +20,15 @@ _WELL = ("closed", "done", "work_left", "in_doubt")
 def arguments(parser: "ArgumentParser", words: "Words") -> None:
     parser.add_argument(
         "--fresh",
-        type=float,
+        type=hours,
         metavar="HOURS",
         help=words("fail if no run has ended well for so many hours"),
     )
+
+
+def hours(text: str) -> float:
+    """Read "26" or "26h"."""
+    return float(text.removesuffix("h"))
 
 
 def run(desk: "Desk") -> Exit:
@@ -37,11 +42,13 @@ def run(desk: "Desk") -> Exit:
     desk.count(last_good_run=books.moment(ended_well))
     if desk.args.fresh is None:
         return books.exit_of(counts)
+    # Whether bills wait is not asked: they do, between two runs.
+    code = Exit.IN_DOUBT if counts.get("in_doubt") else Exit.DONE
     if time.time() * 1000 - ended_well > desk.args.fresh * _HOUR_MS:
         desk.warn(
             "no run has ended well for {hours:g} hours (the last one: {when})",
             hours=desk.args.fresh,
             when=books.moment(ended_well) or "-",
         )
-        return worst((Exit.WORK_LEFT, books.exit_of(counts)))
-    return books.exit_of(counts)
+        return worst((Exit.WORK_LEFT, code))
+    return code
