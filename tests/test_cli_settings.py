@@ -314,7 +314,58 @@ def test_a_ledger_of_a_dead_process_is_settled_by_the_next(office: Office) -> No
     assert set(office.posts().values()) == {1}
 
 
+# What a collecting unit does
+
+
+def as_the_unit(office: Office) -> str:
+    unit = office.sandbox.unit
+    office.environment |= {"NONTAX_APPID": unit.appid, "NONTAX_SECRET": unit.secret}
+    return office.sandbox.bureau.s_pappid
+
+
+def test_an_order_is_authorised_or_rejected(office: Office) -> None:
+    pappid = as_the_unit(office)
+    order = ("--order", "B1", "--s-pappid", pappid)
+    printed = office.run("auth", "url", *order, "--amount", "12.34")
+    assert printed.code == 0, printed
+    assert printed.lines[0]["auth_url"].startswith("http")
+    assert office.run("auth", "status", *order).code == 3
+    office.sandbox.authorise("B1")
+    printed = office.run("auth", "status", *order)
+    assert (printed.code, printed.lines[0]["invoice_status"]) == (0, "auth success")
+    refuse = ("reject", "--order", "B2", "--s-pappid", pappid, "--reason", "金额有误")
+    assert office.run(*refuse).code == 2
+    assert (
+        office.run("auth", "url", "--order", "B2", "--s-pappid", pappid, "--amount", "1").code == 0
+    )
+    assert office.run(*refuse, "--yes", "1").code == 0
+    assert office.sandbox.orders["B2"].status == "reject insert"
+
+
+def test_a_rejected_order_is_in_the_ledger(office: Office) -> None:
+    office.insert(office.list(count=1), "--new-ledger")
+    pappid = as_the_unit(office)
+    office.run("auth", "url", "--order", "B2", "--s-pappid", pappid, "--amount", "1")
+    refuse = ("reject", "--order", "B2", "--s-pappid", pappid, "--reason", "x", "--yes", "1")
+    assert office.run(*refuse, "--lang", "zh").code == 0
+    connection = sqlite3.connect(office.folder / "bills.db")
+    rows = connection.execute("SELECT source, order_id, outcome FROM change").fetchall()
+    connection.close()
+    assert rows == [("reject_bill", "B2", "inserted")]
+
+
 # Output
+
+
+def test_what_a_terminal_cannot_show_ends_nothing(office: Office) -> None:
+    office.environment |= {"PYTHONIOENCODING": "ascii", "LC_ALL": "zh_CN.UTF-8"}
+    office.list(changes={1: {"订单号": "订单2"}})
+    office.sandbox.misbehave(faults.Errcode(72031), times=3, path=POST)
+    with office.start("insert", "list.csv", "--settle", "0", "--new-ledger") as process:
+        out, err = process.communicate()
+    assert process.returncode == 3, err
+    assert "\\u672c\\u6b21" in err  # 本次
+    assert json.loads(out.splitlines()[-1])["sent"] == {"rejected": 3}
 
 
 def test_width_of_chinese() -> None:

@@ -261,7 +261,8 @@ def _date_of(desk: "Desk", url: str) -> float | None:
 
 
 def _kind_of_token(desk: "Desk") -> str:
-    profile = {} if any(map(os.environ.get, _VARIABLES)) else desk.profile
+    from_environment = not desk.profile_name and any(map(os.environ.get, _VARIABLES))
+    profile = {} if from_environment else desk.profile
     by_secret = "appid" in profile or os.environ.get("NONTAX_SECRET")
     if by_secret:
         return desk.words("AppID and AppSecret: stable tokens are fetched")

@@ -48,6 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: the words after "nontax" (list of str); None: those of this process.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal's encoding may lack a character of a name: no reason to end in the middle.
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if parsing.split(argv)[0] == "sandbox":
         return _sandbox(argv)
     form = parsing.value_of(argv, "--format")

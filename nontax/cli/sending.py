@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _EVERY = 0.2  # seconds between two lines of progress
 _CONCURRENCY = 16
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# Bills that this delivery has left so were answered, but are not in the wallet.
+# What a person has to see of a bill; that others wait is said once, with the reason.
+_SHOWN = ("rejected", "not_sent", "in_doubt")
 _REFUSED = ("rejected", "not_sent")
 
 
@@ -48,7 +49,7 @@ class Progress:
 
     def __call__(self, delivered: "Delivered") -> None:
         self.states[delivered.state] += 1
-        if delivered.state != "inserted":
+        if delivered.state in _SHOWN:
             error = delivered.outcome.error
             self.troubled.append(
                 {

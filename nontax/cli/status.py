@@ -40,6 +40,7 @@ def run(desk: "Desk") -> Exit:
     desk.count(**counts)
     ended_well = max((run.ended for run in runs if run.end_reason in _WELL), default=0)
     desk.count(last_good_run=books.moment(ended_well))
+    desk.say("last run that ended well: {when}", when=books.moment(ended_well) or "-")
     if desk.args.fresh is None:
         return books.exit_of(counts)
     # Whether bills wait is not asked: they do, between two runs.
