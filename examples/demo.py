@@ -113,7 +113,7 @@ def day(office: Office, sandbox: Sandbox) -> bool:
     clean = office.type("check", "bills.csv", "--settle", "0")
 
     print("\n5. Inserted, and killed in the middle (kill -9):")
-    sandbox.misbehave(faults.Delay(0.05), times=BILLS, path="/nontax/insertbill")
+    sandbox.inject(faults.Delay(0.05), times=BILLS, path="/nontax/insertbill")
     before = len(sandbox.bills)
     insert = ("insert", "bills.csv", "--settle", "0", "--concurrency", "4")
     running = office.begin(*insert, "--new-ledger")

@@ -51,7 +51,7 @@ except ImportError as error:
 else:
     from nontax.client import Client, insert_bill
     from nontax.errcodes import ErrorCode, errcode
-    from nontax.token import OrdinaryToken, StableToken
+    from nontax.token import AccessToken, StableToken
     from nontax.uploads import UploadOutcome
     from nontax.validation import validate_bill, validate_bills
 
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from nontax.shapes import Bill, FlatBill, NestedBill, TableBill
 
 __all__ = [
+    "AccessToken",
     "AccessTokenError",
     "AccountError",
     "AsyncRun",
@@ -89,7 +90,6 @@ __all__ = [
     "NontaxError",
     "NotAuthorizedError",
     "NotSentError",
-    "OrdinaryToken",
     "Outcome",
     "ParameterError",
     "PdfUrl",

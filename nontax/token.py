@@ -239,12 +239,12 @@ class StableToken(FetchedToken):
         return max(0.0, _forced.get(self._appid, -FORCE_EVERY) + FORCE_EVERY - monotonic())
 
 
-class OrdinaryToken(FetchedToken):
+class AccessToken(FetchedToken):
     """A token source on WeChat's older `/cgi-bin/token`. Prefer `StableToken`.
 
     Warning: each fetch makes a new token for the account, and ends the one before it within five
     minutes, whoever uses that. So all programs of the account must get their tokens from one place;
-    use this only if this process is that place. Two processes with an `OrdinaryToken` for one
+    use this only if this process is that place. Two processes with an `AccessToken` for one
     account keep ending each other's tokens (errcode 40001). `StableToken` and this interface do not
     touch each other.
 

@@ -161,7 +161,7 @@ def kill_relays(
 
     What the sandbox has counted says the truth: the outbox must know it, or be in doubt.
     """
-    sandbox.misbehave(faults.Delay(0.15), times=1_000_000, path="/nontax/insertbill")
+    sandbox.inject(faults.Delay(0.15), times=1_000_000, path="/nontax/insertbill")
     env = site(database, nontax_of(sandbox))
     given = [bill() for _ in range(15 * kills)]
     in_flight = 0

@@ -216,7 +216,7 @@ def answered(errcode: int) -> Callable[[World], object]:
     """What the sandbox has no reason for."""
 
     def insert(world: World) -> object:
-        world.sandbox.misbehave(faults.Errcode(errcode))
+        world.sandbox.inject(faults.Errcode(errcode))
         return world.bureau.insert_bill(bill())
 
     insert.__name__ = f"answered_{errcode}"

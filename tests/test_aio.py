@@ -102,7 +102,7 @@ def test_the_same_result(
     any_sandbox: Sandbox, any_client: nontax.Client, run: Strict, name: str
 ) -> None:
     row = ROWS[name]
-    any_sandbox.misbehave(reply(row), times=2)
+    any_sandbox.inject(reply(row), times=2)
     result: Any = row.call(InLoop(any_client, run))  # type: ignore[arg-type]
     assert result == row.result
     if name == "getticket":
@@ -120,7 +120,7 @@ def test_the_same_result(
 def test_the_same_refusal(sandbox: Sandbox, run: Strict, name: str) -> None:
     row = ROWS[name]
     for errcode in (48001, -1, 40097):
-        sandbox.misbehave(faults.Errcode(errcode), times=2)
+        sandbox.inject(faults.Errcode(errcode), times=2)
         # Anew: that a ticket could not be had counts for a while.
         clients = [
             nontax.Client(access_token="token", base_url=sandbox.base_url, retries=0)
@@ -149,7 +149,7 @@ FAULTS: dict[str, faults.Fault] = {
 def test_the_same_failure(
     any_sandbox: Sandbox, certificates: Certificates, run: Strict, kind: str
 ) -> None:
-    any_sandbox.misbehave(FAULTS[kind], times=100)
+    any_sandbox.inject(FAULTS[kind], times=100)
     client = nontax.Client(
         access_token=any_sandbox.access_token,
         base_url=any_sandbox.base_url,
@@ -241,7 +241,7 @@ def test_the_end_of_a_calls_time(certificates: Certificates, run: Strict, where:
 
 def test_a_call_ends_on_time(sandbox: Sandbox, run: Strict) -> None:
     """Of two calls that nobody answers, the one with half the other's time ends first."""
-    sandbox.misbehave(faults.NeverAnswer(), times=2)
+    sandbox.inject(faults.NeverAnswer(), times=2)
     ends: list[float] = []
 
     async def insert(timeout: float) -> None:
@@ -477,7 +477,7 @@ def test_a_loop_sleeps_until_the_answer_comes(
     if not has_descriptor(any_client):
         pytest.skip("this build looks now and then")
     loop, selector = counting_loop()
-    any_sandbox.misbehave(faults.Delay(0.5))
+    any_sandbox.inject(faults.Delay(0.5))
 
     async def main() -> None:
         await any_client.ainsert_bill(bill())
@@ -833,7 +833,7 @@ def test_errors_are_no_cycles(sandbox: Sandbox, client: nontax.Client, run: Stri
     async def fail() -> None:
         one = Marked(bill())
         kept.append(weakref.ref(one))
-        sandbox.misbehave(faults.Errcode(48001))
+        sandbox.inject(faults.Errcode(48001))
         try:
             await client.ainsert_bill(one)
         except nontax.AccountError as error:
@@ -997,7 +997,7 @@ def test_secrets_are_not_shown(
         client = nontax.Client(
             appid=account.appid, secret=account.secret, base_url=sandbox.base_url
         )
-        sandbox.misbehave(faults.NeverAnswer(), times=1, skip=1)
+        sandbox.inject(faults.NeverAnswer(), times=1, skip=1)
 
         def show(error: BaseException) -> None:
             report = traceback.TracebackException.from_exception(error, capture_locals=True)
@@ -1022,7 +1022,7 @@ def test_secrets_are_not_shown(
                 await task
             except asyncio.CancelledError as error:
                 show(error)
-            sandbox.misbehave(faults.Errcode(48001))
+            sandbox.inject(faults.Errcode(48001))
             try:
                 await client.ainsert_bill(bill())
             except nontax.AccountError as error:

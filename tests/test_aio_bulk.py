@@ -97,7 +97,7 @@ def test_it_reads_no_further_ahead_than_it_may(
 
     run(main(counted()))
     pulled.clear()
-    sandbox.misbehave(faults.Errcode(72035), times=40)
+    sandbox.inject(faults.Errcode(72035), times=40)
     run(main(slowly(counted())))
 
 
@@ -305,7 +305,7 @@ def test_trouble_that_every_bill_would_meet(
     sandbox: Sandbox, client: nontax.Client, run: Strict, kind: str
 ) -> None:
     source = bills(100)
-    sandbox.misbehave(faults.Errcode(48001), times=1, skip=3)
+    sandbox.inject(faults.Errcode(48001), times=1, skip=3)
     kept: list[Outcome] = []
 
     async def main() -> nontax.NontaxError:
@@ -330,7 +330,7 @@ def test_trouble_while_the_next_bill_is_waited_for(
     sandbox: Sandbox, client: nontax.Client, run: Strict
 ) -> None:
     """That may take for ever: the iterable is told to end, and what it gives up is not lost."""
-    sandbox.misbehave(faults.Errcode(48001), times=1)
+    sandbox.inject(faults.Errcode(48001), times=1)
     ended: list[str] = []
 
     async def source(last: Any) -> AsyncIterator[Any]:
@@ -348,7 +348,7 @@ def test_trouble_while_the_next_bill_is_waited_for(
         with pytest.raises(nontax.AccountError):
             await collect(client.ainsert_bills(source(None)), kept)
         assert names(kept) == ["rejected"]
-        sandbox.misbehave(faults.Errcode(48001), times=1)
+        sandbox.inject(faults.Errcode(48001), times=1)
         kept.clear()
         with pytest.raises(nontax.AccountError):
             await collect(client.ainsert_bills(source(bill("two"))), kept)
@@ -394,7 +394,7 @@ def test_the_minutes_quota_is_waited_for(
     sandbox: Sandbox, client: nontax.Client, run: Strict
 ) -> None:
     """With a pause of its own: a test cannot wait for the next minute."""
-    sandbox.misbehave(faults.Errcode(45011), times=2, skip=1)
+    sandbox.inject(faults.Errcode(45011), times=2, skip=1)
 
     async def main() -> list[Outcome]:
         outcomes = AsyncRun(

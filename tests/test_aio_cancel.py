@@ -138,7 +138,7 @@ def test_while_it_is_sent(run: Strict) -> None:
 def test_while_it_waits_for_the_answer(
     any_sandbox: Sandbox, any_client: nontax.Client, run: Strict
 ) -> None:
-    any_sandbox.misbehave(faults.NeverAnswer(taken=True))
+    any_sandbox.inject(faults.NeverAnswer(taken=True))
 
     async def main() -> None:
         task = asyncio.create_task(any_client.ainsert_bill(bill("once")))
@@ -153,7 +153,7 @@ def test_while_it_waits_for_the_answer(
 
 
 def test_while_it_pauses(sandbox: Sandbox, run: Strict) -> None:
-    sandbox.misbehave(faults.Errcode(72054), times=1000)
+    sandbox.inject(faults.Errcode(72054), times=1000)
     client = client_of(sandbox.base_url, access_token=sandbox.access_token, retries=100)
 
     async def main() -> None:
@@ -252,7 +252,7 @@ def test_others_keep_their_answers(run: Strict, reply: str) -> None:
 
 
 def test_behind_a_hundred_others(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=AT_ONCE)
+    sandbox.inject(faults.NeverAnswer(), times=AT_ONCE)
 
     async def main() -> None:
         first = [asyncio.create_task(client.ainsert_bill(bill())) for _ in range(AT_ONCE)]
@@ -319,7 +319,7 @@ def test_many_at_random_points(sandbox: Sandbox, client: nontax.Client, run: Str
 
 
 def test_timeout(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=2)
+    sandbox.inject(faults.NeverAnswer(), times=2)
 
     async def main() -> None:
         async def insert() -> None:
@@ -345,7 +345,7 @@ def test_timeout(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
 
 
 def test_a_task_group(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3)
+    sandbox.inject(faults.NeverAnswer(), times=3)
     told: list[str] = []
 
     async def insert() -> None:
@@ -389,7 +389,7 @@ def test_a_shield(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
 
 
 def test_in_an_except_block(sandbox: Sandbox, client: nontax.Client, run: Strict) -> None:
-    sandbox.misbehave(faults.NeverAnswer())
+    sandbox.inject(faults.NeverAnswer())
 
     async def insert() -> None:
         try:

@@ -172,7 +172,7 @@ def test_views_of_every_kind_at_once(site: Site, any_sandbox: Sandbox) -> None:
 
 def test_a_browser_that_leaves(site: Site, any_sandbox: Sandbox) -> None:
     """Django then cancels the view: the transfer ends, the others go on, nothing is sent twice."""
-    any_sandbox.misbehave(faults.NeverAnswer(taken=True))
+    any_sandbox.inject(faults.NeverAnswer(taken=True))
     connection = site.post_and_leave("insert", bill("left"))
     any_sandbox.wait_for_requests(1)
     connection.close()

@@ -54,7 +54,7 @@ def test_ctrl_c_in_a_turn_of_a_single_call(
 def test_ctrl_c_while_the_error_of_a_single_call_is_made(
     sandbox: Sandbox, client: nontax.Client, loop: asyncio.AbstractEventLoop
 ) -> None:
-    sandbox.misbehave(faults.Errcode(-1, taken=True))
+    sandbox.inject(faults.Errcode(-1, taken=True))
     task = loop.create_task(client.ainsert_bill(bill()))
     interrupt_in("make_error")
     with pytest.raises(KeyboardInterrupt):

@@ -157,7 +157,7 @@ def test_trouble_that_every_bill_would_meet(
     sandbox: Sandbox, client: nontax.Client, errcode: int
 ) -> None:
     source = bills(100)
-    sandbox.misbehave(faults.Errcode(errcode), times=1, skip=3)
+    sandbox.inject(faults.Errcode(errcode), times=1, skip=3)
     run = client.insert_bills(source, concurrency=4)
     with pytest.raises(nontax.WeChatError) as caught:
         list(run)
@@ -169,7 +169,7 @@ def test_trouble_that_every_bill_would_meet(
 
 
 def test_trouble_gives_out_what_is_under_way(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(48001), times=1, skip=2)
+    sandbox.inject(faults.Errcode(48001), times=1, skip=2)
     run = client.insert_bills(bills(100), concurrency=4)
     outcomes: list[Outcome] = []
     with pytest.raises(nontax.AccountError) as caught:
@@ -218,7 +218,7 @@ def test_a_certificate_stops_the_run(tls_sandbox: Sandbox) -> None:
 
 def test_the_minutes_quota_is_waited_for(sandbox: Sandbox) -> None:
     """With a pause of its own: a test cannot wait for the next minute."""
-    sandbox.misbehave(faults.Errcode(45011), times=2, skip=1)
+    sandbox.inject(faults.Errcode(45011), times=2, skip=1)
     client = nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url)
     run = nontax.Run._begin(
         client._core, bills(6), concurrency=2, rate=0.0, keep=0, quota_pause=0.05
@@ -229,7 +229,7 @@ def test_the_minutes_quota_is_waited_for(sandbox: Sandbox) -> None:
 
 
 def test_in_doubt_is_not_repeated(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Close("body", taken=True), times=3, skip=4)
+    sandbox.inject(faults.Close("body", taken=True), times=3, skip=4)
     outcomes = list(client.insert_bills(bills(20), concurrency=4))
     assert sum(outcome.outcome == "in_doubt" for outcome in outcomes) == 3
     assert sum(outcome.outcome == "inserted" for outcome in outcomes) == 17
@@ -237,7 +237,7 @@ def test_in_doubt_is_not_repeated(sandbox: Sandbox, client: nontax.Client) -> No
 
 
 def test_a_run_is_for_one_thread_at_a_time(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=100, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=100, skip=1)
     run = client.insert_bills(bills(5), concurrency=5)
     assert next(run).outcome == "inserted"
     rest: list[Outcome] = []
@@ -254,7 +254,7 @@ def test_a_run_is_for_one_thread_at_a_time(sandbox: Sandbox, client: nontax.Clie
 
 def test_close_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> None:
     """Ctrl-C loses nothing: the iterator goes on, and close() gives the rest."""
-    sandbox.misbehave(faults.NeverAnswer(), times=4)
+    sandbox.inject(faults.NeverAnswer(), times=4)
     run = client.insert_bills(bills(4), concurrency=4)
     interrupter = interrupt_after(sandbox, 4)
     with pytest.raises(KeyboardInterrupt):
@@ -268,7 +268,7 @@ def test_close_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> No
 
 
 def test_going_on_after_an_interrupt(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Delay(0.4), times=1)
+    sandbox.inject(faults.Delay(0.4), times=1)
     run = client.insert_bills(bills(3), concurrency=1)
     interrupter = interrupt_after(sandbox, 1)
     with pytest.raises(KeyboardInterrupt):
@@ -324,7 +324,7 @@ def test_trouble_after_ctrl_c_while_a_bill_is_converted(
     sandbox: Sandbox, client: nontax.Client
 ) -> None:
     """The bill that was in hand has its outcome before the trouble is raised."""
-    sandbox.misbehave(faults.Errcode(40164), times=2)
+    sandbox.inject(faults.Errcode(40164), times=2)
     outcomes: list[Outcome] = []
     run = client.insert_bills(three_with_an_interrupt(), concurrency=2)
     with pytest.raises(KeyboardInterrupt):

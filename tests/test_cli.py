@@ -20,7 +20,7 @@ def office(tmp_path: Path, sandbox: Sandbox) -> Office:
 
 def doubt(office: Office, count: int = 1) -> Printed:
     """Have bills end in doubt: WeChat takes them and says nothing."""
-    office.sandbox.misbehave(faults.Close("body", taken=True), times=count, path=POST)
+    office.sandbox.inject(faults.Close("body", taken=True), times=count, path=POST)
     return office.insert(office.list(count=count), "--new-ledger", "--concurrency", "1")
 
 
@@ -48,12 +48,12 @@ def bad_row(office: Office) -> None:
 def refused(office: Office) -> None:
     """WeChat refuses the second bill."""
     office.list()
-    office.sandbox.misbehave(faults.Errcode(72031), skip=1, path=POST)
+    office.sandbox.inject(faults.Errcode(72031), skip=1, path=POST)
 
 
 def no_quota(office: Office) -> None:
     office.list()
-    office.sandbox.misbehave(faults.Errcode(45009), times=99, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
 
 
 def waiting(office: Office) -> None:
@@ -167,7 +167,7 @@ def restored(office: Office) -> None:
 
 def strict(office: Office) -> None:
     office.list()
-    office.sandbox.misbehave(faults.Errcode(72038), times=3, path=POST)
+    office.sandbox.inject(faults.Errcode(72038), times=3, path=POST)
     office.insert("list.csv", "--new-ledger")
 
 

@@ -135,7 +135,7 @@ def test_other_content_is_a_conflict(client: nontax.Client, sandbox: Sandbox) ->
 
 def test_a_bill_in_doubt_is_never_sent(client: nontax.Client, sandbox: Sandbox) -> None:
     given = bill()
-    sandbox.misbehave(faults.Close("body", taken=True))
+    sandbox.inject(faults.Close("body", taken=True))
     with pytest.raises(nontax.InDoubtError):
         client.insert_bill(given)
     with pytest.raises(nontax.InDoubtError, match="an earlier attempt is in doubt") as info:
@@ -152,8 +152,8 @@ def test_a_bill_in_doubt_is_never_sent(client: nontax.Client, sandbox: Sandbox) 
 
 def test_rejected_bills(client: nontax.Client, sandbox: Sandbox) -> None:
     given, other = bill(), bill()
-    sandbox.misbehave(faults.Errcode(72056))
-    sandbox.misbehave(faults.Errcode(40073))
+    sandbox.inject(faults.Errcode(72056))
+    sandbox.inject(faults.Errcode(40073))
     with pytest.raises(nontax.DuplicateBillError):
         client.insert_bill(given)
     with pytest.raises(nontax.WeChatError):
@@ -168,7 +168,7 @@ def test_rejected_bills(client: nontax.Client, sandbox: Sandbox) -> None:
 
 def test_what_was_not_sent_is_sent_again(client: nontax.Client, sandbox: Sandbox) -> None:
     given = bill()
-    sandbox.misbehave(faults.Errcode(45009))
+    sandbox.inject(faults.Errcode(45009))
     with pytest.raises(nontax.QuotaError):
         client.insert_bill(given)
     assert _ledger(client).history(given["order_id"]).bill.state == "not_sent"
@@ -178,7 +178,7 @@ def test_what_was_not_sent_is_sent_again(client: nontax.Client, sandbox: Sandbox
 
 def test_two_at_once_are_sent_once(client: nontax.Client, sandbox: Sandbox) -> None:
     given = bill()
-    sandbox.misbehave(faults.Delay(0.3))
+    sandbox.inject(faults.Delay(0.3))
     codes: list[str] = []
     threads = [
         threading.Thread(target=lambda: codes.append(client.insert_bill(given).code))
@@ -257,7 +257,7 @@ def test_an_outcome_is_in_the_ledger_before_it_is_seen(client: nontax.Client) ->
 def test_trouble_ends_a_run_and_leaves_nothing_open(
     client: nontax.Client, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=50, skip=5)
+    sandbox.inject(faults.Errcode(45009), times=50, skip=5)
     given = [bill() for _ in range(60)]
     run = client.insert_bills(given, concurrency=4)
     outcomes = run.collect()
@@ -273,7 +273,7 @@ def test_trouble_ends_a_run_and_leaves_nothing_open(
 
 
 def test_closing_a_run_settles_all(client: nontax.Client, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Delay(5), times=4)
+    sandbox.inject(faults.Delay(5), times=4)
     given = [bill() for _ in range(20)]
     run = client.insert_bills(given, concurrency=4)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -308,20 +308,20 @@ def test_an_iterable_that_raises(client: nontax.Client) -> None:
 def test_the_minutes_quota_is_waited_for_with_nothing_open(
     client: nontax.Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sandbox.misbehave(faults.Errcode(45011))
+    sandbox.inject(faults.Errcode(45011))
     monkeypatch.setattr("nontax.gated.QUOTA_PAUSE", 0.2)
     given = [bill() for _ in range(6)]
     outcomes = client.insert_bills(given, concurrency=2).collect()
     assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 6
     attempts = [len(_ledger(client).history(b["order_id"]).attempts) for b in given]
     assert (min(attempts), max(attempts)) == (1, 2)
-    sandbox.misbehave(faults.Errcode(45011))
+    sandbox.inject(faults.Errcode(45011))
     (outcome,) = client.insert_bills([bill()], minute_quota="outcome").collect()
     assert isinstance(outcome.error, nontax.QuotaError)
 
 
 def test_a_run_that_is_dropped_leaves_nothing_open(client: nontax.Client, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Delay(2), times=4, skip=1)
+    sandbox.inject(faults.Delay(2), times=4, skip=1)
     run = client.insert_bills([bill() for _ in range(12)], concurrency=4)
     next(run)
     with pytest.warns(RuntimeWarning, match="a run was left with"):
@@ -334,7 +334,7 @@ def test_a_run_that_is_dropped_leaves_nothing_open(client: nontax.Client, sandbo
 
 def test_a_cancelled_task_is_settled(client: nontax.Client, sandbox: Sandbox, run: Strict) -> None:
     given = bill()
-    sandbox.misbehave(faults.Delay(5))
+    sandbox.inject(faults.Delay(5))
 
     async def cancelled() -> None:
         with pytest.raises(TimeoutError):
@@ -368,7 +368,7 @@ def test_changes_are_written_ahead(client: nontax.Client, sandbox: Sandbox) -> N
     }  # fmt: skip
     client.update_bill_status(**change)
     asyncio.run(client.aupdate_bill_status(**change))
-    sandbox.misbehave(faults.Close("body", taken=True))
+    sandbox.inject(faults.Close("body", taken=True))
     with pytest.raises(nontax.InDoubtError):
         client.update_bill_status(**change)
     changes = _ledger(client).history(given["order_id"]).changes
@@ -438,7 +438,7 @@ nontax.insert_bill(bill, access_token={sandbox.access_token!r})
 
 def test_no_secret_is_in_the_ledgers_files(client: nontax.Client, sandbox: Sandbox) -> None:
     client.insert_bills([bill() for _ in range(10)]).collect()
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     client.insert_bills([bill()]).collect()
     _ledger(client)._owner.spool_answers([], nontax.LedgerError(reason="full"))
     folder = Path(_ledger(client).path).parent

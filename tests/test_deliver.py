@@ -82,7 +82,7 @@ def test_other_content_is_named_with_its_place(ledger: Ledger, client: nontax.Cl
 def test_trouble_stops_it_and_the_rest_is_sent_the_next_day(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=100, skip=5)
+    sandbox.inject(faults.Errcode(45009), times=100, skip=5)
     given = [bill() for _ in range(30)]
     report = ledger.deliver(client, given, concurrency=4)
     assert isinstance(report.trouble, nontax.QuotaError)
@@ -96,8 +96,8 @@ def test_trouble_stops_it_and_the_rest_is_sent_the_next_day(
 def test_what_is_rejected_and_in_doubt_is_not_sent_again(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Errcode(72038))
-    sandbox.misbehave(faults.Close("body", taken=True))
+    sandbox.inject(faults.Errcode(72038))
+    sandbox.inject(faults.Close("body", taken=True))
     given = [bill() for _ in range(6)]
     report = ledger.deliver(client, given, concurrency=1)
     assert report.counts == {"rejected": 1, "in_doubt": 1, "inserted": 4}
@@ -109,7 +109,7 @@ def test_what_is_rejected_and_in_doubt_is_not_sent_again(
 def test_ctrl_c_settles_what_is_under_way_and_the_rest_waits(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Delay(1), times=4)
+    sandbox.inject(faults.Delay(1), times=4)
     timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
@@ -188,7 +188,7 @@ def test_a_bill_that_is_handed_in_again_keeps_its_upload(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     one = content_of(client._core.body("insertbill", bill(s_pdf_media_id="later")))
     ledger.hand_in([one], pdfs=[(str(file), digest)])
-    sandbox.misbehave(faults.Errcode(45009), path="/nontax/insertbill")
+    sandbox.inject(faults.Errcode(45009), path="/nontax/insertbill")
     assert ledger.deliver(client).waiting == 1
     ledger.hand_in([one], pdfs=[(str(file), digest)])
     assert ledger.deliver(client).counts == {"inserted": 1}
@@ -249,12 +249,12 @@ def test_what_a_resend_of_an_arrived_bill_settles(
 ) -> None:
     """Over the wire: the first one arrived and its answer was lost; WeChat then says this."""
     given = bill()
-    sandbox.misbehave(faults.Close("body", taken=True))
+    sandbox.inject(faults.Close("body", taken=True))
     assert ledger.deliver(client, [given]).counts == {"in_doubt": 1}
     with pytest.raises(ValueError, match="less than 60 seconds old"):
         resend(ledger, client, _key(given), by="王")
     if errcode in (40001, 45009, 72036):
-        sandbox.misbehave(faults.Errcode(errcode), times=9)
+        sandbox.inject(faults.Errcode(errcode), times=9)
     else:
         sandbox.answer_repeats_with(errcode)
     told, goes_on = resend(ledger, client, _key(given), by="王", checked_by="李", at_least=0)
@@ -272,7 +272,7 @@ def test_a_resend_of_a_bill_that_had_not_arrived(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox
 ) -> None:
     given = bill()
-    sandbox.misbehave(faults.Close("body", taken=False))
+    sandbox.inject(faults.Close("body", taken=False))
     assert ledger.deliver(client, [given]).counts == {"in_doubt": 1}
     told, _ = resend(ledger, client, _key(given), by="王", at_least=0)
     assert told.state == "inserted"

@@ -96,7 +96,7 @@ def test_the_event_may_come_first(rows: None) -> None:
 
 
 def test_an_order_that_was_not_authorised_goes_again(rows: None, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(72038), path="/nontax/insertbill")
+    sandbox.inject(faults.Errcode(72038), path="/nontax/insertbill")
     row = outbox.enqueue(bill(), account="bureau", durable=False)
     Relay().run(once=True)
     assert _state(row) == "rejected"
@@ -107,7 +107,7 @@ def test_an_order_that_was_not_authorised_goes_again(rows: None, sandbox: Sandbo
 
 
 def test_an_unknown_card_code_settles_the_one_bill_in_doubt(rows: None, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("body", taken=True), path="/nontax/insertbill")
+    sandbox.inject(faults.Close("body", taken=True), path="/nontax/insertbill")
     row = outbox.enqueue(bill(), account="bureau", durable=False)
     Relay().run(once=True)
     assert _state(row) == "in_doubt"
@@ -191,7 +191,7 @@ def test_a_receiver_that_fails_is_called_again(rows: None) -> None:
 
 
 def test_whoever_wants_to_know_of_answers(rows: None, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("body", taken=False), path="/nontax/insertbill")
+    sandbox.inject(faults.Close("body", taken=False), path="/nontax/insertbill")
     told: list[str] = []
 
     def settled(state: str, **_: object) -> None:
@@ -210,7 +210,7 @@ def test_whoever_wants_to_know_of_answers(rows: None, sandbox: Sandbox) -> None:
 
 
 def test_a_person_settles_a_bill_in_doubt(rows: None, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("body", taken=False), path="/nontax/insertbill")
+    sandbox.inject(faults.Close("body", taken=False), path="/nontax/insertbill")
     row = outbox.enqueue(bill(), account="bureau", durable=False)
     Relay().run(once=True)
     shown = StringIO()

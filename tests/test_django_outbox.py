@@ -178,7 +178,7 @@ def test_pdfs_are_uploaded_first(rows: None, sandbox: Sandbox, tmp_path: Path) -
 
 
 def test_trouble_pauses_the_account_and_the_bills_wait(rows: None, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=99, path="/nontax/insertbill")
+    sandbox.inject(faults.Errcode(45009), times=99, path="/nontax/insertbill")
     _enqueue(20)
     assert Relay(window=4).run(once=True) == ["bureau"]
     assert _states() == {"waiting": 20}
@@ -234,7 +234,7 @@ def test_two_relays_and_each_bill_once(rows: None, place: Path, sandbox: Sandbox
 
 
 def test_sigterm_waits_for_what_is_in_flight(rows: None, place: Path, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Delay(0.7), times=4, path="/nontax/insertbill")
+    sandbox.inject(faults.Delay(0.7), times=4, path="/nontax/insertbill")
     _enqueue(12)
     relay = manage(site(sqlite(place), nontax_of(sandbox)), "nontax_send", "--window", "4")
     wait_for_posts(sandbox, 4)
@@ -255,7 +255,7 @@ def test_kill_9_of_relays(rows: None, place: Path, sandbox: Sandbox) -> None:
 def test_answers_are_held_until_the_database_is_back(
     rows: None, place: Path, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Delay(1), times=2, path="/nontax/insertbill")
+    sandbox.inject(faults.Delay(1), times=2, path="/nontax/insertbill")
     _enqueue(2)
     database = sqlite(place)
     database["OPTIONS"]["timeout"] = 0.1
@@ -275,7 +275,7 @@ def test_answers_are_held_until_the_database_is_back(
 def test_answers_go_into_the_spool_when_the_relay_has_to_end(
     rows: None, place: Path, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Delay(1), times=2, path="/nontax/insertbill")
+    sandbox.inject(faults.Delay(1), times=2, path="/nontax/insertbill")
     _enqueue(2)
     database = sqlite(place)
     database["OPTIONS"]["timeout"] = 0.1

@@ -116,7 +116,7 @@ def test_kill_9_of_relays(server: Postgres | MariaDB, sandbox: Sandbox) -> None:
 
 def _crash(server: Postgres, sandbox: Sandbox, program: tuple[str, ...], crashes: int) -> int:
     """The server and the relay lose their power together; how many bills were sent twice."""
-    sandbox.misbehave(faults.Delay(0.3), times=100_000, path="/nontax/insertbill")
+    sandbox.inject(faults.Delay(0.3), times=100_000, path="/nontax/insertbill")
     env = site(server.database, nontax_of(sandbox))
     with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
         given = [bill() for _ in range(20 * crashes)]

@@ -123,7 +123,7 @@ def test_errors_and_results_cross_processes(sandbox: Sandbox) -> None:
         with pytest.raises(nontax.InvalidRequestError) as invalid:
             insert(bill(fee=-1))
         assert len(invalid.value.problems) == 1
-        sandbox.misbehave(faults.Close("body"))
+        sandbox.inject(faults.Close("body"))
         with pytest.raises(nontax.InDoubtError) as doubtful:
             insert(bill("2"))
         assert doubtful.value.reason
@@ -440,7 +440,7 @@ def insert_near_the_limit(talk: Talk) -> None:
 
 def test_no_outcome_is_lost_near_the_recursion_limit(sandbox: Sandbox) -> None:
     bills = [bill() for _ in range(70)]
-    sandbox.misbehave(faults.Errcode(72042), times=len(bills))
+    sandbox.inject(faults.Errcode(72042), times=len(bills))
     settings = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
     told = {
         one["order"]: one["told"]

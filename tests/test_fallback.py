@@ -136,7 +136,7 @@ TAKEN: dict[str, faults.Fault] = {
 def test_what_may_have_been_taken_goes_to_no_other_host(
     sandbox: Sandbox, second: Sandbox, kind: str
 ) -> None:
-    sandbox.misbehave(TAKEN[kind])
+    sandbox.inject(TAKEN[kind])
     client = client_of(
         sandbox.base_url, second.base_url, access_token=sandbox.access_token, retries=2, timeout=0.5
     )
@@ -149,7 +149,7 @@ def test_what_may_have_been_taken_goes_to_no_other_host(
 
 @pytest.mark.parametrize("errcode", [45011, 45009, 48001, 40222, 48017, 72038, 99999])
 def test_a_refusal_is_an_answer(sandbox: Sandbox, second: Sandbox, errcode: int) -> None:
-    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.inject(faults.Errcode(errcode))
     client = client_of(sandbox.base_url, second.base_url, access_token=sandbox.access_token)
     with pytest.raises(nontax.WeChatError):
         client.insert_bill(bill())
@@ -164,7 +164,7 @@ def test_an_invalid_bill_goes_nowhere(sandbox: Sandbox, second: Sandbox) -> None
 
 
 def test_a_read_stays_where_it_was_asked(sandbox: Sandbox, second: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("body"))
+    sandbox.inject(faults.Close("body"))
     client = client_of(
         sandbox.base_url, second.base_url, access_token=sandbox.unit.access_token, retries=1
     )

@@ -255,7 +255,7 @@ def unit(sandbox: Sandbox) -> Iterator[nontax.Client]:
 @each
 def test_the_request_and_the_result(sandbox: Sandbox, once: nontax.Client, name: str) -> None:
     row = ROWS[name]
-    sandbox.misbehave(reply(row))
+    sandbox.inject(reply(row))
     result = row.call(once)
     (request,) = sandbox.requests
     assert (request.path, request.method) == (row.path, row.method)
@@ -281,7 +281,7 @@ def test_further_fields_of_a_reply_are_kept(
 ) -> None:
     row = ROWS[name]
     more = {"unionid": "o6_bmasdasdsad6_2sgVt7hMZOPfL", "list": [1, {"a": None}], "extra": 1.5}
-    sandbox.misbehave(reply(row, **more))
+    sandbox.inject(reply(row, **more))
     result = row.call(once)
     if row.result is None:
         assert result is None
@@ -300,9 +300,9 @@ def test_further_fields_of_a_reply_are_kept(
 @each
 def test_errcode_as_text(sandbox: Sandbox, once: nontax.Client, name: str) -> None:
     row = ROWS[name]
-    sandbox.misbehave(reply(row, errcode="0"))
+    sandbox.inject(reply(row, errcode="0"))
     assert row.call(once) == row.result
-    sandbox.misbehave(reply(row, errcode="48001", errmsg=f"api unauthorized rid: {RID}"))
+    sandbox.inject(reply(row, errcode="48001", errmsg=f"api unauthorized rid: {RID}"))
     client = nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url)
     error = raised(lambda: row.call(client))
     assert isinstance(error, nontax.AccountError)
@@ -316,7 +316,7 @@ def test_a_success_that_is_none(sandbox: Sandbox, once: nontax.Client, name: str
     row = ROWS[name]
     for field, values in row.required.items():
         for value in [..., *values]:
-            sandbox.misbehave(reply(row, **{field: value}))
+            sandbox.inject(reply(row, **{field: value}))
             once = nontax.Client(
                 access_token=sandbox.access_token, base_url=sandbox.base_url, retries=0
             )
@@ -363,7 +363,7 @@ def test_numbers_as_texts_and_texts_as_numbers(
     expected: dict[str, object],
 ) -> None:
     row = ROWS[name]
-    sandbox.misbehave(reply(row, **spelt))
+    sandbox.inject(reply(row, **spelt))
     result = row.call(once)
     for field, value in expected.items():
         found = getattr(result, field)
@@ -382,7 +382,7 @@ def test_every_documented_field_has_another_spelling() -> None:
 def test_an_odd_time_of_authorisation(sandbox: Sandbox, once: nontax.Client, value: object) -> None:
     """What the authorisation came to is told all the same, and so is the odd value."""
     row = ROWS["getauthdata"]
-    sandbox.misbehave(reply(row, auth_time=value))
+    sandbox.inject(reply(row, auth_time=value))
     told = row.call(once)
     assert (told.invoice_status, told.auth_time) == ("auth success", None)
     assert told.extra == {"auth_time": value}
@@ -390,7 +390,7 @@ def test_an_odd_time_of_authorisation(sandbox: Sandbox, once: nontax.Client, val
 
 def test_a_reply_without_the_time_of_authorisation(sandbox: Sandbox, once: nontax.Client) -> None:
     row = ROWS["getauthdata"]
-    sandbox.misbehave(reply(row, invoice_status="never auth", auth_time=...))
+    sandbox.inject(reply(row, invoice_status="never auth", auth_time=...))
     assert row.call(once) == nontax.AuthData(invoice_status="never auth")
 
 
@@ -407,7 +407,7 @@ def test_a_reply_without_the_time_of_authorisation(sandbox: Sandbox, once: nonta
     ],
 )
 def test_a_link_without_an_s_pappid(sandbox: Sandbox, once: nontax.Client, url: str) -> None:
-    sandbox.misbehave(reply(ROWS["seturl"], invoice_url=url))
+    sandbox.inject(reply(ROWS["seturl"], invoice_url=url))
     with pytest.raises(nontax.InDoubtError, match="no s_pappid") as told:
         once.get_s_pappid()
     assert told.value.interface == "seturl"
@@ -415,7 +415,7 @@ def test_a_link_without_an_s_pappid(sandbox: Sandbox, once: nontax.Client, url: 
 
 def test_an_s_pappid_with_percent_escapes(sandbox: Sandbox, once: nontax.Client) -> None:
     url = "https://mp.weixin.qq.com/x?s_pappid=a%2Bb+c%3D&action=list"
-    sandbox.misbehave(reply(ROWS["seturl"], invoice_url=url))
+    sandbox.inject(reply(ROWS["seturl"], invoice_url=url))
     assert once.get_s_pappid().s_pappid == "a+b+c="
 
 
@@ -434,8 +434,8 @@ SILENCE: dict[str, faults.Fault] = {
 @each
 def test_only_reads_are_asked_again(sandbox: Sandbox, name: str, kind: str) -> None:
     row = ROWS[name]
-    sandbox.misbehave(SILENCE[kind])
-    sandbox.misbehave(reply(row))
+    sandbox.inject(SILENCE[kind])
+    sandbox.inject(reply(row))
     timeout = 0.3 if kind == "no answer" and not row.reads else 3.0
     if kind == "no answer" and row.reads:
         timeout = 0.8  # of which the first attempt has a part
@@ -462,9 +462,9 @@ def test_what_was_certainly_not_sent_is_repeated(
     row = ROWS[name]
     del once
     with nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url) as client:
-        sandbox.misbehave(reply(row))
-        sandbox.misbehave(faults.Errcode(72036))
-        sandbox.misbehave(reply(row))
+        sandbox.inject(reply(row))
+        sandbox.inject(faults.Errcode(72036))
+        sandbox.inject(reply(row))
         assert row.call(client) == row.result
         if name == "getticket":  # it is kept
             client = nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url)
@@ -481,8 +481,8 @@ def test_a_refused_token_is_renewed_for_every_interface(sandbox: Sandbox, name: 
         asked.append(stale)
         return f"token-{len(asked)}"
 
-    sandbox.misbehave(faults.Errcode(42001))
-    sandbox.misbehave(reply(row))
+    sandbox.inject(faults.Errcode(42001))
+    sandbox.inject(reply(row))
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
     assert row.call(client) == row.result
     assert asked == [None, "token-1"]
@@ -611,7 +611,7 @@ def test_all_problems_of_the_others_at_once(
     "text", ["票", 'a"b\\c', "a\nb\tc", "\U0001f9fe", "x" * 100_000, "a+b&c=d%"]
 )
 def test_texts_arrive_as_they_are(sandbox: Sandbox, once: nontax.Client, text: str) -> None:
-    sandbox.misbehave(reply(ROWS["rejectinsert"]))
+    sandbox.inject(reply(ROWS["rejectinsert"]))
     once.reject_bill(s_pappid=text, order_id=text, reason=text)
     (request,) = sandbox.requests
     assert request.json == {"s_pappid": text, "order_id": text, "reason": text}
@@ -619,7 +619,7 @@ def test_texts_arrive_as_they_are(sandbox: Sandbox, once: nontax.Client, text: s
 
 @pytest.mark.parametrize("money", [0, 12, Index(12), 2**53 - 1])
 def test_money(sandbox: Sandbox, once: nontax.Client, money: Any) -> None:
-    sandbox.misbehave(reply(ROWS["getbillauthurl"]))
+    sandbox.inject(reply(ROWS["getbillauthurl"]))
     once.get_bill_auth_url(
         s_pappid="s", order_id="1", money=money, timestamp=1474875876, ticket="t"
     )
@@ -630,7 +630,7 @@ def test_money(sandbox: Sandbox, once: nontax.Client, money: Any) -> None:
 def test_the_time_is_now_unless_given(sandbox: Sandbox, once: nontax.Client) -> None:
     import time
 
-    sandbox.misbehave(reply(ROWS["getbillauthurl"]))
+    sandbox.inject(reply(ROWS["getbillauthurl"]))
     before = int(time.time())
     once.get_bill_auth_url(s_pappid="s", order_id="1", money=1, ticket="t")
     assert before <= sandbox.requests[0].json["timestamp"] <= int(time.time())
@@ -791,7 +791,7 @@ def test_a_request_that_is_looked_up_shows_no_credential(
     ]
     for body in bodies:
         request = {"request_url": url, "request_body": body, "response_body": body, "more": body}
-        sandbox.misbehave(reply(ROWS["rid/get"], request=request))
+        sandbox.inject(reply(ROWS["rid/get"], request=request))
         info = once.get_rid_info(RID)
         assert info.request_url == shown
         assert "***" in str(info.request_body)

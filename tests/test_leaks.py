@@ -266,7 +266,7 @@ def test_failures_with_a_server(
     }
     for _ in range(3 * rounds):
         for kind in kinds:
-            sandbox.misbehave(kind)
+            sandbox.inject(kind)
     told = run(
         fail_in_every_way,
         ENV,
@@ -391,7 +391,7 @@ def drop_exceptions(talk: Talk) -> None:
 def test_exceptions_do_not_hold_themselves(sandbox: Sandbox) -> None:
     with Server() as server:
         nobody = server.base_url
-    sandbox.misbehave(faults.Close("body"))
+    sandbox.inject(faults.Close("body"))
     client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
     one = bill()
     sandbox.reject(one["order_id"])

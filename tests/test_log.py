@@ -81,7 +81,7 @@ def test_tokens_and_repeats(
     records: list[logging.LogRecord],
 ) -> None:
     client = sandbox.client()
-    sandbox.misbehave(faults.Errcode(72036), skip=1)
+    sandbox.inject(faults.Errcode(72036), skip=1)
     insert(client)
     sandbox.bureau.expire_stable_token()
     insert(client)
@@ -125,7 +125,7 @@ def test_a_token_that_is_forced(sandbox: Sandbox, records: list[logging.LogRecor
     client = sandbox.client()
     client.insert_bill(bill())
     records.clear()
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     client.insert_bill(bill())
     told = lines(records)
     assert "asking for a newer one" in told[0]
@@ -140,7 +140,7 @@ def test_a_ticket(sandbox: Sandbox, records: list[logging.LogRecord]) -> None:
 
 
 def test_a_pause_is_told_when_it_begins(sandbox: Sandbox, records: list[logging.LogRecord]) -> None:
-    sandbox.misbehave(faults.Errcode(45011), skip=1)
+    sandbox.inject(faults.Errcode(45011), skip=1)
     client = sandbox.client()
 
     async def pause() -> None:
@@ -183,7 +183,7 @@ def test_no_credential_title_or_openid(
             lambda: client.get_ticket(),
             lambda: client.get_auth_data(s_pappid="p", order_id=order_id),
         ):
-            sandbox.misbehave(reply, times=3)
+            sandbox.inject(reply, times=3)
             with contextlib.suppress(nontax.NontaxError):
                 ask()
             sandbox.behave()
@@ -221,7 +221,7 @@ def test_nobody_pays_who_has_no_log(sandbox: Sandbox) -> None:
         "except nontax.NontaxError: pass\n"
         "assert 'logging' not in sys.modules\n"
     )
-    sandbox.misbehave(faults.Errcode(72036), times=2)
+    sandbox.inject(faults.Errcode(72036), times=2)
     done = subprocess.run(
         [sys.executable, "-c", program, sandbox.base_url],
         capture_output=True,
@@ -260,7 +260,7 @@ def test_a_handler_that_fails_costs_no_bill(
     logger, broken = logging.getLogger("nontax"), Broken()
     logger.addFilter(broken)
     try:
-        sandbox.misbehave(faults.Errcode(72036), times=1)
+        sandbox.inject(faults.Errcode(72036), times=1)
         insert(sandbox.client(access_token=sandbox.access_token))
     finally:
         logger.removeFilter(broken)
@@ -277,7 +277,7 @@ def test_ctrl_c_in_a_handler_loses_no_outcome(way: str, sandbox: Sandbox) -> Non
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     client = sandbox.client(access_token=sandbox.access_token)
-    sandbox.misbehave(faults.Errcode(72036))
+    sandbox.inject(faults.Errcode(72036))
     try:
         if way == "one":
             with pytest.raises(KeyboardInterrupt) as caught:

@@ -204,7 +204,7 @@ def setup_of(sandbox: Sandbox, folder: str | None, what: str) -> dict[str, Any]:
     else:
         client["access_token"] = sandbox.access_token
     if what.endswith("doubt"):
-        sandbox.misbehave(faults.Close("body", taken=True), times=10_000)
+        sandbox.inject(faults.Close("body", taken=True), times=10_000)
     return {"client": client, "folder": folder, "what": what, "bill": bill(shape="flat")}
 
 

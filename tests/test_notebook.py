@@ -112,8 +112,8 @@ def test_a_client_without_a_ledger_is_refused(sandbox: Sandbox) -> None:
 
 
 def test_run_all_twice_sends_nothing_twice(client: nontax.Client, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("body", taken=True), times=5, path=INSERT)
-    sandbox.misbehave(faults.Errcode(72038), path=INSERT)
+    sandbox.inject(faults.Close("body", taken=True), times=5, path=INSERT)
+    sandbox.inject(faults.Errcode(72038), path=INSERT)
     frame = frame_of(range(1, 41))
     results = [nb.insert(client, frame.copy(), defaults=GIVEN) for _ in range(3)]
     results.append(asyncio.run(nb.ainsert(client, frame, defaults=GIVEN)))
@@ -156,7 +156,7 @@ with nontax.Client(ledger="bills.db") as client:
 
 
 def test_two_notebooks_at_once_send_nothing_twice(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.misbehave(faults.Delay(0.01), times=1000, path=INSERT)
+    sandbox.inject(faults.Delay(0.01), times=1000, path=INSERT)
     bills = [(f"HIS{number:06}", f"{number:010}") for number in range(60)]
     settings = {
         "NONTAX_BASE_URL": sandbox.base_url,
@@ -239,7 +239,7 @@ def test_rows_with_problems_stop_it_or_are_skipped(
     assert posts(sandbox) == {}
     assert client.ledger is not None
     assert client.ledger.counts() == {}
-    sandbox.misbehave(faults.Errcode(72038), skip=1, path=INSERT)
+    sandbox.inject(faults.Errcode(72038), skip=1, path=INSERT)
     result = nb.insert(client, frame, defaults=GIVEN, skip_bad=True, concurrency=1, lang="en")
     assert list(result.frame["outcome"]) == ["inserted", "rejected", "not_sent", "not_sent"]
     assert result.frame["reason"].iloc[2].startswith("the order is also in row 1")
@@ -269,7 +269,7 @@ def test_what_the_ledger_knows_with_other_content_is_a_conflict(
 def test_what_would_stop_every_bill_is_told_and_the_rest_waits(
     client: nontax.Client, sandbox: Sandbox
 ) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=50, skip=4, path=INSERT)
+    sandbox.inject(faults.Errcode(45009), times=50, skip=4, path=INSERT)
     frame = frame_of(range(1, 21))
     result = nb.insert(client, frame, defaults=GIVEN, concurrency=2)
     assert isinstance(result.trouble, nontax.QuotaError)
@@ -283,7 +283,7 @@ def test_what_would_stop_every_bill_is_told_and_the_rest_waits(
 
 
 def test_bills_of_earlier_lists_are_counted(client: nontax.Client, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=50, path=INSERT)
+    sandbox.inject(faults.Errcode(45009), times=50, path=INSERT)
     nb.insert(client, frame_of(range(1, 11)), defaults=GIVEN)
     sandbox.behave()
     result = nb.insert(client, frame_of(range(11, 16)), defaults=GIVEN, lang="en")
@@ -303,7 +303,7 @@ def test_pdfs_are_uploaded_once_and_their_media_ids_are_sent(
     client: nontax.Client, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     options = pdf_options(tmp_path / "pdf", range(1, 9))
-    sandbox.misbehave(faults.Errcode(45009), times=50, skip=3, path=INSERT)
+    sandbox.inject(faults.Errcode(45009), times=50, skip=3, path=INSERT)
     frame = frame_of(range(1, 9))
     assert nb.insert(client, frame, **options).counts["waiting"] == 5
     sandbox.behave()
@@ -329,7 +329,7 @@ def test_a_pdf_that_is_gone_leaves_its_bill_waiting(
 def test_ctrl_c_shows_and_keeps_what_there_is(
     client: nontax.Client, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sandbox.misbehave(faults.Delay(0.6), times=4, path=INSERT)
+    sandbox.inject(faults.Delay(0.6), times=4, path=INSERT)
     frame = frame_of(range(1, 21))
 
     def press() -> None:
@@ -362,7 +362,7 @@ def test_the_loop_goes_on_while_bills_are_sent(client: nontax.Client, sandbox: S
             turns += 1
         return sending.result(), turns
 
-    sandbox.misbehave(faults.Delay(0.3), times=1, path=INSERT)
+    sandbox.inject(faults.Delay(0.3), times=1, path=INSERT)
     result, turns = asyncio.run(main())
     assert result.ok
     assert turns > 5
@@ -371,7 +371,7 @@ def test_the_loop_goes_on_while_bills_are_sent(client: nontax.Client, sandbox: S
 def test_a_cancelled_task_keeps_what_there_is(
     client: nontax.Client, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sandbox.misbehave(faults.Delay(0.4), times=2, path=INSERT)
+    sandbox.inject(faults.Delay(0.4), times=2, path=INSERT)
     frame = frame_of(range(1, 11))
 
     async def main() -> None:

@@ -108,7 +108,7 @@ def test_both_scripts_do_the_job(
     run("".join(cells()[2]["source"]), names)  # makes the lists
     sandbox: Sandbox = names["sandbox"]
     folder: Path = names["folder"]
-    sandbox.misbehave(faults.Close("body", taken=True), times=5, path="/nontax/insertbill")
+    sandbox.inject(faults.Close("body", taken=True), times=5, path="/nontax/insertbill")
     monkeypatch.setattr(sys, "argv", [script, str(folder / "十一月.csv"), str(folder)])
     monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("NONTAX_ACCESS_TOKEN", sandbox.access_token)

@@ -20,7 +20,7 @@ __all__ = ["client"]
 
 
 def test_a_list_against_the_ledger_of_a_client(client: nontax.Client, sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("body", taken=True), times=2, path=INSERT)
+    sandbox.inject(faults.Close("body", taken=True), times=2, path=INSERT)
     frame = frame_of([4, 2, 3, 1, 5])
     nb.insert(client, frame.iloc[:4], defaults=GIVEN, concurrency=1)
     late = {"开票时间": "2026-12-02 10:00:00"}
@@ -109,8 +109,8 @@ class Checked(HTMLParser):
 def test_html_is_escaped_masked_and_stands_alone(
     lang: str, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    sandbox.misbehave(faults.Errcode(72038, errmsg="<img src=x>"), path=INSERT)
-    sandbox.misbehave(faults.Close("body", taken=True), path=INSERT)
+    sandbox.inject(faults.Errcode(72038, errmsg="<img src=x>"), path=INSERT)
+    sandbox.inject(faults.Close("body", taken=True), path=INSERT)
     rows = [row(number) for number in range(1, 31)]
     rows += [row(3), row(99, **{"金额（元）": "<b>"}), row(40, 票据号码="<i>4</i>")]
     path = write_list(tmp_path / "<a>.csv", rows)

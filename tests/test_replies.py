@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 def answer(client: nontax.Client, sandbox: Sandbox, body: bytes, **more: Any) -> Any:
     """What becomes of a bill when this is the reply: the InsertedBill, or the error."""
     sent = len(sandbox.requests)
-    sandbox.misbehave(faults.Reply(body=body, taken=False, **more))
+    sandbox.inject(faults.Reply(body=body, taken=False, **more))
     try:
         return client.insert_bill(bill())
     except nontax.NontaxError as error:
@@ -183,7 +183,7 @@ def test_a_code_without_a_usable_openid(
     inserted = answer(client, sandbox, success(openid=value))
     assert (inserted.code, inserted.openid) == ("682000661927", openid)
     assert inserted.extra == extra
-    sandbox.misbehave(faults.Reply(body=success(openid=value), taken=False))
+    sandbox.inject(faults.Reply(body=success(openid=value), taken=False))
     (outcome,) = client.insert_bills([bill()])
     assert outcome.inserted == inserted
 
@@ -400,7 +400,7 @@ def test_what_came_is_kept(
     assert shown not in str(error)
     assert shown not in repr(error)
     assert pickle.loads(pickle.dumps(error)).reply == shown
-    sandbox.misbehave(faults.Reply(status, body=body, taken=False))
+    sandbox.inject(faults.Reply(status, body=body, taken=False))
     (outcome,) = client.insert_bills([bill()])
     assert isinstance(outcome.error, nontax.InDoubtError)
     assert outcome.error.reply == shown
@@ -418,7 +418,7 @@ def test_what_came_of_a_reply_that_was_cut_off(sandbox: Sandbox, client: nontax.
 def test_what_came_until_the_time_was_over(sandbox: Sandbox) -> None:
     settings: Any = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
     with nontax.Client(timeout=0.3, **settings) as client:
-        sandbox.misbehave(faults.Reply(body=INSERTED, length_delta=9, taken=False))
+        sandbox.inject(faults.Reply(body=INSERTED, length_delta=9, taken=False))
         with pytest.raises(nontax.InDoubtError) as caught:
             client.insert_bill(bill())
     assert caught.value.reply == INSERTED.decode()
@@ -469,7 +469,7 @@ def test_a_code_is_never_cut_off(
 
 def test_nothing_is_kept_of_what_may_have_a_credential_in_it(sandbox: Sandbox) -> None:
     settings: Any = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
-    sandbox.misbehave(faults.Reply(body=b'{"errcode":0,"ticket":"t-1"}', taken=False))
+    sandbox.inject(faults.Reply(body=b'{"errcode":0,"ticket":"t-1"}', taken=False))
     with (
         nontax.Client(retries=0, **settings) as client,
         pytest.raises(nontax.InDoubtError) as caught,
@@ -514,7 +514,7 @@ def test_deep_replies_on_a_small_stack(sandbox: Sandbox, pair: str) -> None:
     opening = '{"a":' if pair == "{}" else "["
     for depth in (63, 990):
         deep = opening * depth + "1" + pair[1] * depth
-        sandbox.misbehave(faults.Reply(body=success().replace(b"}", f',"a":{deep}}}'.encode())))
+        sandbox.inject(faults.Reply(body=success().replace(b"}", f',"a":{deep}}}'.encode())))
     client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
     first, second = run(read_on_a_small_stack, client=client, bills=[bill(), bill()])
     assert first["reason"] == ""
@@ -547,7 +547,7 @@ def test_deep_replies_on_a_small_stack(sandbox: Sandbox, pair: str) -> None:
 def test_odd_ways_of_saying_yes(
     any_sandbox: Sandbox, any_client: nontax.Client, fault: faults.Reply | faults.Delay
 ) -> None:
-    any_sandbox.misbehave(fault, times=2)
+    any_sandbox.inject(fault, times=2)
     for order_id in ("1", "2", "3"):
         inserted = any_client.insert_bill(bill(order_id))
         assert inserted.code == any_sandbox.bills[order_id].code
@@ -777,7 +777,7 @@ def test_the_whole_table_is_compiled_in() -> None:
 @pytest.mark.parametrize("code", [code for code in sorted(TABLE) if code])
 def test_every_errcode(sandbox: Sandbox, code: int) -> None:
     name, category, retry = TABLE[code]
-    sandbox.misbehave(faults.Errcode(code, taken=code == -1))
+    sandbox.inject(faults.Errcode(code, taken=code == -1))
     with nontax.Client(
         access_token=sandbox.access_token, base_url=sandbox.base_url, retries=0
     ) as client:
@@ -801,7 +801,7 @@ def test_every_errcode(sandbox: Sandbox, code: int) -> None:
 
 @pytest.mark.parametrize("code", [1, -2, 40000, 99999, 268435456, 2147483647, -2147483648])
 def test_unknown_errcodes(sandbox: Sandbox, client: nontax.Client, code: int) -> None:
-    sandbox.misbehave(faults.Errcode(code))
+    sandbox.inject(faults.Errcode(code))
     with pytest.raises(nontax.WeChatError) as caught:
         client.insert_bill(bill())
     assert type(caught.value) is nontax.WeChatError
@@ -829,7 +829,7 @@ def test_the_sandboxs_own_refusals(sandbox: Sandbox, client: nontax.Client) -> N
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_system_busy_is_sent_once(sandbox: Sandbox, client: nontax.Client, taken: bool) -> None:
-    sandbox.misbehave(faults.Errcode(-1, taken=taken))
+    sandbox.inject(faults.Errcode(-1, taken=taken))
     with pytest.raises(nontax.SystemBusyError) as caught:
         client.insert_bill(bill("1"))
     assert caught.value.outcome == "in_doubt"
@@ -841,7 +841,7 @@ def test_system_busy_is_sent_once(sandbox: Sandbox, client: nontax.Client, taken
 @pytest.mark.parametrize("code", [72036, 72054])
 @pytest.mark.parametrize("retries", [0, 1, 2])
 def test_busy_bills_are_sent_again(sandbox: Sandbox, code: int, retries: int) -> None:
-    sandbox.misbehave(faults.Errcode(code), times=retries + 1)
+    sandbox.inject(faults.Errcode(code), times=retries + 1)
     with nontax.Client(
         access_token=sandbox.access_token, base_url=sandbox.base_url, retries=retries
     ) as client:
@@ -858,14 +858,14 @@ def test_busy_bills_are_sent_again(sandbox: Sandbox, code: int, retries: int) ->
 def test_busy_bills_are_inserted_in_the_end(
     sandbox: Sandbox, client: nontax.Client, code: int
 ) -> None:
-    sandbox.misbehave(faults.Errcode(code))
+    sandbox.inject(faults.Errcode(code))
     assert client.insert_bill(bill("1")).code == sandbox.bills["1"].code
     assert len(sandbox.requests) == 2
 
 
 def test_a_doubtful_repeat_ends_the_repeats(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(72054))
-    sandbox.misbehave(faults.Close("body", taken=True))
+    sandbox.inject(faults.Errcode(72054))
+    sandbox.inject(faults.Close("body", taken=True))
     with pytest.raises(nontax.InDoubtError):
         client.insert_bill(bill("1"))
     assert len(sandbox.requests) == 2
@@ -880,7 +880,7 @@ def test_a_doubtful_repeat_ends_the_repeats(sandbox: Sandbox, client: nontax.Cli
     ],
 )
 def test_nothing_else_is_sent_again(sandbox: Sandbox, client: nontax.Client, code: int) -> None:
-    sandbox.misbehave(faults.Errcode(code))
+    sandbox.inject(faults.Errcode(code))
     with pytest.raises(nontax.WeChatError):
         client.insert_bill(bill())
     assert len(sandbox.requests) == 1
@@ -913,7 +913,7 @@ def sourced(sandbox: Sandbox, source: Source) -> nontax.Client:
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_refused_token_is_replaced_once(sandbox: Sandbox, code: int) -> None:
     source = Source("old-token", sandbox.access_token)
-    sandbox.misbehave(faults.Errcode(code))
+    sandbox.inject(faults.Errcode(code))
     with sourced(sandbox, source) as client:
         assert client.insert_bill(bill("1")).code == sandbox.bills["1"].code
     assert source.asked == [None, "old-token"]
@@ -938,7 +938,7 @@ def test_an_expired_and_a_renewed_token(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_second_refused_token_is_not_replaced(sandbox: Sandbox, code: int) -> None:
     source = Source("token-1", "token-2", "token-3")
-    sandbox.misbehave(faults.Errcode(code), times=3)
+    sandbox.inject(faults.Errcode(code), times=3)
     with sourced(sandbox, source) as client, pytest.raises(nontax.AccessTokenError) as caught:
         client.insert_bill(bill())
     assert caught.value.errcode == code
@@ -948,7 +948,7 @@ def test_a_second_refused_token_is_not_replaced(sandbox: Sandbox, code: int) -> 
 
 @pytest.mark.parametrize("code", REFUSALS)
 def test_a_fixed_token_is_not_replaced(sandbox: Sandbox, client: nontax.Client, code: int) -> None:
-    sandbox.misbehave(faults.Errcode(code))
+    sandbox.inject(faults.Errcode(code))
     with pytest.raises(nontax.AccessTokenError) as caught:
         client.insert_bill(bill())
     assert caught.value.errcode == code
@@ -961,7 +961,7 @@ def test_the_same_token_again(sandbox: Sandbox, code: int) -> None:
     """40001 may be for a moment only: it is tried once more, but no third time."""
     tries = 2 if code == 40001 else 1
     source = Source(*["token-1"] * (tries + 1))
-    sandbox.misbehave(faults.Errcode(code), times=tries)
+    sandbox.inject(faults.Errcode(code), times=tries)
     with sourced(sandbox, source) as client, pytest.raises(nontax.AccessTokenError) as caught:
         client.insert_bill(bill())
     assert caught.value.errcode == code
@@ -971,7 +971,7 @@ def test_the_same_token_again(sandbox: Sandbox, code: int) -> None:
 
 def test_other_codes_about_tokens_do_not_ask_the_source(sandbox: Sandbox) -> None:
     source = Source("token-1")
-    sandbox.misbehave(faults.Errcode(41001))
+    sandbox.inject(faults.Errcode(41001))
     with sourced(sandbox, source) as client, pytest.raises(nontax.AccessTokenError):
         client.insert_bill(bill())
     assert source.asked == [None]
@@ -979,8 +979,8 @@ def test_other_codes_about_tokens_do_not_ask_the_source(sandbox: Sandbox) -> Non
 
 def test_a_repeat_uses_the_new_token(sandbox: Sandbox) -> None:
     source = Source("token-1", sandbox.access_token)
-    sandbox.misbehave(faults.Errcode(40001))
-    sandbox.misbehave(faults.Errcode(72054))
+    sandbox.inject(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(72054))
     with sourced(sandbox, source) as client:
         client.insert_bill(bill())
     assert [request.access_token for request in sandbox.requests] == [
@@ -1009,7 +1009,7 @@ def test_the_source_is_not_asked_for_an_invalid_bill(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize("raised", [RuntimeError("vault"), KeyError("x"), OSError(5, "y")])
 def test_a_source_that_raises(sandbox: Sandbox, late: bool, raised: Exception) -> None:
     source = Source(*["token-1"] * late, raised)
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     with sourced(sandbox, source) as client, pytest.raises(nontax.NontaxError) as caught:
         client.insert_bill(bill())
     error = caught.value
@@ -1030,7 +1030,7 @@ def test_a_source_that_raises_an_error_of_ours(sandbox: Sandbox, late: bool) -> 
     """It comes out as it is, but what it says of the outcome is about this bill."""
     raised = nontax.AccountError(errcode=40125, errmsg="invalid appsecret")
     source = Source(*["token-1"] * late, raised)
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     with sourced(sandbox, source) as client, pytest.raises(nontax.AccountError) as caught:
         client.insert_bill(bill())
     assert caught.value.errcode == 40125
@@ -1053,7 +1053,7 @@ def test_a_source_that_is_in_doubt(
 ) -> None:
     """Its doubt is not the bill's."""
     source = Source(*["token-1"] * late, raised)
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     expected = nontax.AccessTokenError if late else nontax.NotSentError
     with sourced(sandbox, source) as client, pytest.raises(expected) as caught:
         client.insert_bill(bill())
@@ -1092,7 +1092,7 @@ def test_a_source_that_returns_no_token(
     sandbox: Sandbox, late: bool, token: object, problem: str
 ) -> None:
     source = Source(*["token-1"] * late, token)
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     with sourced(sandbox, source) as client, pytest.raises(nontax.NontaxError) as caught:
         client.insert_bill(bill())
     error = caught.value

@@ -83,7 +83,7 @@ def ctrl_c(sandbox: Sandbox, requests: int, presses: int = 1) -> Iterator[None]:
 def test_collect_gives_all_in_the_order_of_the_bills(
     sandbox: Sandbox, client: nontax.Client
 ) -> None:
-    sandbox.misbehave(faults.Delay(0.1), times=1)
+    sandbox.inject(faults.Delay(0.1), times=1)
     sent = list(bills(60))
     run = client.insert_bills(sent, keep=5)
     outcomes = run.collect()
@@ -97,7 +97,7 @@ def test_collect_gives_all_in_the_order_of_the_bills(
 
 
 def test_collect_does_not_raise_what_ends_a_run(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=100, skip=10)
+    sandbox.inject(faults.Errcode(45009), times=100, skip=10)
     run = client.insert_bills(bills(100), concurrency=4)
     outcomes = run.collect()
     assert names(outcomes).count("inserted") == 10
@@ -128,7 +128,7 @@ def test_collect_after_a_loop_was_left(client: nontax.Client) -> None:
 def test_ctrl_c_in_collect_waits_for_those_under_way(
     sandbox: Sandbox, client: nontax.Client
 ) -> None:
-    sandbox.misbehave(faults.Delay(0.5), times=4, skip=8)
+    sandbox.inject(faults.Delay(0.5), times=4, skip=8)
     run = client.insert_bills(bills(64), concurrency=4)
     with ctrl_c(sandbox, 12), pytest.raises(KeyboardInterrupt):
         run.collect()
@@ -138,7 +138,7 @@ def test_ctrl_c_in_collect_waits_for_those_under_way(
 
 
 def test_a_second_ctrl_c_ends_those_under_way(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=4, skip=8)
+    sandbox.inject(faults.NeverAnswer(), times=4, skip=8)
     with ctrl_c(sandbox, 12, presses=2), pytest.raises(KeyboardInterrupt):
         client.insert_bills(bills(64), concurrency=4).collect()
     told = names(last(client).outcomes)
@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_ends_those_under_way(sandbox: Sandbox, client: nontax.C
 
 
 def test_collect_while_another_thread_reads(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Delay(0.5), times=4)
+    sandbox.inject(faults.Delay(0.5), times=4)
     run = client.insert_bills(bills(8), concurrency=4)
     told: list[Outcome] = []
     thread = threading.Thread(target=lambda: told.extend(run))
@@ -183,7 +183,7 @@ def test_list(client: nontax.Client) -> None:
 
 
 def test_list_that_ends_with_the_days_quota(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=100, skip=10)
+    sandbox.inject(faults.Errcode(45009), times=100, skip=10)
     with pytest.raises(nontax.QuotaError) as caught:
         list(client.insert_bills(bills(100), concurrency=4))
     record = last(client)
@@ -193,7 +193,7 @@ def test_list_that_ends_with_the_days_quota(sandbox: Sandbox, client: nontax.Cli
 
 
 def test_a_loop_without_a_name_and_ctrl_c(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=16, skip=8)
+    sandbox.inject(faults.NeverAnswer(), times=16, skip=8)
     with (
         pytest.warns(RuntimeWarning, match=r"16 bills .*\(16 in_doubt\)") as told,
         ctrl_c(sandbox, 24),
@@ -208,7 +208,7 @@ def test_a_loop_without_a_name_and_ctrl_c(sandbox: Sandbox, client: nontax.Clien
 
 
 def test_with_and_break(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=3, skip=1)
 
     def leave() -> nontax.Run:
         with client.insert_bills(bills(30), concurrency=4) as run:
@@ -225,7 +225,7 @@ def test_with_and_break(sandbox: Sandbox, client: nontax.Client) -> None:
 
 
 def test_close(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=3, skip=1)
     run = client.insert_bills(bills(30), concurrency=4)
     first = next(run)
     sandbox.wait_for_requests(4, timeout=10)
@@ -246,7 +246,7 @@ def test_stop_and_read_on(sandbox: Sandbox, client: nontax.Client) -> None:
 
 
 def test_a_dropped_run_is_ended_and_named(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=16, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=16, skip=1)
     runs = [client.insert_bills(itertools.chain(bills(20), [{"order_id": "\n"}]), concurrency=16)]
     next(runs[0])
     sandbox.wait_for_requests(16, timeout=10)
@@ -263,7 +263,7 @@ def test_a_dropped_run_is_ended_and_named(sandbox: Sandbox, client: nontax.Clien
 
 
 def test_what_is_no_order_id_is_not_shown(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3)
+    sandbox.inject(faults.NeverAnswer(), times=3)
     strange: list[Any] = [bill("x" * 1000), bill(order_id="a\nb"), 5, bill("seen")]
     runs = [client.insert_bills(strange, concurrency=4)]
     next(runs[0])
@@ -276,7 +276,7 @@ def test_what_is_no_order_id_is_not_shown(sandbox: Sandbox, client: nontax.Clien
 
 
 def test_a_run_in_a_cycle(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=3, skip=1)
     cycle: dict[int, Any] = {}
     cycle[1] = client.insert_bills(itertools.chain(bills(10), map(cycle.get, [0])), concurrency=4)  # type: ignore[arg-type]
     next(cycle[1])
@@ -297,8 +297,8 @@ def test_never_iterated(sandbox: Sandbox, client: nontax.Client) -> None:
 
 
 def test_a_generator_expression(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3, skip=12)
-    sandbox.misbehave(faults.Errcode(72038), skip=5)
+    sandbox.inject(faults.NeverAnswer(), times=3, skip=12)
+    sandbox.inject(faults.Errcode(72038), skip=5)
     failed = (one for one in client.insert_bills(bills(64), concurrency=4) if one.error)
     outcome = next(failed)
     assert outcome.outcome == "rejected"
@@ -322,7 +322,7 @@ def test_keep_is_a_count(client: nontax.Client, wrong: Any) -> None:
 
 
 def test_the_warning_says_what_keep_has_dropped(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=3, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=3, skip=1)
     runs = [client.insert_bills(bills(10), concurrency=4, keep=0)]
     next(runs[0])
     with pytest.warns(RuntimeWarning, match="keep=0"):
@@ -338,7 +338,7 @@ def test_the_last_run_is_the_one_begun_last(client: nontax.Client) -> None:
 
 
 def test_what_a_run_looks_like(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(45009), times=1, skip=3)
+    sandbox.inject(faults.Errcode(45009), times=1, skip=3)
     run = client.insert_bills(bills(30), concurrency=1)
     assert repr(run) == "<nontax.Run: no outcomes>"
     run.collect()
@@ -364,7 +364,7 @@ def test_a_close_that_was_interrupted_counts_what_it_had(
             raise KeyboardInterrupt
         return from_core(*values)
 
-    sandbox.misbehave(faults.NeverAnswer(), times=5, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=5, skip=1)
     monkeypatch.setattr(Outcome, "_from_core", make)
     runs = [client.insert_bills(bills(10), concurrency=5)]
     next(runs[0])
@@ -391,7 +391,7 @@ def drop_at_the_end(talk: Talk) -> None:
 
 
 def test_a_person_sees_the_warning(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=2, skip=1)
+    sandbox.inject(faults.NeverAnswer(), times=2, skip=1)
     with Child(
         drop_at_the_end,
         client={"access_token": sandbox.access_token, "base_url": sandbox.base_url},
@@ -416,7 +416,7 @@ def run_and_tidy(run: Strict, main: Coroutine[Any, Any, T]) -> T:
 @pytest.mark.parametrize("kind", ["iterable", "asynchronous"])
 def test_acollect(sandbox: Sandbox, client: nontax.Client, run: Strict, kind: str) -> None:
     async def main() -> None:
-        sandbox.misbehave(faults.Errcode(45009), times=100, skip=10)
+        sandbox.inject(faults.Errcode(45009), times=100, skip=10)
         source: Any = bills(100) if kind == "iterable" else slowly(bills(100))
         outcomes = client.ainsert_bills(source, concurrency=4)
         told = await outcomes.collect()
@@ -616,7 +616,7 @@ def test_a_run_that_was_read_says_nothing(client: nontax.Client, run: Strict) ->
 def test_a_duplicate_within_the_run_is_said_to_be_one(
     sandbox: Sandbox, client: nontax.Client, code: int
 ) -> None:
-    sandbox.misbehave(faults.Errcode(code), times=2, skip=2)
+    sandbox.inject(faults.Errcode(code), times=2, skip=2)
     given = [
         bill("first", billing_code="1"),
         bill("other", billing_code="2"),
@@ -664,9 +664,9 @@ def test_the_minutes_quota_as_an_outcome(
         outcomes = client.ainsert_bills(bills(20, "a"), concurrency=2, minute_quota="outcome")
         return await outcomes.collect()
 
-    sandbox.misbehave(faults.Errcode(45011), times=1, skip=3)
+    sandbox.inject(faults.Errcode(45011), times=1, skip=3)
     told = client.insert_bills(bills(20, "b"), concurrency=2, minute_quota="outcome").collect()
-    sandbox.misbehave(faults.Errcode(45011), times=1, skip=3)
+    sandbox.inject(faults.Errcode(45011), times=1, skip=3)
     for outcomes in (told, run(main())):
         counts = Counter(names(outcomes))
         assert counts["rejected"] == 1
@@ -689,7 +689,7 @@ def forced(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[nontax
     monkeypatch.setattr("nontax.token.FORCE_EVERY", 0.6)
     monkeypatch.setattr("nontax.cached.REFUSAL_COUNTS", 0.0)
     monkeypatch.setattr("nontax.token._forced", {bureau.appid: time.monotonic()})
-    sandbox.misbehave(faults.Errcode(42001), skip=1)  # the first request fetches the token
+    sandbox.inject(faults.Errcode(42001), skip=1)  # the first request fetches the token
     with nontax.Client(
         appid=bureau.appid, secret=bureau.secret, base_url=sandbox.base_url
     ) as client:
@@ -734,7 +734,7 @@ def test_a_single_call_does_not_wait_for_a_token(forced: nontax.Client) -> None:
 
 @pytest.mark.parametrize("code", [43002, 61024])
 def test_what_else_ends_a_run(sandbox: Sandbox, client: nontax.Client, code: int) -> None:
-    sandbox.misbehave(faults.Errcode(code), times=100)
+    sandbox.inject(faults.Errcode(code), times=100)
     run = client.insert_bills(bills(100), concurrency=4)
     assert len(run.collect()) <= 8
     assert isinstance(run.error, nontax.WeChatError)
@@ -766,8 +766,8 @@ NAME = "灌哥发票"
 
 
 def test_an_outcome_as_a_row(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(72038), times=2, skip=1)
-    sandbox.misbehave(faults.Close("body"))
+    sandbox.inject(faults.Errcode(72038), times=2, skip=1)
+    sandbox.inject(faults.Close("body"))
     given: list[Any] = [bill("one"), bill("two"), bill("three"), bill("four"), bill("x", fee=-1), 5]
     outcomes = client.insert_bills(given, concurrency=1).collect()
     rows = [outcome.to_dict() for outcome in outcomes]
@@ -796,7 +796,7 @@ def test_an_outcome_as_a_row(sandbox: Sandbox, client: nontax.Client) -> None:
 
 
 def test_what_a_notebook_shows(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(72038, "<script>alert(1)</script> & rid: 1"), skip=1)
+    sandbox.inject(faults.Errcode(72038, "<script>alert(1)</script> & rid: 1"), skip=1)
     given: list[Any] = [bill("<b>"), bill("two")]
     run = client.insert_bills(given, concurrency=1)
     outcomes = run.collect()
@@ -824,7 +824,7 @@ def test_a_notebook_shows_the_most_frequent_reasons(client: nontax.Client) -> No
 
 
 def test_what_ended_a_run_is_shown(sandbox: Sandbox, client: nontax.Client) -> None:
-    sandbox.misbehave(faults.Errcode(45009))
+    sandbox.inject(faults.Errcode(45009))
     run = client.insert_bills(bills(1))
     run.collect()
     assert run._repr_html_().endswith("<p>Ended by QuotaError</p>")

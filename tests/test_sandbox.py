@@ -391,7 +391,7 @@ def test_log_lines() -> None:
         token = sandbox.access_token
         escaped = "".join(f"%{byte:02x}" for byte in token.encode())
         query = f"?access_token={token}"
-        sandbox.misbehave(faults.Errcode(45011))
+        sandbox.inject(faults.Errcode(45011))
         calls: list[dict[str, Any]] = [
             {},
             {},

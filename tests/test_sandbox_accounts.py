@@ -479,7 +479,7 @@ def test_a_rid_can_be_looked_up(sandbox: Sandbox, wechat: WeChat) -> None:
 
 
 def test_the_rid_of_a_fault_is_known_too(sandbox: Sandbox, wechat: WeChat) -> None:
-    sandbox.misbehave(faults.Errcode(-1))
+    sandbox.inject(faults.Errcode(-1))
     rid = rid_of(wechat.call(SETURL, {}, sandbox.bureau))
     assert look_up(wechat, rid, sandbox.bureau)["errcode"] == 0
 

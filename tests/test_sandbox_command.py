@@ -36,9 +36,9 @@ def test_stop_ends_every_thread_whatever_it_does(certificates: Certificates) -> 
         sandbox = stack.enter_context(Sandbox())
         secure = stack.enter_context(tls_sandbox(certificates))
         peers = [stack.enter_context(Peer(sandbox)) for _ in range(6)]
-        sandbox.misbehave(faults.NeverAnswer())
-        sandbox.misbehave(faults.Delay(3600))
-        sandbox.misbehave(faults.Reply(framing="endless", body=b" " * 100_000))
+        sandbox.inject(faults.NeverAnswer())
+        sandbox.inject(faults.Delay(3600))
+        sandbox.inject(faults.Reply(framing="endless", body=b" " * 100_000))
         for number in range(3):
             peers[number].send(request_of(sandbox, str(number)))
             sandbox.wait_for_requests(number + 1)

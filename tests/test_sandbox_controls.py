@@ -128,7 +128,7 @@ def test_what_is_no_fault(text: str, words: str) -> None:
 def test_a_fault_for_one_interface() -> None:
     with Sandbox() as sandbox:
         fault = faults.Errcode(45009)
-        sandbox.misbehave(fault, skip=1, path="/nontax/insertbill")
+        sandbox.inject(fault, skip=1, path="/nontax/insertbill")
         client = sandbox.client()
         assert client.get_quota("/nontax/insertbill").used == 0
         assert client.insert_bill(bill()).code
@@ -138,9 +138,9 @@ def test_a_fault_for_one_interface() -> None:
         assert [r.path for r in sandbox.requests if r.fault] == ["/nontax/insertbill"]
         for times, skip in ((0, 0), (1, -1)):
             with pytest.raises(ValueError, match="times must be"):
-                sandbox.misbehave(fault, times, skip)
+                sandbox.inject(fault, times, skip)
         with pytest.raises(ValueError, match="unread"):
-            sandbox.misbehave(faults.Close("nothing"), path="/nontax/insertbill")
+            sandbox.inject(faults.Close("nothing"), path="/nontax/insertbill")
 
 
 # The page

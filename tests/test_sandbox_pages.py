@@ -178,7 +178,7 @@ def test_the_index(sandbox: Sandbox, wechat: WeChat) -> None:
     sandbox.unit.push_url = "http://127.0.0.1:1/"
     sandbox.fail_authorisation(NASTY)
     sandbox.wait_for_pushes(1)
-    sandbox.misbehave(faults.Errcode(45011))
+    sandbox.inject(faults.Errcode(45011))
     wechat.insert(bill)
     page = load(wechat, sandbox.pages_url)
     bills, orders, requests, pushes, accounts = (table[1:] for table in page.tables)
@@ -232,7 +232,7 @@ def test_long_texts_and_lists_are_cut(wechat: WeChat) -> None:
 def test_pages_leave_no_record_and_take_no_fault(sandbox: Sandbox, wechat: WeChat) -> None:
     url = wechat.auth_url("A1")
     before = sandbox.requests
-    sandbox.misbehave(faults.Errcode(1))
+    sandbox.inject(faults.Errcode(1))
     load(wechat, sandbox.pages_url)
     load(wechat, url).press(wechat)
     assert sandbox.requests == before

@@ -152,9 +152,9 @@ def test_listening_on_ipv6() -> None:
 
 
 def test_faults_come_in_order_of_arrival(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(1), times=2, skip=1)
-    sandbox.misbehave(faults.Errcode(2))
-    sandbox.misbehave(faults.Errcode(3), skip=1)
+    sandbox.inject(faults.Errcode(1), times=2, skip=1)
+    sandbox.inject(faults.Errcode(2))
+    sandbox.inject(faults.Errcode(3), skip=1)
     assert sandbox.faults_left == 4
     assert [call(sandbox)["errcode"] for _ in range(7)] == [0, 1, 1, 2, 72056, 3, 72056]
     assert sandbox.faults_left == 0
@@ -163,7 +163,7 @@ def test_faults_come_in_order_of_arrival(sandbox: Sandbox) -> None:
 
 
 def test_faults_are_shared_out_among_threads(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(7), times=10, skip=10)
+    sandbox.inject(faults.Errcode(7), times=10, skip=10)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: call(sandbox)["errcode"], range(40)))
     assert answers.count(7) == 10
@@ -173,7 +173,7 @@ def test_faults_are_shared_out_among_threads(sandbox: Sandbox) -> None:
 
 
 def test_behave_forgets_the_faults(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(45011), times=5)
+    sandbox.inject(faults.Errcode(45011), times=5)
     assert call(sandbox)["errcode"] == 45011
     sandbox.behave()
     assert call(sandbox)["errcode"] == 0
@@ -182,7 +182,7 @@ def test_behave_forgets_the_faults(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(("times", "skip"), [(0, 0), (1, -1)])
 def test_times_and_skip_are_checked(sandbox: Sandbox, times: int, skip: int) -> None:
     with pytest.raises(ValueError, match="times"):
-        sandbox.misbehave(faults.Errcode(1), times, skip)
+        sandbox.inject(faults.Errcode(1), times, skip)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_impossible_faults_are_refused(make: Callable[[], faults.Fault]) -> None
     ],
 )
 def test_errcode(sandbox: Sandbox, fault: faults.Errcode, errmsg: str) -> None:
-    sandbox.misbehave(fault)
+    sandbox.inject(fault)
     reply = call(sandbox)
     assert reply["errcode"] == fault.code
     assert re.fullmatch(errmsg, reply["errmsg"])
@@ -223,19 +223,19 @@ def test_errcode(sandbox: Sandbox, fault: faults.Errcode, errmsg: str) -> None:
 
 
 def test_errcode_with_the_bill_taken(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Errcode(-1, taken=True))
+    sandbox.inject(faults.Errcode(-1, taken=True))
     assert call(sandbox)["errcode"] == -1
     assert list(sandbox.bills) == ["A1"]
 
 
 def test_delay(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Delay(0.01))
+    sandbox.inject(faults.Delay(0.01))
     assert call(sandbox)["errcode"] == 0
     assert sandbox.requests[0].fault == faults.Delay(0.01)
 
 
 def test_stop_cuts_a_delay_short(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Delay(3600))
+    sandbox.inject(faults.Delay(3600))
     peer.send(request_of(sandbox))
     [request] = sandbox.wait_for_requests(1)
     sandbox.stop()
@@ -245,7 +245,7 @@ def test_stop_cuts_a_delay_short(sandbox: Sandbox, peer: Peer) -> None:
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_never_answer_until_the_peer_leaves(sandbox: Sandbox, peer: Peer, taken: bool) -> None:
-    sandbox.misbehave(faults.NeverAnswer(taken))
+    sandbox.inject(faults.NeverAnswer(taken))
     peer.send(request_of(sandbox))
     sandbox.wait_for_requests(1)
     peer.socket.close()
@@ -255,7 +255,7 @@ def test_never_answer_until_the_peer_leaves(sandbox: Sandbox, peer: Peer, taken:
 
 
 def test_never_answer_until_the_sandbox_stops(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.NeverAnswer())
+    sandbox.inject(faults.NeverAnswer())
     peer.send(request_of(sandbox))
     sandbox.wait_for_requests(1)
     sandbox.stop()
@@ -269,7 +269,7 @@ def test_close_before_anything_is_read(sandbox: Sandbox, peer: Peer, first: str)
         peer.read_reply()
     before = len(sandbox.requests)
     # Also when the connection is already waiting for its next request.
-    sandbox.misbehave(faults.Close("nothing"))
+    sandbox.inject(faults.Close("nothing"))
     peer.send(request_of(sandbox))
     assert peer.is_reset()
     assert sandbox.faults_left == 0
@@ -278,7 +278,7 @@ def test_close_before_anything_is_read(sandbox: Sandbox, peer: Peer, first: str)
 
 
 def test_close_before_reading_waits_for_its_turn(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Close("nothing"), skip=1)
+    sandbox.inject(faults.Close("nothing"), skip=1)
     with Peer(sandbox) as peer:
         peer.send(request_of(sandbox, "1"))
         peer.read_reply()
@@ -288,14 +288,14 @@ def test_close_before_reading_waits_for_its_turn(sandbox: Sandbox) -> None:
 
 
 def test_a_peer_that_leaves_takes_no_fault(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Close("nothing"))
+    sandbox.inject(faults.Close("nothing"))
     peer.socket.shutdown(socket.SHUT_WR)
     assert peer.read_to_end() == b""
     assert sandbox.faults_left == 1
 
 
 def test_close_after_the_head(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Close("head"))
+    sandbox.inject(faults.Close("head"))
     peer.send(head_of(sandbox, 10_000_000, "Expect: 100-continue"))
     assert peer.read_to_end() == b""
     [request] = sandbox.requests
@@ -309,7 +309,7 @@ def test_close_after_the_head(sandbox: Sandbox, peer: Peer) -> None:
 @pytest.mark.parametrize("taken", [False, True])
 @pytest.mark.parametrize("reset", [False, True])
 def test_close_after_the_body(sandbox: Sandbox, peer: Peer, taken: bool, reset: bool) -> None:
-    sandbox.misbehave(faults.Close("body", taken=taken, reset=reset))
+    sandbox.inject(faults.Close("body", taken=taken, reset=reset))
     peer.send(request_of(sandbox))
     if reset:
         assert peer.is_reset()
@@ -322,14 +322,14 @@ def test_close_after_the_body(sandbox: Sandbox, peer: Peer, taken: bool, reset: 
 
 
 def test_reset_after_the_head(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Close("head", reset=True))
+    sandbox.inject(faults.Close("head", reset=True))
     peer.send(head_of(sandbox, 10))
     assert peer.is_reset()
 
 
 @pytest.mark.parametrize("cut_after", [0, 1, 40, 130])
 def test_a_reply_that_is_cut(sandbox: Sandbox, peer: Peer, cut_after: int) -> None:
-    sandbox.misbehave(faults.Reply(cut_after=cut_after))
+    sandbox.inject(faults.Reply(cut_after=cut_after))
     peer.send(request_of(sandbox))
     reply = peer.read_to_end()
     assert len(reply) == cut_after
@@ -341,7 +341,7 @@ def test_a_reply_that_is_cut(sandbox: Sandbox, peer: Peer, cut_after: int) -> No
 
 @pytest.mark.parametrize("delta", [7, -7])
 def test_a_wrong_content_length(sandbox: Sandbox, peer: Peer, delta: int) -> None:
-    sandbox.misbehave(faults.Reply(length_delta=delta))
+    sandbox.inject(faults.Reply(length_delta=delta))
     peer.send(request_of(sandbox))
     head, body = peer.read_to_end().split(b"\r\n\r\n")
     assert b"Content-Length: %d\r\n" % (len(body) + delta) in head
@@ -351,7 +351,7 @@ def test_a_wrong_content_length(sandbox: Sandbox, peer: Peer, delta: int) -> Non
 
 @pytest.mark.parametrize("piece", [0, 1, 10])
 def test_a_reply_in_chunks(sandbox: Sandbox, piece: int) -> None:
-    sandbox.misbehave(faults.Reply(framing="chunked", piece=piece))
+    sandbox.inject(faults.Reply(framing="chunked", piece=piece))
     connection = http.client.HTTPConnection(*address_of(sandbox))
     with contextlib.closing(connection):
         for errcode in (0, 72056):
@@ -365,7 +365,7 @@ def test_a_reply_in_chunks(sandbox: Sandbox, piece: int) -> None:
 
 
 def test_a_reply_that_ends_with_the_connection(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Reply(framing="close"))
+    sandbox.inject(faults.Reply(framing="close"))
     peer.send(request_of(sandbox))
     head, body = peer.read_to_end().split(b"\r\n\r\n")
     assert b"Content-Length" not in head
@@ -373,12 +373,12 @@ def test_a_reply_that_ends_with_the_connection(sandbox: Sandbox, peer: Peer) -> 
 
 
 def test_a_slow_reply_is_whole_in_the_end(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Reply(piece=50, gap=0.001))
+    sandbox.inject(faults.Reply(piece=50, gap=0.001))
     assert call(sandbox)["errcode"] == 0
 
 
 def test_a_slow_reply_comes_in_pieces(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Reply(piece=20, gap=3600))
+    sandbox.inject(faults.Reply(piece=20, gap=3600))
     peer.send(request_of(sandbox))
     assert peer.read(20) == b"HTTP/1.1 200 OK\r\nCon"
     sandbox.stop()
@@ -387,7 +387,7 @@ def test_a_slow_reply_comes_in_pieces(sandbox: Sandbox, peer: Peer) -> None:
 
 
 def test_an_endless_reply(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Reply(framing="endless", body=b" " * 1000))
+    sandbox.inject(faults.Reply(framing="endless", body=b" " * 1000))
     peer.send(request_of(sandbox))
     assert b"Transfer-Encoding: chunked" in peer.read_until(b"\r\n\r\n")
     chunk = b"3e8\r\n" + b" " * 1000 + b"\r\n"
@@ -403,7 +403,7 @@ def test_an_endless_reply(sandbox: Sandbox, peer: Peer) -> None:
 )
 def test_any_reply(sandbox: Sandbox, peer: Peer, body: bytes, taken: bool) -> None:
     headers = {"Content-Type": "text/html", "X-Extra": "1"}
-    sandbox.misbehave(faults.Reply(502, headers, body, taken=taken))
+    sandbox.inject(faults.Reply(502, headers, body, taken=taken))
     headers.clear()
     peer.send(request_of(sandbox))
     head, received = peer.read_reply()
@@ -419,20 +419,20 @@ def test_any_reply(sandbox: Sandbox, peer: Peer, body: bytes, taken: bool) -> No
 
 
 def test_a_redirect(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Reply(307, {"Location": "http://127.0.0.1:1/"}, b"", taken=False))
+    sandbox.inject(faults.Reply(307, {"Location": "http://127.0.0.1:1/"}, b"", taken=False))
     peer.send(request_of(sandbox))
     assert b"307 Temporary Redirect\r\n" in (head := peer.read_reply()[0])
     assert b"\r\nLocation: http://127.0.0.1:1/\r\n" in head
 
 
 def test_a_status_nobody_has_heard_of(sandbox: Sandbox, peer: Peer) -> None:
-    sandbox.misbehave(faults.Reply(799, body=b""))
+    sandbox.inject(faults.Reply(799, body=b""))
     peer.send(request_of(sandbox))
     assert peer.read_reply()[0].startswith(b"HTTP/1.1 799 Unknown\r\n")
 
 
 def test_idle_connections_can_be_closed(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), skip=1)
+    sandbox.inject(faults.NeverAnswer(), skip=1)
     with Peer(sandbox) as idle, Peer(sandbox) as busy:
         idle.send(request_of(sandbox, "1"))
         idle.read_reply()
@@ -461,7 +461,7 @@ def test_tls(certificates: Certificates, version: ssl.TLSVersion) -> None:
             peer.send(request_of(sandbox, "2"))
             assert b'"errcode":0' in peer.read_reply()[1]
         # A goodbye is no request.
-        sandbox.misbehave(faults.Close("nothing"))
+        sandbox.inject(faults.Close("nothing"))
         with Peer(sandbox, context) as peer:
             assert isinstance(peer.socket, ssl.SSLSocket)
             # Python's unwrap() waits for an answer: the sandbox just ends the connection.
@@ -480,7 +480,7 @@ def test_an_orderly_end_over_tls_is_announced(certificates: Certificates) -> Non
         with Peer(sandbox, client_context(certificates)) as peer:
             peer.send(request_of(sandbox, "1", "Connection: close"))
             assert b'"errcode":0' in peer.read_to_end()
-        sandbox.misbehave(faults.Close("body"))
+        sandbox.inject(faults.Close("body"))
         with Peer(sandbox, client_context(certificates)) as peer:
             peer.send(request_of(sandbox, "2"))
             with pytest.raises(ssl.SSLError, match=r"(?i)eof"):

@@ -100,7 +100,7 @@ def test_every_class_has_a_test_here() -> None:
 @pytest.mark.parametrize("cls", ERRCODES, ids=lambda cls: cls.__name__)
 def test_refusals(loud: Sandbox, way: Callable[..., Insert], cls: type[nontax.WeChatError]) -> None:
     # A token of a source that is refused is tried once more.
-    loud.misbehave(echoing(token(), ERRCODES[cls]), times=2)
+    loud.inject(echoing(token(), ERRCODES[cls]), times=2)
     error = raised_for(way(token, {"base_url": loud.base_url, "retries": 0}), bill())
     assert type(error) is cls
     assert error.rid == RID
@@ -108,7 +108,7 @@ def test_refusals(loud: Sandbox, way: Callable[..., Insert], cls: type[nontax.We
 
 
 def test_a_system_error(loud: Sandbox, way: Callable[..., Insert]) -> None:
-    loud.misbehave(echoing(token(), -1))
+    loud.inject(echoing(token(), -1))
     error = raised_for(way(token, {"base_url": loud.base_url}), bill())
     assert isinstance(error, nontax.SystemBusyError)
     assert error.outcome == "in_doubt"
@@ -116,7 +116,7 @@ def test_a_system_error(loud: Sandbox, way: Callable[..., Insert]) -> None:
 
 
 def test_a_success_that_repeats_the_token(loud: Sandbox, way: Callable[..., Insert]) -> None:
-    loud.misbehave(echoing(token(), 0))
+    loud.inject(echoing(token(), 0))
     assert_clean_record(way(token, {"base_url": loud.base_url})(bill()))
 
 
@@ -130,7 +130,7 @@ ECHOES: dict[str, Callable[[], str]] = {
 
 @pytest.mark.parametrize("echo", ECHOES)
 def test_a_refusal_with_the_token_percent_encoded(loud: Sandbox, echo: str) -> None:
-    loud.misbehave(echoing(ECHOES[echo](), 45011))
+    loud.inject(echoing(ECHOES[echo](), 45011))
     error = raised_for(by_argument(token, {"base_url": loud.base_url}), bill())
     assert type(error) is nontax.QuotaError
     assert error.rid == RID
@@ -139,20 +139,20 @@ def test_a_refusal_with_the_token_percent_encoded(loud: Sandbox, echo: str) -> N
 
 @pytest.mark.parametrize("echo", ECHOES)
 def test_a_success_with_the_token_percent_encoded(loud: Sandbox, echo: str) -> None:
-    loud.misbehave(echoing(ECHOES[echo](), 0))
+    loud.inject(echoing(ECHOES[echo](), 0))
     assert_clean_record(by_argument(token, {"base_url": loud.base_url})(bill()))
 
 
 @pytest.mark.parametrize("kind", in_doubt(b"x"))
 def test_doubts(loud: Sandbox, kind: str) -> None:
-    loud.misbehave(in_doubt(token().encode())[kind])
+    loud.inject(in_doubt(token().encode())[kind])
     error = raised_for(by_argument(token, {"base_url": loud.base_url}), bill())
     assert type(error) is nontax.InDoubtError
     assert_clean(error)
 
 
 def test_no_answer_in_time(loud: Sandbox, way: Callable[..., Insert]) -> None:
-    loud.misbehave(faults.NeverAnswer())
+    loud.inject(faults.NeverAnswer())
     error = raised_for(way(token, {"base_url": loud.base_url, "timeout": 0.05}), bill())
     assert isinstance(error, nontax.InDoubtError | nontax.NotSentError)
     assert error.timed_out
@@ -310,7 +310,7 @@ class Refuser:
 def test_a_source_that_has_no_newer_token(
     loud: Sandbox, raised: BaseException, cls: type[BaseException]
 ) -> None:
-    loud.misbehave(echoing(token(), 40001))
+    loud.inject(echoing(token(), 40001))
     client = nontax.Client(token_source=Refuser(raised), base_url=loud.base_url)
     error = raised_for(client.insert_bill, bill())
     assert type(error) is cls
@@ -326,7 +326,7 @@ def test_a_newer_token_that_is_none(loud: Sandbox) -> None:
     def source(stale: str | None) -> str:
         return token() if stale is None else f"{token()}\n"
 
-    loud.misbehave(echoing(token(), 42001))
+    loud.inject(echoing(token(), 42001))
     client = nontax.Client(token_source=source, base_url=loud.base_url)
     error = raised_for(client.insert_bill, bill())
     assert type(error) is nontax.AccessTokenError
@@ -337,8 +337,8 @@ def test_a_newer_token_that_is_refused_as_well(loud: Sandbox) -> None:
     def source(stale: str | None) -> str:
         return token() if stale is None else f"newer-{token()}"
 
-    loud.misbehave(echoing(token(), 42001))
-    loud.misbehave(echoing(f"newer-{token()}", 42001))
+    loud.inject(echoing(token(), 42001))
+    loud.inject(echoing(f"newer-{token()}", 42001))
     client = nontax.Client(token_source=source, base_url=loud.base_url)
     error = raised_for(client.insert_bill, bill())
     assert type(error) is nontax.AccessTokenError
@@ -380,7 +380,7 @@ WITH_PROXY: dict[str, Callable[..., object]] = {
     "token": lambda proxy, more: nontax.Client(access_token="t", proxy=proxy(), **more),
     "secret": lambda proxy, more: nontax.Client(appid="wx1", secret="s", proxy=proxy(), **more),
     "stable": lambda proxy, more: nontax.StableToken("wx1", "s", proxy=proxy(), **more),
-    "ordinary": lambda proxy, more: nontax.OrdinaryToken("wx1", "s", proxy=proxy(), **more),
+    "ordinary": lambda proxy, more: nontax.AccessToken("wx1", "s", proxy=proxy(), **more),
 }
 
 
@@ -491,7 +491,7 @@ def fail_untended(talk: Talk) -> None:
 
 
 def test_what_a_program_prints_when_it_fails(loud: Sandbox) -> None:
-    loud.misbehave(echoing(token(), 45011), times=2)
+    loud.inject(echoing(token(), 45011), times=2)
     client = {"access_token": token(), "base_url": loud.base_url}
     with Child(fail_untended, client=client, bill=bill()) as child:
         told, stderr = child.finish(1)

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.usefixtures("nothing_is_printed")
 
 # --- the AppSecret, and tokens that are fetched with it -------------------------------------------
 
-FETCHERS = [nontax.StableToken, nontax.OrdinaryToken]
+FETCHERS = [nontax.StableToken, nontax.AccessToken]
 
 
 def fetcher(cls: Callable[..., Any], base_url: str, secret: Callable[[], str] = token) -> Any:
@@ -63,7 +63,7 @@ each_fetcher = pytest.mark.parametrize("cls", FETCHERS, ids=lambda cls: cls.__na
 def test_a_fetch_whose_refusal_repeats_the_secret(
     loud: Sandbox, cls: Callable[..., Any], error: type[nontax.WeChatError]
 ) -> None:
-    loud.misbehave(echoing(token(), ERRCODES[error]), times=3)
+    loud.inject(echoing(token(), ERRCODES[error]), times=3)
     raised = raised_for(by_fetching(cls, loud.base_url), bill())
     if error in (nontax.AccessTokenError, nontax.SystemBusyError):
         # Of a secret, and of a fetch that was not answered.
@@ -87,8 +87,8 @@ def test_a_fetch_that_the_sandbox_refuses(loud: Sandbox, cls: Callable[..., Any]
 @pytest.mark.parametrize("kind", in_doubt(b"x"))
 def test_a_fetch_without_an_answer_that_repeats_the_secret(loud: Sandbox, kind: str) -> None:
     # The older interface has it in its query, and is asked once.
-    loud.misbehave(in_doubt(token().encode())[kind])
-    error = raised_for(by_fetching(nontax.OrdinaryToken, loud.base_url), bill())
+    loud.inject(in_doubt(token().encode())[kind])
+    error = raised_for(by_fetching(nontax.AccessToken, loud.base_url), bill())
     assert type(error) is nontax.NotSentError
     assert_clean(error)
     assert len(loud.requests) == 1
@@ -121,7 +121,7 @@ def test_what_libcurl_says_of_a_fetchs_broken_reply(cls: Callable[..., Any], rep
 @each_fetcher
 def test_a_fetch_that_nobody_answers(loud: Sandbox, cls: Callable[..., Any]) -> None:
     source = cls("wx1", token(), base_url=loud.base_url, timeout=0.1)
-    loud.misbehave(faults.NeverAnswer(), times=2)
+    loud.inject(faults.NeverAnswer(), times=2)
     error = raised_by(source)
     assert isinstance(error, nontax.NotSentError)
     assert_clean(error)
@@ -145,7 +145,7 @@ def test_a_token_that_is_handed_out_and_cannot_be_used(
     loud: Sandbox, cls: Callable[..., Any], kind: str
 ) -> None:
     body = NO_TOKENS[kind].replace("%s", token()).encode()
-    loud.misbehave(faults.Reply(body=body, taken=False), times=3)
+    loud.inject(faults.Reply(body=body, taken=False), times=3)
     source = cls("wx1", "secret-that-is-none", base_url=loud.base_url)
     client = nontax.Client(token_source=source, base_url=loud.base_url)
     error = raised_for(client.insert_bill, bill())
@@ -156,13 +156,13 @@ def test_a_token_that_is_handed_out_and_cannot_be_used(
 @pytest.mark.parametrize("cls", ERRCODES, ids=lambda cls: cls.__name__)
 def test_a_fetched_token_in_a_refusal(loud: Sandbox, cls: type[nontax.WeChatError]) -> None:
     body = json.dumps({"access_token": token(), "expires_in": 7200}).encode()
-    loud.misbehave(faults.Reply(body=body, taken=False))
-    loud.misbehave(echoing(token(), ERRCODES[cls]))
+    loud.inject(faults.Reply(body=body, taken=False))
+    loud.inject(echoing(token(), ERRCODES[cls]))
     if cls is nontax.AccessTokenError:
         # Then normal mode for the same again, which is tried once more; and both modes.
-        loud.misbehave(faults.Reply(body=body, taken=False))
-        loud.misbehave(echoing(token(), ERRCODES[cls]))
-        loud.misbehave(faults.Reply(body=body, taken=False), times=2)
+        loud.inject(faults.Reply(body=body, taken=False))
+        loud.inject(echoing(token(), ERRCODES[cls]))
+        loud.inject(faults.Reply(body=body, taken=False), times=2)
     client = nontax.Client(appid="wx1", secret="s", base_url=loud.base_url, retries=0)
     error = raised_for(client.insert_bill, bill())
     assert type(error) is cls
@@ -171,8 +171,8 @@ def test_a_fetched_token_in_a_refusal(loud: Sandbox, cls: type[nontax.WeChatErro
 
 @pytest.mark.parametrize("kind", ["refusal", "in doubt", "success", "refusal in part"])
 def test_the_first_token_in_the_answer_to_the_second_attempt(loud: Sandbox, kind: str) -> None:
-    loud.misbehave(echoing("x", 40001))
-    loud.misbehave(
+    loud.inject(echoing("x", 40001))
+    loud.inject(
         {
             "refusal": echoing(token(), 45011),
             "in doubt": in_doubt(token().encode())["odd code"],
@@ -195,9 +195,9 @@ def test_the_first_token_in_the_answer_to_the_second_attempt(loud: Sandbox, kind
 def test_a_refused_token_and_a_renewal_that_fails(loud: Sandbox) -> None:
     secret = token()[::-1]
     tokens = json.dumps({"access_token": token(), "expires_in": 7200}).encode()
-    loud.misbehave(faults.Reply(body=tokens, taken=False))
-    loud.misbehave(echoing(token(), 40001))
-    loud.misbehave(echoing(secret, 40164))
+    loud.inject(faults.Reply(body=tokens, taken=False))
+    loud.inject(echoing(token(), 40001))
+    loud.inject(echoing(secret, 40164))
     client = nontax.Client(appid="wx1", secret=secret, base_url=loud.base_url)
     error = raised_for(client.insert_bill, bill())
     assert isinstance(error, nontax.AccountError)
@@ -248,7 +248,7 @@ def test_a_variable_that_is_no_secret(kind: str, monkeypatch: pytest.MonkeyPatch
 def test_a_fetch_that_fails_leaves_the_callers_exception_alone(
     loud: Sandbox, cls: Callable[..., Any]
 ) -> None:
-    loud.misbehave(echoing(token(), 40164), times=3)
+    loud.inject(echoing(token(), 40164), times=3)
     try:
         raise LookupError("the caller's own")
     except LookupError as own:
@@ -301,8 +301,8 @@ def ask_for_link(base_url: str, kind: str, **settings: Any) -> Callable[[], obje
 @pytest.mark.parametrize("cls", ERRCODES, ids=lambda cls: cls.__name__)
 def test_a_ticket_in_a_refusal(loud: Sandbox, cls: type[nontax.WeChatError], kind: str) -> None:
     if kind == "fetched":
-        loud.misbehave(ticket_reply())
-    loud.misbehave(echoing(token(), ERRCODES[cls]))
+        loud.inject(ticket_reply())
+    loud.inject(echoing(token(), ERRCODES[cls]))
     error = raised_by(ask_for_link(loud.base_url, kind, retries=0))
     assert type(error) is cls
     assert_clean(error)
@@ -312,8 +312,8 @@ def test_a_ticket_in_a_refusal(loud: Sandbox, cls: type[nontax.WeChatError], kin
 @pytest.mark.parametrize("doubt", ["closed", "page", "text", "redirect", "odd errcode", "status"])
 def test_a_ticket_in_doubt(loud: Sandbox, kind: str, doubt: str) -> None:
     if kind == "fetched":
-        loud.misbehave(ticket_reply())
-    loud.misbehave(in_doubt(token().encode())[doubt])
+        loud.inject(ticket_reply())
+    loud.inject(in_doubt(token().encode())[doubt])
     error = raised_by(ask_for_link(loud.base_url, kind))
     assert type(error) is nontax.InDoubtError
     assert_clean(error)
@@ -323,7 +323,7 @@ def test_a_ticket_in_doubt(loud: Sandbox, kind: str, doubt: str) -> None:
 @pytest.mark.parametrize("how", ["sync", "async"])
 def test_a_ticket_is_in_no_frame_of_a_call(loud: Sandbox, how: str, kind: str) -> None:
     """Whatever looks into the frames of all threads while a call waits finds none."""
-    loud.misbehave(faults.Delay(0.5))
+    loud.inject(faults.Delay(0.5))
     client = nontax.Client(access_token="-" * 20, base_url=loud.base_url)
     arguments: dict[str, Any] = {"s_pappid": "s", "order_id": "1", "money": 1}
 
@@ -389,14 +389,14 @@ def test_what_is_no_ticket(loud: Sandbox, kind: str) -> None:
 @pytest.mark.parametrize("kind", TICKETS)
 def test_a_ticket_with_a_link_that_repeats_it(loud: Sandbox, kind: str) -> None:
     if kind == "fetched":
-        loud.misbehave(ticket_reply())
+        loud.inject(ticket_reply())
     body: dict[str, Any] = {
         "errcode": 0,
         "errmsg": "ok",
         "auth_url": f"https://a/?ticket={token()}",
     }
     body |= {"expire_time": 7200, "more": {token(): [token()]}}
-    loud.misbehave(faults.Reply(body=json.dumps(body).encode(), taken=False))
+    loud.inject(faults.Reply(body=json.dumps(body).encode(), taken=False))
     link = ask_for_link(loud.base_url, kind)()
     assert f"{link!r}".count(core()) == 0
 
@@ -408,7 +408,7 @@ def test_an_odd_ticket(loud: Sandbox) -> None:
         {"ticket": [token()], "expires_in": 7200},
     ):
         text = json.dumps({"errcode": 0, "errmsg": "ok"} | body)
-        loud.misbehave(faults.Reply(body=text.encode(), taken=False))
+        loud.inject(faults.Reply(body=text.encode(), taken=False))
         client = nontax.Client(access_token="-" * 20, base_url=loud.base_url, retries=0)
         error = raised_by(client.get_ticket)
         assert type(error) is nontax.InDoubtError
@@ -416,7 +416,7 @@ def test_an_odd_ticket(loud: Sandbox) -> None:
 
 
 def test_nothing_that_is_shown_of_a_client_has_its_ticket(loud: Sandbox) -> None:
-    loud.misbehave(ticket_reply())
+    loud.inject(ticket_reply())
     client = nontax.Client(access_token="-" * 20, base_url=loud.base_url)
     ticket = client.get_ticket()
     assert ticket.ticket.count(core()) == 1
@@ -470,7 +470,7 @@ def interrupt_a_link(talk: Talk) -> None:
 @pytest.mark.parametrize("kind", TICKETS)
 def test_a_ticket_in_an_event_loop_and_ctrl_c(loud: Sandbox, kind: str, *, waits: bool) -> None:
     if kind == "fetched":
-        loud.misbehave(ticket_reply())
+        loud.inject(ticket_reply())
     client = {"access_token": "-" * 20, "base_url": loud.base_url}
     setup: dict[str, Any] = {"kind": kind, "waits": waits, "ticket": token()}
     with Child(interrupt_a_link, client=client, **setup) as child:
@@ -533,7 +533,7 @@ def test_a_credential_and_ctrl_c_anywhere(what: str) -> None:
         "rid": {"errcode": 0, "request": {"request_url": text, "request_body": text}},
     }[what.removeprefix("a")]
     with Sandbox() as sandbox:
-        sandbox.misbehave(faults.Reply(body=json.dumps(fields).encode(), taken=False), times=1000)
+        sandbox.inject(faults.Reply(body=json.dumps(fields).encode(), taken=False), times=1000)
         with Child(press_while_it_arrives, base_url=sandbox.base_url, what=what) as child:
             told, stderr = child.finish()
     assert stderr == ""

@@ -669,7 +669,7 @@ def raise_many_times(talk: Talk) -> None:
 
 @on_linux
 def test_interrupts_leave_nothing_behind(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=45)
+    sandbox.inject(faults.NeverAnswer(), times=45)
     settings = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
     with Child(raise_many_times, client=settings, bill=bill()) as child:
         for count in range(1, 46):

@@ -94,10 +94,10 @@ def test_the_same_over_tls(
 def test_mixed_outcomes_do_not_mix(sandbox: Sandbox, pool: ThreadPoolExecutor) -> None:
     # What each bill meets depends on its turn; the sandbox's record tells which it was.
     for _ in range(20):
-        sandbox.misbehave(faults.Errcode(45011), skip=7)
-        sandbox.misbehave(faults.Close("body", taken=True), skip=3)
-        sandbox.misbehave(faults.Errcode(-1, taken=True), skip=2)
-        sandbox.misbehave(faults.Reply(502, body=b"<html>"), skip=5)
+        sandbox.inject(faults.Errcode(45011), skip=7)
+        sandbox.inject(faults.Close("body", taken=True), skip=3)
+        sandbox.inject(faults.Errcode(-1, taken=True), skip=2)
+        sandbox.inject(faults.Reply(502, body=b"<html>"), skip=5)
     bills = [bill() for _ in range(600)]
     for one in bills[::10]:
         sandbox.reject(one["order_id"])

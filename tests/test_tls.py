@@ -625,7 +625,7 @@ def test_a_certificate_that_is_refused_in_a_tunnel(
 
 
 def test_a_reply_lost_in_the_tunnel(hidden: Sandbox, named: Certificates) -> None:
-    hidden.misbehave(faults.Close("body", taken=True))
+    hidden.inject(faults.Close("body", taken=True))
     with RawServer(Tunnels(hidden)) as proxy, behind(proxy.base_url, hidden, named) as client:
         with pytest.raises(nontax.InDoubtError):
             client.insert_bill(bill("lost"))

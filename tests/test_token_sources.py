@@ -100,7 +100,7 @@ def test_a_central_token_server(sandbox: Sandbox, central: str) -> None:
     client.insert_bill(bill())
     assert inserts(sandbox) == [0, 40001, 0]
     # Refused by WeChat, and handed out by it all the same: the server forces a newer one.
-    sandbox.misbehave(faults.Errcode(42001))
+    sandbox.inject(faults.Errcode(42001))
     client.insert_bill(bill())
     assert inserts(sandbox) == [0, 40001, 0, 42001, 0]
 

@@ -100,7 +100,7 @@ def test_the_request_to_stable_token(sandbox: Sandbox, keyed: nontax.Client) -> 
 
 
 def test_the_request_to_token(sandbox: Sandbox) -> None:
-    source = source_of(nontax.OrdinaryToken, sandbox)
+    source = source_of(nontax.AccessToken, sandbox)
     before = sandbox.access_token
     nontax.Client(token_source=source, base_url=sandbox.base_url).insert_bill(bill())
     fetch, insert = sandbox.requests
@@ -186,7 +186,7 @@ def test_half_a_credential_is_never_completed(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for cls in (nontax.Client, nontax.StableToken, nontax.OrdinaryToken):
+    for cls in (nontax.Client, nontax.StableToken, nontax.AccessToken):
         with pytest.raises(error, match=match):
             cls(**arguments)
 
@@ -207,7 +207,7 @@ def test_half_a_credential_of_the_environment(
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=f"^no credentials: .*{match}"):
         nontax.Client()
-    for cls in (nontax.StableToken, nontax.OrdinaryToken):
+    for cls in (nontax.StableToken, nontax.AccessToken):
         with pytest.raises(ValueError, match=r"^no credentials: .* set NONTAX_APPID and"):
             cls()
 
@@ -261,7 +261,7 @@ def test_a_fetch_that_is_refused_names_the_account(sandbox: Sandbox) -> None:
     assert str(error).endswith(" (account wx1)")
 
 
-@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
+@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.AccessToken])
 @pytest.mark.parametrize("name", ["appid", "secret"])
 @pytest.mark.parametrize(
     "value", [None, 7, b"wx", "", " ", "a b", "a\n", "a\0", "票", "\udcff", "'wx1'", '"wx1"']
@@ -335,7 +335,7 @@ def test_a_lifetime_that_is_short(
     token = sandbox.bureau.stable_token
     time.ahead = 1e6
     body = f'{{"access_token": "{token}", "expires_in": {expires_in}}}'.encode()
-    sandbox.misbehave(faults.Reply(body=body))
+    sandbox.inject(faults.Reply(body=body))
     keyed.insert_bill(bill())
     keyed.insert_bill(bill())
     assert len(sent(sandbox, STABLE)) == 1 + fetches
@@ -347,7 +347,7 @@ def test_a_renewal_that_fails_leaves_the_token_that_is_still_good(
 ) -> None:
     keyed.insert_bill(bill())
     time.ahead = 7200 - 200
-    sandbox.misbehave(faults.Errcode(45009))
+    sandbox.inject(faults.Errcode(45009))
     keyed.insert_bill(bill())
     keyed.insert_bill(bill())
     assert len(sent(sandbox, STABLE)) == 2  # not once for each bill
@@ -362,7 +362,7 @@ def test_a_token_that_has_ended_is_not_used_when_its_renewal_fails(
 ) -> None:
     keyed.insert_bill(bill())
     time.ahead = 7201
-    sandbox.misbehave(faults.Errcode(45009))
+    sandbox.inject(faults.Errcode(45009))
     assert isinstance(raised(lambda: keyed.insert_bill(bill())), nontax.QuotaError)
     assert len(sandbox.bills) == 1
 
@@ -462,7 +462,7 @@ def test_an_address_that_is_not_on_the_ip_list(
     assert len(sandbox.requests) == 3
 
 
-@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
+@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.AccessToken])
 @pytest.mark.parametrize(
     ("errcode", "error", "advice"),
     [
@@ -484,7 +484,7 @@ def test_a_fetch_that_is_refused(
     sandbox: Sandbox, cls: Callable[..., Any], errcode: int, error: type, advice: str
 ) -> None:
     client = nontax.Client(token_source=source_of(cls, sandbox), base_url=sandbox.base_url)
-    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.inject(faults.Errcode(errcode))
     found = raised(lambda: client.insert_bill(bill()))
     assert isinstance(found, nontax.WeChatError)
     assert type(found) is error
@@ -537,9 +537,9 @@ ODD = {
 @pytest.mark.parametrize("kind", ODD)
 def test_an_odd_answer_to_a_fetch(sandbox: Sandbox, kind: str, time: Time) -> None:
     # This interface is asked once; stable_token, which only reads, again.
-    source = source_of(nontax.OrdinaryToken, sandbox)
+    source = source_of(nontax.AccessToken, sandbox)
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
-    sandbox.misbehave(faults.Reply(body=ODD[kind]))
+    sandbox.inject(faults.Reply(body=ODD[kind]))
     error = raised(lambda: client.insert_bill(bill()))
     assert type(error) is nontax.NotSentError
     assert (error.outcome, error.interface) == ("not_sent", "token")
@@ -559,8 +559,8 @@ def test_how_long_a_fetch_that_failed_is_not_tried_again(
     sandbox: Sandbox, fault: faults.Fault, seconds: int, time: Time
 ) -> None:
     time.stop()
-    source = source_of(nontax.OrdinaryToken, sandbox)
-    sandbox.misbehave(fault)
+    source = source_of(nontax.AccessToken, sandbox)
+    sandbox.inject(fault)
     first = raised(source)
     time.ahead = seconds - 0.1
     assert str(raised(source)) == str(first)
@@ -574,18 +574,18 @@ def test_how_long_a_fetch_that_failed_is_not_tried_again(
 def test_a_stable_token_is_asked_for_again(
     sandbox: Sandbox, keyed: nontax.Client, fault: faults.Fault
 ) -> None:
-    sandbox.misbehave(fault)
+    sandbox.inject(fault)
     keyed.insert_bill(bill())
     assert [request.path for request in sandbox.requests] == [STABLE, STABLE, INSERT]
 
 
-@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.OrdinaryToken])
+@pytest.mark.parametrize("cls", [nontax.StableToken, nontax.AccessToken])
 def test_a_fetch_without_an_answer_is_about_the_token_and_not_the_bill(
     sandbox: Sandbox, cls: Callable[..., Any]
 ) -> None:
     source = source_of(cls, sandbox)
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
-    sandbox.misbehave(faults.Errcode(-1), times=3)
+    sandbox.inject(faults.Errcode(-1), times=3)
     error = raised(lambda: client.insert_bill(bill()))
     assert type(error) is nontax.NotSentError
     assert "-1" in error.reason
@@ -615,7 +615,7 @@ def test_a_certificate_that_is_not_trusted(tls_sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("which", ["its own", "the call's"])
 def test_a_fetch_that_is_not_answered_in_time(sandbox: Sandbox, which: str) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=5)
+    sandbox.inject(faults.NeverAnswer(), times=5)
     if which == "its own":
         source = source_of(nontax.StableToken, sandbox, timeout=0.2)
         client = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=3000)
@@ -629,8 +629,8 @@ def test_a_fetch_that_is_not_answered_in_time(sandbox: Sandbox, which: str) -> N
 
 def test_the_fetch_is_within_the_calls_time(sandbox: Sandbox) -> None:
     # Each alone would be in time, both together are not. (A stable_token would be asked again.)
-    sandbox.misbehave(faults.Delay(0.6), times=2)
-    source = source_of(nontax.OrdinaryToken, sandbox)
+    sandbox.inject(faults.Delay(0.6), times=2)
+    source = source_of(nontax.AccessToken, sandbox)
     client = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=1)
     error = raised(lambda: client.insert_bill(bill()))
     assert isinstance(error, nontax.InDoubtError | nontax.NotSentError)
@@ -638,7 +638,7 @@ def test_the_fetch_is_within_the_calls_time(sandbox: Sandbox) -> None:
 
 
 def test_a_call_that_had_no_time_left_speaks_for_nobody_else(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.NeverAnswer())
+    sandbox.inject(faults.NeverAnswer())
     source = source_of(nontax.StableToken, sandbox)
     hasty = nontax.Client(token_source=source, base_url=sandbox.base_url, timeout=0.05)
     patient = nontax.Client(token_source=source, base_url=sandbox.base_url)
@@ -652,7 +652,7 @@ def test_a_call_that_had_no_time_left_speaks_for_nobody_else(sandbox: Sandbox) -
 def test_a_bulk_run_ends_when_no_token_can_be_had(
     sandbox: Sandbox, keyed: nontax.Client, errcode: int
 ) -> None:
-    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.inject(faults.Errcode(errcode))
     taken = []
 
     def bills() -> Iterator[dict[str, Any]]:
@@ -710,7 +710,7 @@ def test_a_hundred_threads_share_one_refused_fetch(
 def test_a_hundred_threads_share_one_fetch_without_an_answer(
     sandbox: Sandbox, pool: ThreadPoolExecutor
 ) -> None:
-    sandbox.misbehave(faults.NeverAnswer(), times=MANY)
+    sandbox.inject(faults.NeverAnswer(), times=MANY)
     source = source_of(nontax.StableToken, sandbox, timeout=0.4)
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
     errors = all_at_once(pool, client)
@@ -743,7 +743,7 @@ def test_a_token_that_is_refused_and_not_replaced_is_forced_once(
     keyed.insert_bill(bill())
     # WeChat refuses what it still hands out.
     old = sandbox.bureau.stable_token
-    sandbox.misbehave(faults.Errcode(42001), times=1)
+    sandbox.inject(faults.Errcode(42001), times=1)
     results = all_at_once(pool, keyed)
     assert len({one.code for one in results}) == MANY
     assert len(forced(sandbox)) == 1
@@ -828,7 +828,7 @@ def test_the_bill_is_sent_once_more_with_a_newer_token(
     sandbox: Sandbox, keyed: nontax.Client, errcode: int
 ) -> None:
     keyed.insert_bill(bill())
-    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.inject(faults.Errcode(errcode))
     sandbox.bureau.renew_stable_token()
     one = bill()
     keyed.insert_bill(one)
@@ -846,9 +846,9 @@ def test_forced_mode_only_when_normal_mode_has_nothing_newer(
     old = sandbox.bureau.stable_token
     # The first one may pass by itself: the same token is tried once more.
     tries = 2 if errcode == 40001 else 1
-    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.inject(faults.Errcode(errcode))
     if tries == 2:
-        sandbox.misbehave(faults.Errcode(errcode), skip=1)  # the fetch
+        sandbox.inject(faults.Errcode(errcode), skip=1)  # the fetch
     keyed.insert_bill(bill())
     *normal, force = sent(sandbox, STABLE)[1:]
     assert len(normal) == tries
@@ -882,7 +882,7 @@ def test_a_momentary_refusal(
     insert: Callable[[nontax.Client, list[dict[str, Any]]], list[str]],
 ) -> None:
     """The token is as good as ever a second later: nobody's is ended by a forced one."""
-    sandbox.misbehave(faults.Errcode(40001), skip=1)
+    sandbox.inject(faults.Errcode(40001), skip=1)
     begun = monotonic()
     assert len(insert(keyed, [bill(), bill()])) == 2
     assert monotonic() - begun >= 1
@@ -901,10 +901,10 @@ def test_a_source_of_the_callers_is_asked_again(sandbox: Sandbox) -> None:
         return sandbox.access_token
 
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     client.insert_bill(bill())
     assert asked == [None, sandbox.access_token]
-    sandbox.misbehave(faults.Errcode(40001), times=2)
+    sandbox.inject(faults.Errcode(40001), times=2)
     error = raised(lambda: client.insert_bill(bill()))
     assert type(error) is nontax.AccessTokenError
     assert error.outcome == "rejected"
@@ -916,7 +916,7 @@ def test_a_source_of_the_callers_is_asked_again(sandbox: Sandbox) -> None:
 def test_a_momentary_refusal_when_there_is_no_time_left(sandbox: Sandbox) -> None:
     client = client_of(sandbox, timeout=0.9)
     client.insert_bill(bill())
-    sandbox.misbehave(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(40001))
     error = raised(lambda: client.insert_bill(bill()))
     assert type(error) is nontax.AccessTokenError
     assert len(sent(sandbox, INSERT)) == 2
@@ -925,8 +925,8 @@ def test_a_momentary_refusal_when_there_is_no_time_left(sandbox: Sandbox) -> Non
 def test_never_more_than_one_repeat(sandbox: Sandbox, keyed: nontax.Client) -> None:
     keyed.insert_bill(bill())
     sandbox.bureau.renew_stable_token()
-    sandbox.misbehave(faults.Errcode(40001))
-    sandbox.misbehave(faults.Errcode(42001), skip=1)  # the fetch
+    sandbox.inject(faults.Errcode(40001))
+    sandbox.inject(faults.Errcode(42001), skip=1)  # the fetch
     error = raised(lambda: keyed.insert_bill(bill()))
     assert type(error) is nontax.AccessTokenError
     assert (error.errcode, error.outcome) == (42001, "rejected")
@@ -942,7 +942,7 @@ def test_forced_mode_at_most_every_thirty_seconds(sandbox: Sandbox, time: Time) 
         client.insert_bill(bill())
 
     def refuse(client: nontax.Client) -> nontax.InsertedBill:
-        sandbox.misbehave(faults.Errcode(42001))
+        sandbox.inject(faults.Errcode(42001))
         return client.insert_bill(bill())
 
     refuse(clients[0])
@@ -976,7 +976,7 @@ def test_a_token_of_another_account_may_be_forced_at_once(sandbox: Sandbox) -> N
     for account in (sandbox.bureau, other):
         client = client_of(sandbox, appid=account.appid, secret=account.secret)
         client.insert_bill(bill())
-        sandbox.misbehave(faults.Errcode(42001))
+        sandbox.inject(faults.Errcode(42001))
         client.insert_bill(bill())
     assert [request.json["appid"] for request in forced(sandbox)] == [
         sandbox.bureau.appid,
@@ -985,7 +985,7 @@ def test_a_token_of_another_account_may_be_forced_at_once(sandbox: Sandbox) -> N
 
 
 def test_an_ordinary_token_is_fetched_anew(sandbox: Sandbox) -> None:
-    source = source_of(nontax.OrdinaryToken, sandbox)
+    source = source_of(nontax.AccessToken, sandbox)
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
     client.insert_bill(bill())
     sandbox.renew_access_token()
@@ -1015,7 +1015,7 @@ def test_other_refusals_ask_for_no_token(
     sandbox: Sandbox, keyed: nontax.Client, errcode: int
 ) -> None:
     keyed.insert_bill(bill())
-    sandbox.misbehave(faults.Errcode(errcode))
+    sandbox.inject(faults.Errcode(errcode))
     error = raised(lambda: keyed.insert_bill(bill()))
     assert isinstance(error, nontax.WeChatError)
     assert error.errcode == errcode

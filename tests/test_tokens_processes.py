@@ -64,7 +64,7 @@ def test_two_sources_on_the_older_interface_do_end_each_others(sandbox: Sandbox)
     # As the class warns; each recovers all the same.
     clients = [
         nontax.Client(
-            token_source=source_of(nontax.OrdinaryToken, sandbox), base_url=sandbox.base_url
+            token_source=source_of(nontax.AccessToken, sandbox), base_url=sandbox.base_url
         )
         for _ in range(2)
     ]
@@ -437,7 +437,7 @@ def test_ctrl_c_anywhere_in_a_fetch_leaves_no_lock() -> None:
 
 
 def test_ctrl_c_in_the_thread_that_fetches_leaves_the_others_one_fetch(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.NeverAnswer())
+    sandbox.inject(faults.NeverAnswer())
     settings = settings_of(sandbox.base_url, sandbox.bureau, timeout=300)
     bills = [bill() for _ in range(9)]
     with Child(interrupt_the_one_that_fetches, client=settings, bills=bills) as child:

@@ -369,7 +369,7 @@ def test_a_file_name_that_is_no_text(sandbox: Sandbox, client: nontax.Client, na
 def test_an_upload_is_never_repeated(
     sandbox: Sandbox, client: nontax.Client, path: Path, fault: faults.Fault
 ) -> None:
-    sandbox.misbehave(fault)
+    sandbox.inject(fault)
     with pytest.raises(nontax.NontaxError) as caught:
         client.upload_pdf(path)
     assert caught.value.outcome == "in_doubt"

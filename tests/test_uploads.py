@@ -88,7 +88,7 @@ def test_none_at_all(upload: Upload) -> None:
 
 
 def test_a_refusal_of_one_is_one_outcome(sandbox: Sandbox, upload: Upload) -> None:
-    sandbox.misbehave(faults.Errcode(40006), times=1)
+    sandbox.inject(faults.Errcode(40006), times=1)
     outcomes = upload([PDF] * 4, concurrency=1)
     [refused] = [outcome.error for outcome in outcomes if outcome.error]
     assert isinstance(refused, nontax.WeChatError)
@@ -98,7 +98,7 @@ def test_a_refusal_of_one_is_one_outcome(sandbox: Sandbox, upload: Upload) -> No
 
 @pytest.mark.parametrize("errcode", [48001, 45009, 40164])
 def test_what_each_would_meet_ends_the_run(sandbox: Sandbox, upload: Upload, errcode: int) -> None:
-    sandbox.misbehave(faults.Errcode(errcode), times=1)
+    sandbox.inject(faults.Errcode(errcode), times=1)
     outcomes = upload([PDF] * 50, concurrency=1)
     assert len(outcomes) == 50
     first, *others = [outcome.error for outcome in outcomes]
@@ -121,7 +121,7 @@ def test_the_minute_s_quota_is_waited_for(
         return 0.01
 
     monkeypatch.setattr("nontax.uploads._seconds_to_the_next_minute", pause)
-    sandbox.misbehave(faults.Errcode(45011), times=1)
+    sandbox.inject(faults.Errcode(45011), times=1)
     outcomes = upload([PDF] * 3, concurrency=1)
     assert [outcome.error for outcome in outcomes] == [None] * 3
     assert len(pauses) == 1

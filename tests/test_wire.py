@@ -327,7 +327,7 @@ def test_a_lost_connection(
     with client_for(any_sandbox, ca_file=certificates.ca_file, retries=0) as client:
         if kept_alive:
             client.insert_bill(bill("-before-"))
-        any_sandbox.misbehave(fault)
+        any_sandbox.inject(fault)
         outcome = outcome_of(client, bill("-lost-"))
         client.insert_bill(bill("-after-"))
         arrived = deliveries(any_sandbox, client, "-lost-")
@@ -350,7 +350,7 @@ def test_a_lost_connection_with_retries(
 ) -> None:
     """Repeats happen only when nothing of the body had left."""
     any_client.insert_bill(bill("-before-"))
-    any_sandbox.misbehave(LOST[name], times=2)
+    any_sandbox.inject(LOST[name], times=2)
     inserted = None
     with contextlib.suppress(nontax.InDoubtError):
         inserted = any_client.insert_bill(bill("-lost-"))
@@ -360,7 +360,7 @@ def test_a_lost_connection_with_retries(
 
 @pytest.mark.parametrize("length", [2, 6])
 def test_many_losses_in_a_row(any_sandbox: Sandbox, any_client: nontax.Client, length: int) -> None:
-    any_sandbox.misbehave(faults.Close("body"), times=length, skip=1)
+    any_sandbox.inject(faults.Close("body"), times=length, skip=1)
     any_client.insert_bill(bill())
     for _ in range(length):
         with pytest.raises(nontax.InDoubtError):
@@ -404,7 +404,7 @@ def test_a_refusal_before_the_whole_body_was_read() -> None:
 
 
 def test_an_answer_that_never_comes(any_sandbox: Sandbox, certificates: Certificates) -> None:
-    any_sandbox.misbehave(faults.NeverAnswer(taken=True), skip=1)
+    any_sandbox.inject(faults.NeverAnswer(taken=True), skip=1)
     with client_for(any_sandbox, ca_file=certificates.ca_file, timeout=1) as client:
         client.insert_bill(bill("1"))
         with pytest.raises(nontax.InDoubtError) as caught:
@@ -418,7 +418,7 @@ def test_an_answer_that_never_comes(any_sandbox: Sandbox, certificates: Certific
 
 
 def test_an_answer_that_never_ends_in_time(sandbox: Sandbox) -> None:
-    sandbox.misbehave(faults.Reply(framing="endless", body=b" ", gap=0.05))
+    sandbox.inject(faults.Reply(framing="endless", body=b" ", gap=0.05))
     with client_for(sandbox, timeout=1) as client:
         with pytest.raises(nontax.InDoubtError) as caught:
             client.insert_bill(bill())
@@ -618,7 +618,7 @@ def test_redirects_are_not_followed(
         target = sandbox if where == "same" else other
         headers = {"Location": f"{target.base_url}/nontax/insertbill"}
         body = None if taken else b""
-        sandbox.misbehave(faults.Reply(status, headers, body, taken=taken))
+        sandbox.inject(faults.Reply(status, headers, body, taken=taken))
         with pytest.raises(nontax.InDoubtError) as caught:
             client.insert_bill(bill())
         assert caught.value.http_status == status
@@ -632,7 +632,7 @@ def test_redirects_are_not_followed(
 def test_redirects_to_other_protocols(any_sandbox: Sandbox, any_client: nontax.Client) -> None:
     targets = ["file:///etc/passwd", "http://127.0.0.1:1/", "//localhost/", "/", "ftp://localhost"]
     for target in targets:
-        any_sandbox.misbehave(faults.Reply(302, {"Location": target}, INSERTED, taken=False))
+        any_sandbox.inject(faults.Reply(302, {"Location": target}, INSERTED, taken=False))
         with pytest.raises(nontax.InDoubtError):
             any_client.insert_bill(bill())
     assert len(any_sandbox.requests) == len(targets)

@@ -4,7 +4,7 @@
 
     with Sandbox() as sandbox:
         client = sandbox.client()
-        sandbox.misbehave(faults.Errcode(45011), path="/nontax/insertbill")
+        sandbox.inject(faults.Errcode(45011), path="/nontax/insertbill")
         ...  # insert bills
         sandbox.requests, sandbox.bills
 

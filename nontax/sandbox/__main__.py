@@ -86,7 +86,7 @@ def _arguments(
         type=_fault,
         action="append",
         default=[],
-        help="how to misbehave, as nontax.sandbox.faults has it; may be given several times: "
+        help="a fault to play, as nontax.sandbox.faults has it; may be given several times: "
         "'Errcode(45011)', 'Close(\"body\", taken=True, times=3, skip=10)'",
     )
     arguments = parser.parse_args(argv)
@@ -142,7 +142,7 @@ def _set_up(sandbox: Sandbox, arguments: argparse.Namespace) -> None:
         if arguments.ip_list is not None:
             account.ip_list = [entry.strip() for entry in arguments.ip_list.split(",")]
     for fault, due in arguments.fault:
-        sandbox.misbehave(fault, **due)
+        sandbox.inject(fault, **due)
 
 
 def _push_settings(account: Account) -> str:

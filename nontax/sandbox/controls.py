@@ -27,7 +27,7 @@ def set_faults(traffic: Traffic, body: bytes) -> None:
     text = _fields(body).get("fault", "")
     if text:
         fault, due = faults.parse(text)
-        traffic.misbehave(fault, **due)
+        traffic.inject(fault, **due)
     else:
         traffic.behave()
 

@@ -1,10 +1,10 @@
-"""How the sandbox can misbehave. Given to `Sandbox.misbehave`; each value applies to one request.
+"""Faults that the sandbox can play. Given to `Sandbox.inject`; each value applies to one request.
 
 Everything here is immutable. "Taken" means: the request is checked as always, and if it is in order
 the bill is in the wallet (or what else its interface is there for is done), whatever the peer is
 told.
 
-Common misbehaviour, spelled out:
+Common faults, spelled out:
 
     Errcode(45011)                          a minute quota is used up
     Errcode(-1, taken=True)                 "system error", but the bill is in the wallet
@@ -136,7 +136,7 @@ _KINDS = {kind.__name__: kind for kind in (Errcode, Delay, NeverAnswer, Close, R
 
 
 def parse(text: str) -> tuple[Fault, dict[str, Any]]:
-    """Read a fault as it is written in Python; returns it and what else `misbehave` is given.
+    """Read a fault as it is written in Python; returns it and what else `inject` is given.
 
     text: such as `Errcode(45011)` or `Close("body", taken=True, times=3, skip=10)` (str); also
         with `path="/nontax/insertbill"`.

@@ -38,7 +38,7 @@ class Sandbox:
     """A local imitation of WeChat's server, for trying and testing.
 
     It answers WeChat's interfaces for fiscal e-bills as WeChat's documentation has them, remembers
-    every request and every bill, and misbehaves on demand. At `/sandbox/` it shows people what is
+    every request and every bill, and plays faults on demand. At `/sandbox/` it shows people what is
     going on. Use it in a `with` statement, or call `start()` and `stop()`. Every method may be
     called from any thread, but not from a forked child.
 
@@ -425,7 +425,7 @@ class Sandbox:
 
     # Upsetting it
 
-    def misbehave(
+    def inject(
         self, fault: Fault, times: int = 1, skip: int = 0, *, path: str | None = None
     ) -> None:
         """Put a fault into the queue: see `nontax.sandbox.faults`.
@@ -440,7 +440,7 @@ class Sandbox:
         Raises:
             ValueError: times is below 1 or skip below 0, or a path with `Close("nothing")`.
         """
-        self._traffic.misbehave(fault, times, skip, path)
+        self._traffic.inject(fault, times, skip, path)
 
     def behave(self) -> None:
         """Forget all faults that are still in the queue."""

@@ -70,10 +70,8 @@ class Traffic:
             del self._due[0]
         return due.fault
 
-    def misbehave(
-        self, fault: Fault, times: int = 1, skip: int = 0, path: str | None = None
-    ) -> None:
-        """See `Sandbox.misbehave`. Raises ValueError."""
+    def inject(self, fault: Fault, times: int = 1, skip: int = 0, path: str | None = None) -> None:
+        """See `Sandbox.inject`. Raises ValueError."""
         if times < 1 or skip < 0:
             raise ValueError("times must be at least 1, skip at least 0")
         if path is not None and isinstance(fault, Close) and fault.after == "nothing":
