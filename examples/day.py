@@ -77,7 +77,7 @@ def day(folder: Path) -> None:
         desk.run("check", "清单.xlsx", "--settle", "0", "--expect-count", str(BILLS))
 
         # The machine dies while bills are on their way.
-        sandbox.misbehave(faults.Delay(0.02), times=10_000, path="/nontax/insertbill")
+        sandbox.inject(faults.Delay(0.02), times=10_000, path="/nontax/insertbill")
         process = desk.start(*insert, "--new-ledger")
         sandbox.wait_for_requests(len(sandbox.requests) + BILLS + 60, timeout=60)
         process.send_signal(signal.SIGKILL)

@@ -59,7 +59,7 @@ def test_a_new_users_day(tmp_path: Path) -> None:
 def test_the_same_command_in_two_terminals_sends_nothing_twice(office: Office) -> None:
     first = office.list("first.csv", count=1, first=1000)
     assert office.insert(first, "--new-ledger").code == 0
-    office.sandbox.misbehave(faults.Delay(0.02), times=1000, path=POST)
+    office.sandbox.inject(faults.Delay(0.02), times=1000, path=POST)
     argv = ("insert", office.list(count=150), "--settle", "0", "--concurrency", "8")
     both = [office.start(*argv) for _ in range(3)]
     ended = [process.communicate() for process in both]
@@ -80,11 +80,11 @@ def test_two_new_ledgers_at_once_are_one(office: Office) -> None:
 
 
 def test_a_timer_and_a_person_at_once(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(45009), times=999, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=999, path=POST)
     assert office.insert(office.list(count=60), "--new-ledger").code == 5
     before = office.posts()
     office.sandbox.behave()
-    office.sandbox.misbehave(faults.Delay(0.02), times=1000, path=POST)
+    office.sandbox.inject(faults.Delay(0.02), times=1000, path=POST)
     processes = [
         office.start("resume"),
         office.start("insert", "list.csv", "--settle", "0"),
@@ -100,7 +100,7 @@ def test_a_timer_and_a_person_at_once(office: Office) -> None:
 def test_a_signal_ends_cleanly_and_the_same_command_goes_on(
     office: Office, number: signal.Signals, code: int
 ) -> None:
-    office.sandbox.misbehave(faults.Delay(0.2), times=1000, path=POST)
+    office.sandbox.inject(faults.Delay(0.2), times=1000, path=POST)
     office.list(count=80)
     process = office.start("insert", "list.csv", *NEW, "--concurrency", "4")
     office.sandbox.wait_for_requests(6)
@@ -120,7 +120,7 @@ def test_a_signal_ends_cleanly_and_the_same_command_goes_on(
 
 def test_a_signal_before_anything_is_sent(office: Office) -> None:
     """It comes while the token is fetched."""
-    office.sandbox.misbehave(faults.NeverAnswer())
+    office.sandbox.inject(faults.NeverAnswer())
     process = office.start("insert", office.list(count=30), *NEW, "--concurrency", "2")
     office.sandbox.wait_for_requests(1)
     process.send_signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_a_signal_before_anything_is_sent(office: Office) -> None:
 def test_killed_again_and_again(office: Office, kills: int) -> None:
     office.list(count=120)
     office.insert(office.list("zero.csv", count=1, first=900), "--new-ledger")
-    office.sandbox.misbehave(faults.Delay(0.02), times=10_000, path=POST)
+    office.sandbox.inject(faults.Delay(0.02), times=10_000, path=POST)
     for kill in range(kills):
         process = office.start("insert", "list.csv", "--settle", "0", "--concurrency", "4")
         office.sandbox.wait_for_requests(len(office.sandbox.requests) + 20 + kill)
@@ -176,7 +176,7 @@ def test_the_commands_of_the_page_run_in_their_order(office: Office, page: str) 
 
 @pytest.mark.parametrize("page", ["docs/in-doubt.md", "docs/zh/in-doubt.md"])
 def test_the_commands_about_doubt_run(office: Office, page: str) -> None:
-    office.sandbox.misbehave(faults.Close("body", taken=True), path=POST)
+    office.sandbox.inject(faults.Close("body", taken=True), path=POST)
     office.table("list.csv", COLUMNS, [office.row(8, 订单号="H20261129-0008")])
     assert office.insert("list.csv", "--new-ledger").code == 4
     lines = "".join(BLOCK.findall((ROOT / page).read_text("utf-8"))).splitlines()
@@ -209,7 +209,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 
 
 def test_what_the_timer_runs(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(45009), times=99, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
     assert office.insert(office.list(), "--new-ledger").code == 5
     resume = _unit("nontax-resume.service")["Service"]
     accepted = {0, *map(int, resume["SuccessExitStatus"].split())}

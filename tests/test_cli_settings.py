@@ -54,12 +54,12 @@ def test_precedence_of_exit_codes() -> None:
 
 
 def test_trouble_counts_more_than_doubt_and_doubt_more_than_work(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(72031), path=POST)
-    office.sandbox.misbehave(faults.Close("body"), path=POST)
+    office.sandbox.inject(faults.Errcode(72031), path=POST)
+    office.sandbox.inject(faults.Close("body"), path=POST)
     printed = office.insert(office.list(count=4), "--new-ledger", "--concurrency", "1")
     assert printed.code == 4
     assert printed.last["sent"] == {"rejected": 1, "in_doubt": 1, "inserted": 2}
-    office.sandbox.misbehave(faults.Errcode(45009), times=9, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=9, path=POST)
     assert office.insert(office.list("more.csv", first=5)).code == 5
 
 
@@ -207,7 +207,7 @@ def test_on_trouble_is_told_once_a_cause_and_hour(office: Office) -> None:
     told = office.folder / "told"
     program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n'); print('noise')"
     office.config(f"on_trouble = {json.dumps([sys.executable, '-c', program, str(told)])}\n")
-    office.sandbox.misbehave(faults.Errcode(45009), times=99, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
     printed = office.insert(office.list(), "--new-ledger")
     assert (printed.code, "noise" in printed.out) == (5, False)
     assert office.run("resume").code == 5
@@ -231,7 +231,7 @@ def test_on_trouble_is_told_once_a_cause_and_hour(office: Office) -> None:
 
 def test_on_trouble_that_cannot_be_run_changes_no_exit_code(office: Office) -> None:
     office.config('on_trouble = "/no/such/command"\n')
-    office.sandbox.misbehave(faults.Errcode(45009), times=99, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
     printed = office.insert(office.list(), "--new-ledger")
     assert (printed.code, "on_trouble cannot be run" in printed.err) == (5, True)
 
@@ -240,7 +240,7 @@ def test_on_trouble_that_cannot_be_run_changes_no_exit_code(office: Office) -> N
 
 
 def test_after_the_quota_one_bill_is_sent_to_see(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(45009), times=999, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=999, path=POST)
     office.insert(office.list(count=50), "--new-ledger")
     before = office.posts().total()
     for _ in range(3):
@@ -290,7 +290,7 @@ def test_each_list_is_in_the_history_of_its_bills(office: Office) -> None:
 
 
 def test_what_a_broken_pipe_leaves_undone_is_nothing(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(72031), times=40, path=POST)
+    office.sandbox.inject(faults.Errcode(72031), times=40, path=POST)
     office.list(count=60)
     argv = ("insert", "list.csv", "--settle", "0", "--new-ledger", "--concurrency", "1")
     read, write = os.pipe()
@@ -303,7 +303,7 @@ def test_what_a_broken_pipe_leaves_undone_is_nothing(office: Office) -> None:
 
 def test_a_ledger_of_a_dead_process_is_settled_by_the_next(office: Office) -> None:
     office.list(count=40)
-    office.sandbox.misbehave(faults.NeverAnswer(), times=9, path=POST)
+    office.sandbox.inject(faults.NeverAnswer(), times=9, path=POST)
     argv = ("insert", "list.csv", "--settle", "0", "--new-ledger", "--concurrency", "4")
     with office.start(*argv) as process:
         office.sandbox.wait_for_requests(5)  # a token's, and four bills'
@@ -452,7 +452,7 @@ def test_show_fits_a_page(office: Office) -> None:
 
 
 def test_explained_differences_do_not_come_back(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(72031), path=POST)
+    office.sandbox.inject(faults.Errcode(72031), path=POST)
     office.insert(office.list(), "--new-ledger", "--concurrency", "1")
     compare = ("reconcile", "list.csv", "--settle", "0", "--day", "2026-11-29", "--out", "对账")
     printed = office.run(*compare)
@@ -481,7 +481,7 @@ def test_explanations_of_two_lists_are_in_a_file(office: Office) -> None:
 
 
 def test_pushes_that_were_forwarded_settle_bills(office: Office) -> None:
-    office.sandbox.misbehave(faults.Close("body", taken=True), path=POST)
+    office.sandbox.inject(faults.Close("body", taken=True), path=POST)
     assert office.insert(office.list(count=1), "--new-ledger").code == 4
     (bill,) = office.sandbox.bills.values()
     push = {
@@ -502,7 +502,7 @@ def test_pushes_that_were_forwarded_settle_bills(office: Office) -> None:
 
 
 def test_status_judges_runs_that_were_there_to_send(office: Office) -> None:
-    office.sandbox.misbehave(faults.Errcode(45009), times=99, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
     office.insert(office.list(), "--new-ledger")
     office.run("insert", "list.csv", "--settle", "0", "--dry-run")
     office.run("withdraw", "A1", "--by", "王", "--note", "x")

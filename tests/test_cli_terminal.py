@@ -31,7 +31,7 @@ def at(office: Office, *argv: str, **environment: str) -> Terminal:
 
 
 def slowly(office: Office, seconds: float = 0.02) -> None:
-    office.sandbox.misbehave(faults.Delay(seconds), times=10_000, path=POST)
+    office.sandbox.inject(faults.Delay(seconds), times=10_000, path=POST)
 
 
 def test_progress_has_rate_and_time_left_and_leaves_no_trace(office: Office) -> None:
@@ -128,7 +128,7 @@ def test_cancel_asks_for_the_count(office: Office) -> None:
 
 
 def _doubt(office: Office, count: int) -> None:
-    office.sandbox.misbehave(faults.Close("body", taken=True), times=count, path=POST)
+    office.sandbox.inject(faults.Close("body", taken=True), times=count, path=POST)
     argv = ("insert", office.list(count=count), *NEW, "--concurrency", "1")
     assert office.run(*argv).code == 4
 
@@ -173,7 +173,7 @@ def test_a_resend_is_looked_at_before_the_others_follow(office: Office) -> None:
 def test_a_resend_stops_at_what_every_bill_would_meet(office: Office) -> None:
     _doubt(office, 2)
     _age(office)
-    office.sandbox.misbehave(faults.Errcode(45009), times=9, path=POST)
+    office.sandbox.inject(faults.Errcode(45009), times=9, path=POST)
     with at(office, *RESEND) as terminal:
         assert terminal.end() == 5
     assert "every other bill would meet the same" in terminal.text
@@ -199,13 +199,13 @@ def test_an_old_pdf_is_uploaded_again_before_a_resend(office: Office) -> None:
     (office.folder / "a.pdf").write_bytes(PDF)
     header = [*COLUMNS[:-1], "PDF文件名"]
     office.table("list.csv", header, [office.row(1, s_pdf_media_id="a.pdf")])
-    office.sandbox.misbehave(faults.Close("body", taken=True), path=POST)
+    office.sandbox.inject(faults.Close("body", taken=True), path=POST)
     assert office.insert("list.csv", "--new-ledger").code == 4
     _age(office)
     with at(office, *RESEND) as terminal:
         assert terminal.end() == 0
     assert len([r for r in office.sandbox.requests if "setpdf" in r.path]) == 1
-    office.sandbox.misbehave(faults.Close("body", taken=True), path=POST)
+    office.sandbox.inject(faults.Close("body", taken=True), path=POST)
     office.table("two.csv", header, [office.row(2, s_pdf_media_id="a.pdf")])
     assert office.insert("two.csv").code == 4
     connection = sqlite3.connect(office.folder / "bills.db")
@@ -221,7 +221,7 @@ def test_an_old_pdf_is_uploaded_again_before_a_resend(office: Office) -> None:
 def test_a_chinese_screen(office: Office) -> None:
     slowly(office, 0.05)
     office.list(count=40, changes={7: {"交款人": "张三"}})
-    office.sandbox.misbehave(faults.Errcode(72038), skip=0, path=POST)
+    office.sandbox.inject(faults.Errcode(72038), skip=0, path=POST)
     with at(office, "insert", "list.csv", *NEW, "--concurrency", "4", **CHINESE) as terminal:
         assert terminal.end() in (0, 3)
     assert any(re.search(r"\d+/40 张，每秒 \d+ 张，剩余 \d+:\d\d", line) for line in terminal.lines)
