@@ -360,7 +360,7 @@ def test_a_rejected_order_is_in_the_ledger(office: Office) -> None:
 def test_what_a_terminal_cannot_show_ends_nothing(office: Office) -> None:
     office.environment |= {"PYTHONIOENCODING": "ascii", "LC_ALL": "zh_CN.UTF-8"}
     office.list(changes={1: {"订单号": "订单2"}})
-    office.sandbox.misbehave(faults.Errcode(72031), times=3, path=POST)
+    office.sandbox.inject(faults.Errcode(72031), times=3, path=POST)
     with office.start("insert", "list.csv", "--settle", "0", "--new-ledger") as process:
         out, err = process.communicate()
     assert process.returncode == 3, err
