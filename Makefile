@@ -100,8 +100,8 @@ test: ## build, lint, C tests and Python tests: about four minutes on two cores
 	@$(MAKE) pytest
 
 .PHONY: test-all
-test-all: ## what make test leaves out: sanitizers, valgrind, clang, other builds; 20 minutes
-	@echo "test    sanitizers, valgrind, clang, the portable driver, fuzzed inputs: about 20 minutes"
+test-all: ## what make test leaves out: sanitizers, valgrind, clang, other builds, servers: about 10 minutes
+	@echo "test    sanitizers, valgrind, clang, the portable driver, fuzzed inputs, servers: about 10 minutes"
 	@$(MAKE) deps
 	@$(MAKE) -s build core
 	@$(MAKE) -j2 -Otarget ctest-all

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from nontax.sheets import BillList, Problem
 
 
-def add_options(parser: "ArgumentParser", words: "Words", *, totals: bool = True) -> None:
-    """Add what says how a list is to be read."""
+def add_reading(parser: "ArgumentParser", words: "Words") -> None:
+    """Add what says how any list is to be read."""
     parser.add_argument("--map", metavar="FILE", help=words("a map file that names the columns"))
     parser.add_argument(
         "--unit", choices=("yuan", "fen"), help=words("unit of amounts, if the header has none")
@@ -31,14 +31,16 @@ def add_options(parser: "ArgumentParser", words: "Words", *, totals: bool = True
         metavar="SECONDS",
         help=words("how long a file must be unchanged before it is read (60; 0: any)"),
     )
+
+
+def add_options(parser: "ArgumentParser", words: "Words") -> None:
+    """Add what says how a list of bills is to be read, and what it must add up to."""
+    add_reading(parser, words)
     parser.add_argument("--sheet", metavar="NAME", help=words("the worksheet of a workbook"))
-    if totals:
-        parser.add_argument(
-            "--expect-count", type=int, metavar="N", help=words("how many rows the list has")
-        )
-        parser.add_argument(
-            "--expect-amount", metavar="YUAN", help=words("what its amounts add up to")
-        )
+    parser.add_argument(
+        "--expect-count", type=int, metavar="N", help=words("how many rows the list has")
+    )
+    parser.add_argument("--expect-amount", metavar="YUAN", help=words("what its amounts add up to"))
 
 
 def paths(desk: "Desk", patterns: Sequence[str]) -> list[str]:

@@ -20,17 +20,7 @@ def arguments(parser: "ArgumentParser", words: "Words") -> None:
     parser.add_argument(
         "--against", metavar="LIST2", help=words("another list; without it, the ledger")
     )
-    parser.add_argument("--map", metavar="FILE", help=words("a map file that names the columns"))
-    parser.add_argument(
-        "--unit", choices=("yuan", "fen"), help=words("unit of amounts, if the header has none")
-    )
-    parser.add_argument(
-        "--settle",
-        type=float,
-        default=60.0,
-        metavar="SECONDS",
-        help=words("how long a file must be unchanged before it is read (60; 0: any)"),
-    )
+    lists.add_reading(parser, words)
     parser.add_argument("--day", metavar="DAY", help=words("one day, or all; without it yesterday"))
     parser.add_argument("--from", dest="start", metavar="DAY", help=words("the first day"))
     parser.add_argument("--to", dest="end", metavar="DAY", help=words("the last day"))
