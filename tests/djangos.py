@@ -47,8 +47,11 @@ from nontax.contrib.django.models import (  # noqa: E402
     Content,
     Event,
     Evidence,
+    Pace,
     Server,
+    Unit,
 )
+from nontax.contrib.django.models import Relay as RelayRow  # noqa: E402
 from nontax.contrib.django.relay import Relay  # noqa: E402
 from nontax.contrib.django.store import OutboxStore  # noqa: E402
 from nontax.delivery.store import Key, Store  # noqa: E402
@@ -101,7 +104,7 @@ def forget(alias: str) -> None:
 
 def empty(alias: str) -> None:
     """Take all rows away."""
-    for model in (Event, Evidence, Attempt, Content, Bill, Server):
+    for model in (Event, Evidence, Attempt, Content, Bill, Server, Pace, RelayRow, Unit):
         rows = model.objects.using(alias).all()
         rows._raw_delete(alias)
 

@@ -83,9 +83,10 @@ class Bill(models.Model):
             CheckConstraint(condition=Q(code_unknown__in=(0, 1)), name="nontax_bill_unknown"),
         )
         indexes = (
-            Index(fields=("state", "account", "-priority", "id"), name="nontax_bill_waiting"),
+            Index(
+                fields=("state", "account", "-priority", "appid", "id"), name="nontax_bill_waiting"
+            ),
             Index(fields=("state", "lease_until"), name="nontax_bill_leases"),
-            Index(fields=("claim",), name="nontax_bill_claim"),
             Index(fields=("billing_no", "billing_code"), name="nontax_bill_number"),
             Index(fields=("card_id", "code"), name="nontax_bill_card"),
         )
@@ -146,7 +147,6 @@ class Attempt(models.Model):
                 condition=Q(slot__gte=-_MOST, slot__lte=_MOST), name="nontax_attempt_range"
             ),
         )
-        indexes = (Index(fields=("claim",), name="nontax_attempt_claim"),)
 
 
 class Evidence(models.Model):
@@ -194,6 +194,62 @@ class Event(models.Model):
     class Meta:
         db_table = "nontax_event"
         indexes = (Index(fields=("order_id",), name="nontax_event_order"),)
+
+
+class Unit(models.Model):
+    """A collecting unit, by the appid of its bills. Relays add the ones that they meet.
+
+    name: for people, from the settings of the office. rate: bills a second, or 0 for UNIT_RATE of
+    the settings. minute, used: how many of its bills relays have taken in that minute, which is
+    counted as in Pace.
+    """
+
+    appid = ExactField(max_length=64, unique=True)
+    name = models.CharField(max_length=255, default="", blank=True)
+    rate = models.FloatField(default=0)
+    minute = models.BigIntegerField(default=0)
+    used = models.IntegerField(default=0)
+
+    class Meta:
+        db_table = "nontax_unit"
+
+
+class Pace(models.Model):
+    """How fast all relays together call one interface of an account. By the database's clock.
+
+    interface: "insertbill" or "setpdf". minute, used: calls that were granted in that minute since
+    1970. day, day_used: the same for a day of UTC+8. paused_until: no call before, in Unix
+    milliseconds; why: for people. probe_at: when one call may be tried all the same, or 0. turn:
+    the appid of the unit that was served last.
+    """
+
+    account = ExactField(max_length=64)
+    interface = models.CharField(max_length=32)
+    minute = models.BigIntegerField(default=0)
+    used = models.IntegerField(default=0)
+    day = models.IntegerField(default=0)
+    day_used = models.BigIntegerField(default=0)
+    paused_until = models.BigIntegerField(default=0)
+    probe_at = models.BigIntegerField(default=0)
+    why = models.CharField(max_length=255, default="")
+    turn = ExactField(max_length=64, default="")
+
+    class Meta:
+        db_table = "nontax_pace"
+        constraints = (UniqueConstraint(fields=("account", "interface"), name="nontax_pace_key"),)
+
+
+class Relay(models.Model):
+    """A relay that is at work, or was. For people alone: no rule reads it."""
+
+    worker = models.CharField(max_length=150, primary_key=True)
+    host = models.CharField(max_length=150)
+    began_at = models.DateTimeField()
+    beat_at = models.DateTimeField()
+    version = models.CharField(max_length=32)
+
+    class Meta:
+        db_table = "nontax_relay"
 
 
 # All attempts of a bill are given back: WeChat is proved not to have it.

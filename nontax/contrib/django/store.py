@@ -190,7 +190,7 @@ class OutboxStore:
             state=step("waiting", "reserve"), claim=claim, attempt=F("attempt") + 1,
             lease_until=DatabaseMs() + int(self._lease * 1000), changed_at=timezone.now(),
         )  # fmt: skip
-        mine = list(bills.filter(claim=claim).select_related("content"))
+        mine = list(bills.filter(pk__in=ids, claim=claim).select_related("content"))
         mine.sort(key=lambda row: (-row.priority, row.pk))
         now = timezone.now()
         made = Attempt.objects.using(self.using)
@@ -203,7 +203,7 @@ class OutboxStore:
                 for row in mine
             ]
         )  # fmt: skip
-        attempts = dict(made.filter(claim=claim).values_list("bill_id", "pk"))
+        attempts = dict(made.filter(bill__in=ids, claim=claim).values_list("bill_id", "pk"))
         return [
             Claim(attempts[row.pk], row.attempt, joined(row, row.content), False, "waiting", row.pk)
             for row in mine
@@ -213,7 +213,7 @@ class OutboxStore:
         """Bills of a COMMIT that was not answered: if it was done, nothing of them was sent."""
         unsent = Answer("not_sent", reason="the database's answer was lost")
         while self._unsure:
-            rows = Bill.objects.using(self.using).filter(claim=self._unsure[-1])
+            rows = Bill.objects.using(self.using).filter(state="sending", claim=self._unsure[-1])
             lost = [(self._claim_of(row), unsent) for row in rows.select_related("content")]
             self._write(partial(self._settle, lost))
             self._unsure.pop()
@@ -231,7 +231,7 @@ class OutboxStore:
 
         def order() -> Claim:
             row = settling.resend(self.using, key, claim, lease_ms, self._worker, by, checked_by)
-            attempt = Attempt.objects.using(self.using).get(claim=claim)
+            attempt = Attempt.objects.using(self.using).get(bill=row.pk, claim=claim)
             return Claim(
                 attempt.pk, attempt.number, joined(row, row.content), True, "in_doubt", row.pk
             )

@@ -124,6 +124,43 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="Pace",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("account", nontax.contrib.django.models.ExactField(max_length=64)),
+                ("interface", models.CharField(max_length=32)),
+                ("minute", models.BigIntegerField(default=0)),
+                ("used", models.IntegerField(default=0)),
+                ("day", models.IntegerField(default=0)),
+                ("day_used", models.BigIntegerField(default=0)),
+                ("paused_until", models.BigIntegerField(default=0)),
+                ("probe_at", models.BigIntegerField(default=0)),
+                ("why", models.CharField(default="", max_length=255)),
+                ("turn", nontax.contrib.django.models.ExactField(default="", max_length=64)),
+            ],
+            options={
+                "db_table": "nontax_pace",
+            },
+        ),
+        migrations.CreateModel(
+            name="Relay",
+            fields=[
+                ("worker", models.CharField(max_length=150, primary_key=True, serialize=False)),
+                ("host", models.CharField(max_length=150)),
+                ("began_at", models.DateTimeField()),
+                ("beat_at", models.DateTimeField()),
+                ("version", models.CharField(max_length=32)),
+            ],
+            options={
+                "db_table": "nontax_relay",
+            },
+        ),
+        migrations.CreateModel(
             name="Server",
             fields=[
                 (
@@ -136,6 +173,25 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "nontax_server",
+            },
+        ),
+        migrations.CreateModel(
+            name="Unit",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("appid", nontax.contrib.django.models.ExactField(max_length=64, unique=True)),
+                ("name", models.CharField(blank=True, default="", max_length=255)),
+                ("rate", models.FloatField(default=0)),
+                ("minute", models.BigIntegerField(default=0)),
+                ("used", models.IntegerField(default=0)),
+            ],
+            options={
+                "db_table": "nontax_unit",
             },
         ),
         migrations.CreateModel(
@@ -165,16 +221,12 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="bill",
             index=models.Index(
-                fields=["state", "account", "-priority", "id"], name="nontax_bill_waiting"
+                fields=["state", "account", "-priority", "appid", "id"], name="nontax_bill_waiting"
             ),
         ),
         migrations.AddIndex(
             model_name="bill",
             index=models.Index(fields=["state", "lease_until"], name="nontax_bill_leases"),
-        ),
-        migrations.AddIndex(
-            model_name="bill",
-            index=models.Index(fields=["claim"], name="nontax_bill_claim"),
         ),
         migrations.AddIndex(
             model_name="bill",
@@ -270,9 +322,11 @@ class Migration(migrations.Migration):
                 to="nontax.bill",
             ),
         ),
-        migrations.AddIndex(
-            model_name="attempt",
-            index=models.Index(fields=["claim"], name="nontax_attempt_claim"),
+        migrations.AddConstraint(
+            model_name="pace",
+            constraint=models.UniqueConstraint(
+                fields=("account", "interface"), name="nontax_pace_key"
+            ),
         ),
         migrations.AddConstraint(
             model_name="attempt",
