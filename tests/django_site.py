@@ -14,6 +14,9 @@ USE_TZ = True
 INSTALLED_APPS = ["nontax.contrib.django"]
 DATABASES = {"default": _given["database"]}
 NONTAX = _given["nontax"]
+CACHES = _given.get(
+    "caches", {"default": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"}}
+)
 LOGGING_CONFIG = None
 ROOT_URLCONF = "django_urls"
 ALLOWED_HOSTS = ["*"]

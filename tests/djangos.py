@@ -221,9 +221,9 @@ def nontax_of(sandbox: Sandbox, database: str = "default", **outbox: Any) -> dic
     }
 
 
-def site(database: dict[str, Any], nontax: dict[str, Any]) -> dict[str, str]:
+def site(database: dict[str, Any], nontax: dict[str, Any], **more: Any) -> dict[str, str]:
     """The environment of a process whose Django has this database and the setting NONTAX."""
-    given = {"database": database, "nontax": nontax}
+    given = {"database": database, "nontax": nontax, **more}
     return os.environ | {
         "NONTAX_SITE": json.dumps(given),
         "DJANGO_SETTINGS_MODULE": "django_site",
@@ -238,6 +238,7 @@ def manage(
     return subprocess.Popen(
         [sys.executable, *program, *command],
         env=env,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

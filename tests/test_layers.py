@@ -118,7 +118,21 @@ MAY_IMPORT = {
     ),
     "reconciliation": ("reconciliation", "ledger", "sheets", "language", "errors"),
     # Never the ledger: the two stores know nothing of each other.
-    "contrib": ("client", "contrib", "delivery", "errors", "events", "journaled"),
+    "contrib": (
+        "cached",
+        "client",
+        "contrib",
+        "delivery",
+        "errors",
+        "events",
+        "interfaces",
+        "journaled",
+        "language",
+        "outcomes",
+        "results",
+        "settings",
+        "token",
+    ),
     "notebook": (
         "client",
         "delivery",

@@ -21,7 +21,12 @@ ACCOUNT_KEYS = (
     "PROXY",
     "TIMEOUT",
     "EVENTS",
+    "ROLE",
+    "S_PAPPID",
+    "CACHE",
+    "CLIENT",
 )
+ROLES = ("bureau", "unit", "both")
 EVENT_KEYS = ("TOKEN", "AES_KEY")
 # Seconds that lie between the last bill's latest answer and the end of its lease.
 MARGIN = 10.0
@@ -68,15 +73,17 @@ def outbox() -> Outbox:
 
 def account(alias: str) -> "dict[str, Any]":
     """An account's settings. Raises ImproperlyConfigured, which shows no secret."""
-    accounts = _nontax().get("ACCOUNTS", {})
-    ask = import_string(accounts) if isinstance(accounts, str) else accounts.get
-    found = ask(alias)
+    found = _ask(alias)
     if not isinstance(found, dict):
         raise ImproperlyConfigured(f'NONTAX["ACCOUNTS"] has no account {alias!r}')
     where = f'NONTAX["ACCOUNTS"][{alias!r}]'
     _refuse_unknown(where, found, ACCOUNT_KEYS)
     if not found.get("APPID") or not (found.get("SECRET") or found.get("TOKEN_SOURCE")):
         raise ImproperlyConfigured(f"{where} needs APPID, and SECRET or TOKEN_SOURCE")
+    if "CACHE" in found and not found.get("SECRET"):
+        raise ImproperlyConfigured(f"{where} needs SECRET for CACHE: what is shared is sealed")
+    if found.get("ROLE", "both") not in ROLES:
+        raise ImproperlyConfigured(f"{where}['ROLE'] must be one of {', '.join(ROLES)}")
     if "EVENTS" in found:
         _refuse_unknown(f"{where}['EVENTS']", found["EVENTS"], EVENT_KEYS)
         if not found["EVENTS"].get("TOKEN"):
@@ -89,10 +96,30 @@ def account(alias: str) -> "dict[str, Any]":
     return found
 
 
+def _ask(alias: str) -> Any:
+    accounts = _nontax().get("ACCOUNTS", {})
+    if isinstance(accounts, str):
+        accounts = import_string(accounts)
+    return accounts(alias) if callable(accounts) else accounts.get(alias)
+
+
 def aliases() -> list[str]:
     """The accounts that the settings name; none if they are asked for by a function."""
     accounts = _nontax().get("ACCOUNTS", {})
-    return [] if isinstance(accounts, str) else list(accounts)
+    return list(accounts) if isinstance(accounts, dict) else []
+
+
+def unit_of(appid: str) -> str | None:
+    """The alias of the collecting unit with this AppID, or None.
+
+    A function that has the accounts is asked for the AppID itself.
+    """
+    for alias in aliases() or [appid]:
+        found = _ask(alias)
+        is_its = isinstance(found, dict) and found.get("APPID") == appid
+        if is_its and found.get("ROLE", "both") != "bureau":
+            return alias
+    return None
 
 
 def timeout_of(found: "dict[str, Any]") -> float:
