@@ -7,11 +7,12 @@ from nontax import _core, interfaces
 from nontax.awaited import AwaitedSource, is_async
 from nontax.cached import Cached
 from nontax.credentials import Credentials
-from nontax.errors import InvalidRequestError, NontaxError, error_maker
+from nontax.errors import InvalidRequestError, NontaxError
 from nontax.log import Notes
 from nontax.outcomes import InsertedBill
 from nontax.pdf import Pdf
 from nontax.problems import Problem
+from nontax.report import make_error
 from nontax.results import Ticket
 from nontax.settings import (
     base_urls_of,
@@ -156,8 +157,9 @@ class Client:
             self._last_run: RunRecord | None = None
             self._journal: Journaled | None = None
             self._core = _core.Client(
-                make_error=error_maker(self._appid),
-                tell_note=Notes(self._appid),
+                make_error=make_error,
+                log_note=Notes(self._appid),
+                appid=self._appid,
                 access_token=credentials.access_token,
                 token_source=source,
                 own_source=own_source,

@@ -1,27 +1,26 @@
-"""What can go wrong, each class a different reaction of the caller, and how the core's report of a
-call becomes one exception.
+"""What can go wrong, each class a different reaction of the caller.
 
 Imports no core at its beginning: `import nontax` must stay cheap, and work without it.
 """
 
-from nontax.problems import Problem, problem_of_core
+from nontax.problems import Problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, Literal
+    from collections.abc import Sequence
+    from typing import Literal
 
     OutcomeName = Literal["inserted", "rejected", "not_sent", "in_doubt"]
 
 
-def _known(errcode: int) -> tuple[int, str, str, str, str]:
+def known(errcode: int) -> tuple[int, str, str, str, str]:
     # Not at the top: where there is no core, these classes can still be caught and unpickled.
     from nontax import _core
 
     return _core.errcode(errcode)
 
 
-def _rebuild(cls: type["NontaxError"], fields: dict[str, object]) -> "NontaxError":
+def rebuild(cls: type["NontaxError"], fields: dict[str, object]) -> "NontaxError":
     """Make an exception again from what it was pickled as."""
     error = cls.__new__(cls)
     Exception.__init__(error)
@@ -52,7 +51,7 @@ class NontaxError(Exception):
     appid: str | None = None
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.__dict__)
+        return rebuild, (type(self), self.__dict__)
 
     def __repr__(self) -> str:
         try:
@@ -185,8 +184,8 @@ class InDoubtError(NontaxError):
     reason: what happened, in English. curl_code: libcurl's error number, or 0.
     http_status: status of the reply, or None if there was none.
     timed_out: whether the time was over before an answer came.
-    reads: whether the interface only reads: then there is no doubt about any bill, and it may be
-        called again.
+    read_only: whether the interface changes nothing: then no bill is in doubt, and it may be called
+        again.
     reply: what came in place of an answer, or of one that was cut off, as text (str); None if
         nothing came, or if it may have a credential in it (of an interface that hands one out).
         Bytes that cannot be shown are "\\xNN", credentials are "***", and it is cut off where it
@@ -197,7 +196,7 @@ class InDoubtError(NontaxError):
     curl_code: int
     http_status: int | None
     timed_out: bool
-    reads: bool
+    read_only: bool
     reply: str | None = None
     advice = "Find out whether it was carried out before you send it again."
 
@@ -208,13 +207,13 @@ class InDoubtError(NontaxError):
         curl_code: int = 0,
         http_status: int | None = None,
         timed_out: bool = False,
-        reads: bool = False,
+        read_only: bool = False,
         reply: str | None = None,
     ) -> None:
         super().__init__()
         self.outcome = "in_doubt"
-        self.reads = reads
-        if reads:
+        self.read_only = read_only
+        if read_only:
             self.retry = "yes"
             self.advice = "Call it again: it only reads."
         self.reply = reply
@@ -224,7 +223,7 @@ class InDoubtError(NontaxError):
         self.timed_out = timed_out
 
     def __str__(self) -> str:
-        if self.reads:
+        if self.read_only:
             return f"{self.interface} gave no usable answer: {self.reason}; it may be called again"
         if self.interface != "insertbill":
             return (
@@ -277,7 +276,7 @@ class WeChatError(NontaxError):
         super().__init__()
         self.outcome = "in_doubt" if errcode == -1 else "rejected"
         self.errcode = errcode
-        _, self.name, _, self.retry, self.advice = _known(errcode)
+        _, self.name, _, self.retry, self.advice = known(errcode)
         self.errmsg = errmsg
         self.reason = _reason(errcode, self.name, errmsg)
         self.rid = rid
@@ -322,6 +321,9 @@ class NotAuthorizedError(WeChatError):
     """The citizen has not authorised the order, or the authorisation has ended."""
 
 
+_TWINS = {"order": "order_id", "number": "billing_no and billing_code"}
+
+
 class DuplicateBillError(WeChatError):
     """The bill, or its order, was inserted before: treat it as delivered.
 
@@ -350,135 +352,3 @@ class SystemBusyError(WeChatError):
 
     `outcome` tells the two apart.
     """
-
-
-_CATEGORY_CLASSES: dict[str, type[WeChatError]] = {
-    "access_token": AccessTokenError,
-    "account": AccountError,
-    "quota": QuotaError,
-    "parameter": ParameterError,
-    "not_authorized": NotAuthorizedError,
-    "duplicate": DuplicateBillError,
-    "state": BillStateError,
-    "busy": SystemBusyError,
-}
-
-
-_TWINS = {"order": "order_id", "number": "billing_no and billing_code"}
-
-
-def _refusal(
-    takes_secret: bool, errcode: int, errmsg: str, rid: str, http_status: int, reply: str | None
-) -> WeChatError:
-    # 40001 has two meanings: from an interface that takes the AppSecret, that one is wrong.
-    _, _, category, _, _ = _known(errcode)
-    if takes_secret and category == "access_token":
-        category = "account"
-    error = _CATEGORY_CLASSES.get(category, WeChatError)(
-        errcode=errcode, errmsg=errmsg, rid=rid or None, http_status=http_status, reply=reply
-    )
-    if takes_secret and errcode == 40001:
-        _, _, _, error.retry, error.advice = _known(40125)
-    return error
-
-
-def refusal_of(errcode: int, errmsg: str, rid: str) -> WeChatError:
-    """An answer to insertbill, of what is kept of it."""
-    return _refusal(False, errcode, errmsg, rid, 0, None)
-
-
-def _of_this_call(source_error: NontaxError, outcome: "OutcomeName") -> NontaxError:
-    """The token source's own exception, one for each of the calls that wait for the token."""
-    fields: dict[str, object] = {
-        name: list(value) if isinstance(value, list) else value
-        for name, value in vars(source_error).items()
-    }
-    fields["outcome"] = outcome  # of this bill, whatever the token's own call came to
-    error = _rebuild(type(source_error), fields)
-    error.__cause__ = source_error.__cause__
-    error.__context__ = source_error.__context__
-    error.__suppress_context__ = source_error.__suppress_context__
-    return error.with_traceback(source_error.__traceback__)
-
-
-def make_error(
-    *,
-    interface: str,
-    reads: bool,
-    takes_secret: bool,
-    outcome: "OutcomeName",
-    cause: str,
-    timed_out: bool,
-    errcode: int | None,
-    http_status: int,
-    curl_code: int,
-    rid: str,
-    errmsg: str,
-    reason: str,
-    reply: str | None,
-    problems: "list[tuple[str, str, str, dict[str, str]]]",
-    source_error: Exception | None,
-    token_problem: str | None,
-) -> Exception:
-    """Make the one exception that tells what became of a call; called by nontax._core.
-
-    source_error is what the token source raised, token_problem what is wrong with its token. Both
-    mean that this bill was not taken: either it was not sent, or it was refused with its first
-    token.
-    """
-    error: NontaxError
-    # A class of the caller's own may lack an outcome, or want arguments to be made again.
-    if (
-        isinstance(source_error, NontaxError)
-        and type(source_error).__module__ == __name__
-        and getattr(source_error, "outcome", "in_doubt") != "in_doubt"
-    ):
-        error = _of_this_call(source_error, outcome)
-        if errcode is not None and error.__context__ is None:
-            # The newer token could not be had; why one was needed stands behind that.
-            error.__context__ = _refusal(takes_secret, errcode, errmsg, rid, http_status, reply)
-        return error
-    if source_error is not None and errcode is None:
-        error = NotSentError(reason=f"the token source raised {type(source_error).__name__}")
-        error.__cause__ = source_error
-    elif token_problem is not None and errcode is None:
-        why = {"problem": token_problem}
-        problem = Problem("access_token", token_problem, "token_unusable", why)
-        error = InvalidRequestError(problems=[problem])
-    elif cause == "payload":
-        error = InvalidRequestError(problems=[problem_of_core(*each) for each in problems])
-    elif errcode is not None and cause in ("answer", "later"):
-        error = _refusal(takes_secret, errcode, errmsg, rid, http_status, reply)
-        error.__cause__ = source_error
-        if token_problem is not None:
-            error.add_note(f"nontax: the newer access token {token_problem}")
-    elif outcome == "in_doubt":
-        error = InDoubtError(
-            reason=reason,
-            curl_code=curl_code,
-            http_status=http_status or None,
-            timed_out=timed_out,
-            reads=reads,
-            reply=reply,
-        )
-    else:
-        error = (TLSError if cause == "tls" else NotSentError)(
-            reason=reason, curl_code=curl_code, timed_out=timed_out
-        )
-    if cause == "later":
-        error.retry = "later"
-        error.advice = "It was not taken: send it again a minute later."
-    error.interface = interface
-    return error
-
-
-def error_maker(appid: str | None) -> "Callable[..., Exception]":
-    """Return `make_error` for the calls of one account, which its errors then name."""
-
-    def make(**what_happened: "Any") -> Exception:
-        error = make_error(**what_happened)
-        if isinstance(error, NontaxError) and error.appid is None:
-            error.appid = appid
-        return error
-
-    return make_error if appid is None else make

@@ -21,9 +21,9 @@ from nontax.errors import (
     QuotaError,
     SystemBusyError,
     WeChatError,
-    refusal_of,
 )
 from nontax.outcomes import InsertedBill, Outcome
+from nontax.report import refusal_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from time import monotonic
 from nontax import _core
 from nontax.cached import Cached
 from nontax.credentials import is_plain, pair
-from nontax.errors import InDoubtError, NontaxError, NotSentError, SystemBusyError, error_maker
+from nontax.errors import InDoubtError, NontaxError, NotSentError, SystemBusyError
 from nontax.log import Notes
+from nontax.report import make_error
 from nontax.settings import (
     base_urls_of,
     check_path,
@@ -74,8 +75,9 @@ class FetchedToken:
                 base_url = from_environment("base_url", taken)
             base_urls = base_urls_of(base_url, fallback_base_urls)
             self._core = _core.Client(
-                make_error=error_maker(self._appid),
-                tell_note=self._notes,
+                make_error=make_error,
+                log_note=self._notes,
+                appid=self._appid,
                 access_token=None,
                 token_source=None,
                 own_source=False,

@@ -145,7 +145,7 @@ def test_while_it_waits_for_the_answer(
         await until(lambda: any_sandbox.bills)
         error = known(await cancelled(task))
         assert isinstance(error, nontax.InDoubtError)
-        assert (error.outcome, error.timed_out, error.reads) == ("in_doubt", False, False)
+        assert (error.outcome, error.timed_out, error.read_only) == ("in_doubt", False, False)
         await any_client.ainsert_bill(bill("after"))
 
     run(main())
@@ -437,7 +437,7 @@ def test_an_interface_that_only_reads(run: Strict) -> None:
         await until(lambda: len(server.bodies) == 2)
         error = known(await cancelled(task))
         assert isinstance(error, nontax.InDoubtError)
-        assert error.reads
+        assert error.read_only
         assert error.interface == "quota/get"
 
     quota = b'{"errcode":0,"errmsg":"ok","quota":{"daily_limit":1,"used":0,"remain":1}}'

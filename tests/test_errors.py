@@ -185,7 +185,7 @@ def test_what_helps() -> None:
     assert nontax.NotSentError(reason="x").retry == "yes"
     assert nontax.TLSError(reason="x").retry == "no"
     assert nontax.InDoubtError(reason="x").retry == "no"
-    assert nontax.InDoubtError(reason="x", reads=True).retry == "yes"
+    assert nontax.InDoubtError(reason="x", read_only=True).retry == "yes"
     assert nontax.NontaxError().retry == "no"
     assert "clock" in nontax.TLSError(reason="x").advice
     assert "problems" in ERRORS[0].advice

@@ -35,7 +35,7 @@ class Row(NamedTuple):
     call: Callable[[nontax.Client], Any]
     reply: dict[str, Any]
     result: Any
-    reads: bool
+    read_only: bool
     # What a reply must have: the names and the values that are no such thing.
     required: dict[str, list[Any]]
 
@@ -323,9 +323,9 @@ def test_a_success_that_is_none(sandbox: Sandbox, once: nontax.Client, name: str
             error = raised(lambda client=once: row.call(client))  # type: ignore[misc]
             assert type(error) is nontax.InDoubtError, (field, value)
             assert field in error.reason
-            assert (error.interface, error.reads) == (name, row.reads)
+            assert (error.interface, error.read_only) == (name, row.read_only)
             assert error.http_status == 200
-            assert ("may be called again" in str(error)) == row.reads
+            assert ("may be called again" in str(error)) == row.read_only
 
 
 # Each documented field, and each of its spellings that WeChat's pages or WeChat itself may have.
@@ -436,13 +436,13 @@ def test_only_reads_are_asked_again(sandbox: Sandbox, name: str, kind: str) -> N
     row = ROWS[name]
     sandbox.inject(SILENCE[kind])
     sandbox.inject(reply(row))
-    timeout = 0.3 if kind == "no answer" and not row.reads else 3.0
-    if kind == "no answer" and row.reads:
+    timeout = 0.3 if kind == "no answer" and not row.read_only else 3.0
+    if kind == "no answer" and row.read_only:
         timeout = 0.8  # of which the first attempt has a part
     client = nontax.Client(
         access_token=sandbox.access_token, base_url=sandbox.base_url, timeout=timeout
     )
-    if row.reads:
+    if row.read_only:
         assert row.call(client) == row.result
         assert len(sandbox.requests) == 2
         return

@@ -70,6 +70,7 @@ MAY_IMPORT = {
     "problems.py": (),
     "credentials.py": ("settings",),
     "awaited.py": ("errors", "problems"),
+    "report.py": ("_core", "errors", "problems"),
     "validation.py": ("_core", "nontax", "problems", "settings", "values"),
     "uploads.py": ("errors", "pdf", "record", "results"),
     "delivery/states.py": (),
@@ -100,6 +101,7 @@ MAY_IMPORT = {
         "interfaces",
         "ledger",
         "outcomes",
+        "report",
     ),
     "ledger/ledger.py": (
         "client",

@@ -146,7 +146,7 @@ def fail_in_every_way(talk: Talk) -> None:
             "True": True,
             "False": False,
             "Client": nontax._core.Client,
-            "make_error": nontax.errors.make_error,
+            "make_error": nontax.report.make_error,
             "error": nontax.InvalidRequestError,
             "bill": one,
             "source": no_token,
@@ -416,7 +416,7 @@ def make_modules(talk: Talk) -> None:
     from typing import Any
 
     import nontax._core
-    from nontax.errors import make_error
+    from nontax.report import make_error
 
     path = nontax._core.__file__
 
@@ -428,7 +428,8 @@ def make_modules(talk: Talk) -> None:
         loader.exec_module(module)
         client = module.Client(
             make_error=make_error,
-            tell_note=print,
+            log_note=print,
+            appid=None,
             access_token="a",
             token_source=None,
             own_source=False,

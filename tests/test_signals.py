@@ -457,8 +457,10 @@ def test_ctrl_c_while_the_payload_is_read(sandbox: Sandbox) -> None:
 def interrupt_the_error(talk: Talk) -> None:
     """Ctrl-C comes while the exception is being made of what became of the call."""
     import signal
+    from typing import Any
 
-    import nontax.errors
+    import nontax.client
+    from nontax.report import make_error
 
     if talk.setup["limit"]:
 
@@ -466,17 +468,15 @@ def interrupt_the_error(talk: Talk) -> None:
             raise TimeoutError("the time is over")
 
         signal.signal(signal.SIGINT, handler)
-    module = vars(nontax.errors)  # before a client is made, which takes it from there
-    true, pressed = module["make_error"], set[int]()
+    pressed = set[int]()
 
-    def make_error(**told: object) -> Exception:
-        if told["cause"] != "memory" and len(pressed) < 2:
+    def make_interrupted(report: Any) -> Exception:
+        if report.cause != "memory" and len(pressed) < 2:
             pressed.add(len(pressed))
             signal.raise_signal(signal.SIGINT)
-        error: Exception = true(**told)
-        return error
+        return make_error(report)
 
-    module["make_error"] = make_error
+    vars(nontax.client)["make_error"] = make_interrupted  # for the client that is made now
     talk.insert(talk.client(), talk.setup["bill"])
 
 

@@ -12,6 +12,7 @@
 /* The module's state. */
 typedef struct core_state {
     PyTypeObject *client_type;
+    PyObject *report_type;
 } core_state;
 
 /* convert.c: a tree of Python's as a cJSON tree, everything copied. In place of what JSON cannot
@@ -22,11 +23,9 @@ cJSON *json_from_python(PyObject *object);
 /* The members of a JSON tree as Python objects. NULL with an exception set: no memory. */
 PyObject *python_from_json(const cJSON *item);
 
-/* client.c: the type nontax._core.Client, as a new reference, and what the runs on a client need.
- */
-PyObject *client_type_new(PyObject *module);
+/* ---- client.c: the type nontax._core.Client ------------------------------------------------ */
 
-typedef struct spare_error spare_error; /* see client.c */
+typedef struct spare_error spare_error; /* see spare.c */
 enum { SPARE_ERRORS = 8 };              /* as many threads' calls at once need no new one */
 
 typedef struct client_object {
@@ -35,10 +34,31 @@ typedef struct client_object {
     PyObject *access_token; /* a fixed one, checked; or NULL */
     PyObject *token_source; /* a callable, or NULL */
     bool own_source; /* (stale, seconds) -> a token, or an exception that says why there is none */
-    PyObject *make_error; /* the Python layer's: **what_happened -> exception */
-    PyObject *tell_note;  /* the Python layer's: writes one of the core's notes into the log */
+    PyObject *make_error; /* the Python layer's: Report -> exception */
+    PyObject *log_note;   /* the Python layer's: writes one of the core's notes into the log */
+    PyObject *appid;      /* the account, for its errors; or None */
     _Atomic(spare_error *) spares[SPARE_ERRORS];
 } client_object;
+
+/* A new reference; NULL with an exception set. */
+PyObject *client_type_new(PyObject *module);
+
+/* Hands on what the core has noted by now. -1 with an exception set: a signal handler's. */
+int client_tell_notes(client_object *self);
+
+static inline int64_t milliseconds_of(double seconds)
+{
+    return seconds > 0 && seconds < 1e9 ? (int64_t)(seconds * 1000 + 0.5) : 0;
+}
+
+/* ---- call.c: methods of that type ---------------------------------------------------------- */
+
+extern const char client_call_doc[], client_ask_doc[], client_body_doc[];
+PyObject *client_call(PyObject *object, PyObject *const *arguments, Py_ssize_t count);
+PyObject *client_ask(PyObject *object, PyObject *const *arguments, Py_ssize_t count);
+PyObject *client_body(PyObject *object, PyObject *arguments);
+
+/* ---- payload.c ----------------------------------------------------------------------------- */
 
 /* The interface of that name; NULL with an exception set. */
 const nontax_interface *client_find_interface(PyObject *name);
@@ -52,32 +72,39 @@ int client_set_payload(nontax_call *call, PyObject *payload);
 PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
                                  PyObject *args);
 
+/* ---- token.c ------------------------------------------------------------------------------- */
+
 /* Asks the token source for a token, or for a newer one than `stale`, within so much time; a source
  * of ours may answer with that one if it `may_keep` it. NULL with an exception set: the source's
  * own, or else the asking was interrupted. */
 PyObject *client_ask_source(client_object *self, const char *stale, int64_t time_left_ms,
                             bool may_keep, bool *interrupted);
 
-/* Problems as a list of (path, message, id, values). NULL with an exception set: no memory. */
-PyObject *client_list_problems(const nontax_problems *problems);
-
 /* The token in a source's answer, borrowed from it. A source of ours can answer the refused token,
  * and in how many seconds it can have a newer one; else *seconds is 0. */
 PyObject *client_answered_token(client_object *self, PyObject *answer, double *seconds);
 
-/* The exception that tells what became of a call. The last two, which may be NULL, say why there
+/* The text of an access token, or NULL: then *problem says what is wrong with it. */
+const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **problem);
+
+/* ---- errors.c ------------------------------------------------------------------------------ */
+
+/* The type nontax._core.Report, of which the Python layer makes exceptions. */
+PyObject *report_type_new(void);
+
+/* Problems as a list of (path, message, id, values). NULL with an exception set: no memory. */
+PyObject *client_list_problems(const nontax_problems *problems);
+
+/* The exception that says what became of a call. The last two, which may be NULL, say why there
  * was no (newer) token for it: what the token source raised, or what is wrong with its answer. */
 PyObject *client_make_error(client_object *self, nontax_call *call, PyObject *source_error,
                             const char *token_problem);
+/* The same for a result without a call. */
+PyObject *client_error_of_result(client_object *self, const nontax_interface *interface,
+                                 const nontax_result *result);
 
-/* Hands on what the core has noted by now. -1 with an exception set: a signal handler's. */
-int client_tell_notes(client_object *self);
-
-/* Raises what tells that nothing could be sent, for this reason. */
+/* Raises NotSentError with this reason. */
 void client_raise_not_sent(client_object *self, const char *reason);
-
-/* The text of an access token, or NULL: then *problem says what is wrong with it. */
-const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **problem);
 
 /* Raises an exception object, taking over the reference; NULL: one is set already. */
 void raise_object(PyObject *error);
@@ -85,8 +112,23 @@ void raise_object(PyObject *error);
 void raise_refusal(nontax_status status, const nontax_text *why);
 /* Takes the exception that is set, as an instance with its traceback. */
 PyObject *take_exception(void);
+/* Removes the frames from the exception that is set, and from those that it happened in: they may
+ * have a credential among their local variables. */
+void hide_frames(void);
 
-/* run.c: the type nontax._core.Run. */
+/* ---- spare.c ------------------------------------------------------------------------------- */
+
+/* What a call needs to raise an error without memory: taken before anything is sent, and given
+ * back. NULL, and -1, with an exception set: no memory. */
+spare_error *spare_take(client_object *self, const nontax_interface *interface);
+int spare_make_frames(void);
+void spare_give_back(client_object *self, spare_error *spare);
+void spare_free(spare_error *spare);
+/* The error, in place of the exception that is set; a new reference. */
+PyObject *spare_raised(spare_error *spare);
+
+/* ---- run.c: the type nontax._core.Run ------------------------------------------------------ */
+
 PyObject *run_type_new(PyObject *module);
 
 #endif

@@ -47,10 +47,11 @@ static PyObject *libraries(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(igno
     return Py_BuildValue("szs", curl->version, curl->ssl_version, cJSON_Version());
 }
 
-PyDoc_STRVAR(reads_doc, "reads(interface, /)\n--\n\n"
-                        "Whether an interface changes nothing, so that it may be asked again.");
+PyDoc_STRVAR(is_read_only_doc,
+             "is_read_only(interface, /)\n--\n\n"
+             "Whether an interface changes nothing, so that it may be asked again.");
 
-static PyObject *reads(PyObject *Py_UNUSED(module), PyObject *name)
+static PyObject *is_read_only(PyObject *Py_UNUSED(module), PyObject *name)
 {
     const nontax_interface *interface = client_find_interface(name);
     return interface ? PyBool_FromLong(nontax_interface_is_read_only(interface)) : NULL;
@@ -119,7 +120,7 @@ static PyMethodDef methods[] = {
     {"problem_messages", problem_messages, METH_NOARGS, problem_messages_doc},
     {"errcode", errcode, METH_O, errcode_doc},
     {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
-    {"reads", reads, METH_O, reads_doc},
+    {"is_read_only", is_read_only, METH_O, is_read_only_doc},
     {"make_result", make_result, METH_VARARGS, make_result_doc},
     {"libraries", libraries, METH_NOARGS, libraries_doc},
     {NULL, NULL, 0, NULL},
@@ -143,8 +144,10 @@ static int execute(PyObject *module)
 {
     core_state *state = PyModule_GetState(module);
     state->client_type = (PyTypeObject *)client_type_new(module);
-    if (!state->client_type ||
+    state->report_type = report_type_new();
+    if (!state->client_type || !state->report_type ||
         add(module, "Client", Py_NewRef((PyObject *)state->client_type)) < 0 ||
+        add(module, "Report", Py_NewRef(state->report_type)) < 0 ||
         add(module, "Run", run_type_new(module)) < 0 ||
         add(module, "own_tls", PyBool_FromLong(OWN_TLS)) < 0 ||
         add(module, "version", PyUnicode_FromString(nontax_version())) < 0) {
@@ -155,13 +158,17 @@ static int execute(PyObject *module)
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
-    Py_VISIT(((core_state *)PyModule_GetState(module))->client_type);
+    core_state *state = PyModule_GetState(module);
+    Py_VISIT(state->client_type);
+    Py_VISIT(state->report_type);
     return 0;
 }
 
 static int clear(PyObject *module)
 {
-    Py_CLEAR(((core_state *)PyModule_GetState(module))->client_type);
+    core_state *state = PyModule_GetState(module);
+    Py_CLEAR(state->client_type);
+    Py_CLEAR(state->report_type);
     return 0;
 }
 

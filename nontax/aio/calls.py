@@ -129,7 +129,9 @@ class Calls(Driver):
                     self._dropped.append(call)
                 self._run._rouse()  # no loop may be running
             unsent = call.error is not None and call.error.outcome == "not_sent"
-            if not unsent and not _core.reads(call.interface):  # what was only read can be again
+            if not unsent and not _core.is_read_only(
+                call.interface
+            ):  # what was only read can be again
                 _warn_of("a coroutine was closed with 1 bills under way, of which nobody will hear")
 
     def _has_room(self) -> bool:
@@ -241,7 +243,7 @@ def _tell(raised: BaseException, call: _Call) -> None:
         error.interface = call.interface
     if error is not None:
         raised.__context__ = raised.__cause__ = error
-    elif not _core.reads(call.interface):  # what was only read can be read again
+    elif not _core.is_read_only(call.interface):  # what was only read can be read again
         raised.add_note(f"nontax: WeChat has taken the call: {call.fields}")
         raised.nontax_fields = call.fields  # type: ignore[attr-defined]  # for a ledger
 
