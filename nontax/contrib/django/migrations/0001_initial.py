@@ -19,27 +19,32 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("number", models.IntegerField()),
-                ("slot", models.BigIntegerField()),
-                ("signed", models.SmallIntegerField(default=0)),
-                ("signed_by", models.CharField(default="", max_length=150)),
-                ("back_to", models.CharField(max_length=16)),
-                ("claim", models.CharField(max_length=32)),
-                ("worker", models.CharField(default="", max_length=150)),
-                ("began_at", models.DateTimeField()),
-                ("changed_at", models.DateTimeField()),
-                ("ended", models.SmallIntegerField(default=0)),
-                ("outcome", models.CharField(default="", max_length=16)),
-                ("errcode", models.IntegerField(default=0)),
-                ("errmsg", models.TextField(default="")),
-                ("rid", models.CharField(default="", max_length=255)),
-                ("reason", models.TextField(default="")),
-                ("curl_code", models.IntegerField(default=0)),
-                ("http_status", models.IntegerField(default=0)),
-                ("transfers", models.IntegerField(default=0)),
-                ("openid", models.CharField(default="", max_length=255)),
+                ("number", models.IntegerField(verbose_name="number")),
+                ("slot", models.BigIntegerField(verbose_name="slot")),
+                ("signed", models.SmallIntegerField(default=0, verbose_name="signed")),
+                (
+                    "signed_by",
+                    models.CharField(default="", max_length=150, verbose_name="signed by"),
+                ),
+                ("back_to", models.CharField(max_length=16, verbose_name="state before")),
+                ("claim", models.CharField(max_length=32, verbose_name="claim")),
+                ("worker", models.CharField(default="", max_length=150, verbose_name="relay")),
+                ("began_at", models.DateTimeField(verbose_name="began")),
+                ("changed_at", models.DateTimeField(verbose_name="changed")),
+                ("ended", models.SmallIntegerField(default=0, verbose_name="ended")),
+                ("outcome", models.CharField(default="", max_length=16, verbose_name="outcome")),
+                ("errcode", models.IntegerField(default=0, verbose_name="error code")),
+                ("errmsg", models.TextField(default="", verbose_name="WeChat's words")),
+                ("rid", models.CharField(default="", max_length=255, verbose_name="rid")),
+                ("reason", models.TextField(default="", verbose_name="reason")),
+                ("curl_code", models.IntegerField(default=0, verbose_name="curl code")),
+                ("http_status", models.IntegerField(default=0, verbose_name="HTTP status")),
+                ("transfers", models.IntegerField(default=0, verbose_name="transfers")),
+                ("openid", models.CharField(default="", max_length=255, verbose_name="openid")),
             ],
             options={
+                "verbose_name": "attempt",
+                "verbose_name_plural": "attempts",
                 "db_table": "nontax_attempt",
             },
         ),
@@ -52,31 +57,74 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("appid", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("order_id", nontax.contrib.django.models.ExactField(max_length=128)),
-                ("account", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("card_id", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("fee", models.BigIntegerField()),
-                ("billing_no", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("billing_code", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("digest", models.CharField(max_length=64)),
-                ("state", models.CharField(max_length=16)),
-                ("attempt", models.IntegerField(default=0)),
+                (
+                    "appid",
+                    nontax.contrib.django.models.ExactField(
+                        max_length=64, verbose_name="unit's AppID"
+                    ),
+                ),
+                (
+                    "order_id",
+                    nontax.contrib.django.models.ExactField(max_length=128, verbose_name="order"),
+                ),
+                (
+                    "account",
+                    nontax.contrib.django.models.ExactField(max_length=64, verbose_name="account"),
+                ),
+                (
+                    "card_id",
+                    nontax.contrib.django.models.ExactField(max_length=64, verbose_name="card_id"),
+                ),
+                ("fee", models.BigIntegerField(verbose_name="amount (fen)")),
+                (
+                    "billing_no",
+                    nontax.contrib.django.models.ExactField(
+                        max_length=64, verbose_name="bill code"
+                    ),
+                ),
+                (
+                    "billing_code",
+                    nontax.contrib.django.models.ExactField(
+                        max_length=64, verbose_name="bill number"
+                    ),
+                ),
+                ("digest", models.CharField(max_length=64, verbose_name="digest")),
+                ("state", models.CharField(max_length=16, verbose_name="state")),
+                ("attempt", models.IntegerField(default=0, verbose_name="attempts")),
                 (
                     "claim",
-                    models.CharField(default="00000000000000000000000000000000", max_length=32),
+                    models.CharField(
+                        default="00000000000000000000000000000000",
+                        max_length=32,
+                        verbose_name="claim",
+                    ),
                 ),
-                ("lease_until", models.BigIntegerField(default=0)),
-                ("priority", models.SmallIntegerField(default=0)),
-                ("media_due", models.BigIntegerField(default=4611686018427387904)),
-                ("code", nontax.contrib.django.models.ExactField(default="-", max_length=255)),
-                ("code_unknown", models.SmallIntegerField(default=0)),
-                ("errcode", models.IntegerField(default=0)),
-                ("created_at", models.DateTimeField()),
-                ("changed_at", models.DateTimeField()),
+                ("lease_until", models.BigIntegerField(default=0, verbose_name="lease until")),
+                ("priority", models.SmallIntegerField(default=0, verbose_name="priority")),
+                (
+                    "media_due",
+                    models.BigIntegerField(default=4611686018427387904, verbose_name="PDF due"),
+                ),
+                (
+                    "code",
+                    nontax.contrib.django.models.ExactField(
+                        default="-", max_length=255, verbose_name="code of the card"
+                    ),
+                ),
+                ("code_unknown", models.SmallIntegerField(default=0, verbose_name="code unknown")),
+                ("errcode", models.IntegerField(default=0, verbose_name="error code")),
+                ("created_at", models.DateTimeField(verbose_name="handed in")),
+                ("changed_at", models.DateTimeField(verbose_name="changed")),
             ],
             options={
+                "verbose_name": "bill",
+                "verbose_name_plural": "bills",
                 "db_table": "nontax_bill",
+                "permissions": (
+                    ("view_pii", "Can see names and openids"),
+                    ("resolve_bill", "Can settle, retry and withdraw bills"),
+                    ("resend_bill", "Can resend bills in doubt"),
+                ),
             },
         ),
         migrations.CreateModel(
@@ -88,17 +136,33 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("key_hash", models.CharField(max_length=64, unique=True)),
-                ("account", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("kind", models.CharField(max_length=32)),
-                ("succeeded", models.SmallIntegerField()),
-                ("appid", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("order_id", nontax.contrib.django.models.ExactField(max_length=128)),
-                ("content", models.TextField()),
-                ("received_at", models.DateTimeField()),
-                ("error", models.CharField(default="", max_length=150)),
+                (
+                    "key_hash",
+                    models.CharField(max_length=64, unique=True, verbose_name="hash of the key"),
+                ),
+                (
+                    "account",
+                    nontax.contrib.django.models.ExactField(max_length=64, verbose_name="account"),
+                ),
+                ("kind", models.CharField(max_length=32, verbose_name="kind")),
+                ("succeeded", models.SmallIntegerField(verbose_name="succeeded")),
+                (
+                    "appid",
+                    nontax.contrib.django.models.ExactField(
+                        max_length=64, verbose_name="unit's AppID"
+                    ),
+                ),
+                (
+                    "order_id",
+                    nontax.contrib.django.models.ExactField(max_length=128, verbose_name="order"),
+                ),
+                ("content", models.TextField(verbose_name="content")),
+                ("received_at", models.DateTimeField(verbose_name="received")),
+                ("error", models.CharField(default="", max_length=150, verbose_name="error")),
             ],
             options={
+                "verbose_name": "event",
+                "verbose_name_plural": "events",
                 "db_table": "nontax_event",
             },
         ),
@@ -111,15 +175,20 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("at", models.DateTimeField()),
-                ("kind", models.CharField(max_length=32)),
-                ("verdict", models.CharField(max_length=32)),
-                ("who", models.CharField(default="", max_length=150)),
-                ("checked_by", models.CharField(default="", max_length=150)),
-                ("note", models.TextField(default="")),
-                ("detail", models.TextField(default="")),
+                ("at", models.DateTimeField(verbose_name="time")),
+                ("kind", models.CharField(max_length=32, verbose_name="kind")),
+                ("verdict", models.CharField(max_length=32, verbose_name="verdict")),
+                ("who", models.CharField(default="", max_length=150, verbose_name="prepared by")),
+                (
+                    "checked_by",
+                    models.CharField(default="", max_length=150, verbose_name="checked by"),
+                ),
+                ("note", models.TextField(default="", verbose_name="note")),
+                ("detail", models.TextField(default="", verbose_name="detail")),
             ],
             options={
+                "verbose_name": "evidence",
+                "verbose_name_plural": "evidence",
                 "db_table": "nontax_evidence",
             },
         ),
@@ -132,31 +201,48 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("account", nontax.contrib.django.models.ExactField(max_length=64)),
-                ("interface", models.CharField(max_length=32)),
-                ("minute", models.BigIntegerField(default=0)),
-                ("used", models.IntegerField(default=0)),
-                ("day", models.IntegerField(default=0)),
-                ("day_used", models.BigIntegerField(default=0)),
-                ("paused_until", models.BigIntegerField(default=0)),
-                ("probe_at", models.BigIntegerField(default=0)),
-                ("why", models.CharField(default="", max_length=255)),
-                ("turn", nontax.contrib.django.models.ExactField(default="", max_length=64)),
+                (
+                    "account",
+                    nontax.contrib.django.models.ExactField(max_length=64, verbose_name="account"),
+                ),
+                ("interface", models.CharField(max_length=32, verbose_name="interface")),
+                ("minute", models.BigIntegerField(default=0, verbose_name="minute")),
+                ("used", models.IntegerField(default=0, verbose_name="used")),
+                ("day", models.IntegerField(default=0, verbose_name="day")),
+                ("day_used", models.BigIntegerField(default=0, verbose_name="used on the day")),
+                ("paused_until", models.BigIntegerField(default=0, verbose_name="paused until")),
+                ("probe_at", models.BigIntegerField(default=0, verbose_name="probe at")),
+                ("why", models.CharField(default="", max_length=255, verbose_name="why")),
+                (
+                    "turn",
+                    nontax.contrib.django.models.ExactField(
+                        default="", max_length=64, verbose_name="unit served last"
+                    ),
+                ),
             ],
             options={
+                "verbose_name": "pace of an account",
+                "verbose_name_plural": "paces of accounts",
                 "db_table": "nontax_pace",
             },
         ),
         migrations.CreateModel(
             name="Relay",
             fields=[
-                ("worker", models.CharField(max_length=150, primary_key=True, serialize=False)),
-                ("host", models.CharField(max_length=150)),
-                ("began_at", models.DateTimeField()),
-                ("beat_at", models.DateTimeField()),
-                ("version", models.CharField(max_length=32)),
+                (
+                    "worker",
+                    models.CharField(
+                        max_length=150, primary_key=True, serialize=False, verbose_name="relay"
+                    ),
+                ),
+                ("host", models.CharField(max_length=150, verbose_name="host")),
+                ("began_at", models.DateTimeField(verbose_name="began")),
+                ("beat_at", models.DateTimeField(verbose_name="last seen")),
+                ("version", models.CharField(max_length=32, verbose_name="version")),
             ],
             options={
+                "verbose_name": "relay",
+                "verbose_name_plural": "relays",
                 "db_table": "nontax_relay",
             },
         ),
@@ -169,9 +255,11 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("name", models.CharField(max_length=255)),
+                ("name", models.CharField(max_length=255, verbose_name="name")),
             ],
             options={
+                "verbose_name": "server of the outbox",
+                "verbose_name_plural": "server of the outbox",
                 "db_table": "nontax_server",
             },
         ),
@@ -184,13 +272,23 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("appid", nontax.contrib.django.models.ExactField(max_length=64, unique=True)),
-                ("name", models.CharField(blank=True, default="", max_length=255)),
-                ("rate", models.FloatField(default=0)),
-                ("minute", models.BigIntegerField(default=0)),
-                ("used", models.IntegerField(default=0)),
+                (
+                    "appid",
+                    nontax.contrib.django.models.ExactField(
+                        max_length=64, unique=True, verbose_name="unit's AppID"
+                    ),
+                ),
+                (
+                    "name",
+                    models.CharField(blank=True, default="", max_length=255, verbose_name="name"),
+                ),
+                ("rate", models.FloatField(default=0, verbose_name="bills a second")),
+                ("minute", models.BigIntegerField(default=0, verbose_name="minute")),
+                ("used", models.IntegerField(default=0, verbose_name="used")),
             ],
             options={
+                "verbose_name": "unit",
+                "verbose_name_plural": "units",
                 "db_table": "nontax_unit",
             },
         ),
@@ -204,18 +302,46 @@ class Migration(migrations.Migration):
                         primary_key=True,
                         serialize=False,
                         to="nontax.bill",
+                        verbose_name="bill",
                     ),
                 ),
-                ("title", models.TextField()),
-                ("billing_time", models.BigIntegerField()),
-                ("extra", models.TextField(default="")),
-                ("shape", models.CharField(max_length=16)),
-                ("media_id", models.CharField(default="", max_length=255)),
-                ("pdf", models.TextField(default="")),
-                ("pdf_sha256", models.CharField(default="", max_length=64)),
+                ("title", models.TextField(verbose_name="payer")),
+                ("billing_time", models.BigIntegerField(verbose_name="issue time")),
+                ("extra", models.TextField(default="", verbose_name="further fields")),
+                ("shape", models.CharField(max_length=16, verbose_name="shape")),
+                ("media_id", models.CharField(default="", max_length=255, verbose_name="media id")),
+                ("pdf", models.TextField(default="", verbose_name="PDF")),
+                (
+                    "pdf_sha256",
+                    models.CharField(default="", max_length=64, verbose_name="SHA-256 of the PDF"),
+                ),
             ],
             options={
+                "verbose_name": "content of a bill",
+                "verbose_name_plural": "contents of bills",
                 "db_table": "nontax_content",
+            },
+        ),
+        migrations.CreateModel(
+            name="Hold",
+            fields=[
+                (
+                    "bill",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        serialize=False,
+                        to="nontax.bill",
+                        verbose_name="bill",
+                    ),
+                ),
+                ("due_at", models.DateTimeField(verbose_name="asked about next")),
+                ("asked", models.IntegerField(default=0, verbose_name="how often asked")),
+            ],
+            options={
+                "verbose_name": "held bill",
+                "verbose_name_plural": "held bills",
+                "db_table": "nontax_hold",
             },
         ),
         migrations.AddIndex(
@@ -230,7 +356,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="bill",
-            index=models.Index(fields=["billing_no", "billing_code"], name="nontax_bill_number"),
+            index=models.Index(fields=["billing_code", "billing_no"], name="nontax_bill_number"),
         ),
         migrations.AddIndex(
             model_name="bill",
@@ -239,7 +365,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="bill",
             constraint=models.UniqueConstraint(
-                fields=("appid", "order_id"), name="nontax_bill_key"
+                fields=("order_id", "appid"), name="nontax_bill_key"
             ),
         ),
         migrations.AddConstraint(
@@ -307,6 +433,7 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="attempts",
                 to="nontax.bill",
+                verbose_name="bill",
             ),
         ),
         migrations.AddIndex(
@@ -320,6 +447,7 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="evidence",
                 to="nontax.bill",
+                verbose_name="bill",
             ),
         ),
         migrations.AddConstraint(
@@ -327,6 +455,10 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 fields=("account", "interface"), name="nontax_pace_key"
             ),
+        ),
+        migrations.AddIndex(
+            model_name="hold",
+            index=models.Index(fields=["due_at"], name="nontax_hold_due"),
         ),
         migrations.AddConstraint(
             model_name="attempt",

@@ -1,0 +1,48 @@
+"""What is said to people, in Django's current language: Chinese, or English as it is written.
+
+The catalogue, locale/zh_Hans/LC_MESSAGES/django.po, is read as it is, as nontax.language does it:
+no .mo file is built.
+"""
+
+from functools import cache
+from pathlib import Path
+
+from django.utils.functional import lazy
+from django.utils.translation import get_language
+
+from nontax.language import Catalogue, read_po
+
+PO = Path(__file__).parent / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The Chinese texts."""
+    return Catalogue(dict(read_po(PO.read_text("utf-8"))))
+
+
+def is_chinese() -> bool:
+    """Whether people read Chinese now."""
+    return (get_language() or "").startswith("zh")
+
+
+def say(text: str, **values: object) -> str:
+    """The text in the current language, with its values."""
+    if is_chinese():
+        text = catalogue().gettext(text)
+    return text.format(**values) if values else text
+
+
+# The same, not before it is shown.
+words = lazy(say, str)
+
+STATES = {
+    "held": words("waits for the citizen"),
+    "waiting": words("waiting"),
+    "sending": words("sending"),
+    "inserted": words("in the wallet"),
+    "rejected": words("rejected by WeChat"),
+    "not_sent": words("not sent"),
+    "in_doubt": words("in doubt"),
+    "withdrawn": words("withdrawn"),
+}
