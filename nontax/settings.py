@@ -7,9 +7,16 @@ from nontax import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Literal, SupportsIndex
+    from typing import Literal, SupportsIndex, TypedDict
 
     Extra = Literal["refuse", "ignore", "send"]
+
+    class RunSettings(TypedDict):
+        concurrency: int
+        rate: float
+        keep: int
+        never_waits: bool
+
 
 BASE_URL = "https://api.weixin.qq.com"
 
@@ -94,6 +101,27 @@ def check_count(name: str, value: "SupportsIndex", lowest: int, highest: int) ->
     if not lowest <= count <= highest:
         raise ValueError(f"{name} must be between {lowest} and {highest}")
     return count
+
+
+MOST_KEPT = 1_000_000_000  # outcomes of a run: as good as all
+
+
+def run_settings(
+    bills: object,
+    concurrency: "SupportsIndex",
+    rate: object,
+    minute_quota: str,
+    keep: "SupportsIndex",
+) -> "RunSettings":
+    """What a run is begun with; raises TypeError or ValueError."""
+    check_bills(bills)
+    never_waits = check_choice("minute_quota", minute_quota, "pause", "outcome") == "outcome"
+    return {
+        "concurrency": check_count("concurrency", concurrency, 1, 1000),
+        "rate": check_rate(rate),
+        "keep": check_count("keep", keep, 0, MOST_KEPT),
+        "never_waits": never_waits,
+    }
 
 
 def system_ca_file(ca_file: object, base_urls: tuple[str, ...]) -> str | None:

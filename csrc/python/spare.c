@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { CALL_FRAMES = 3 /* Client._call(), Client.insert_bill(), and who has called that */ };
+enum { CALL_FRAMES = 4 }; /* Client._call(), _change(), reject_bill(), and who has called that */
 
 static const char answer_lost[] = "out of memory: WeChat's answer was lost";
 
