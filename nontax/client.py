@@ -324,6 +324,16 @@ class Client(Calls):
         self._last_run = run._record
         return run
 
+    def _begin_run(
+        self, bills: "Iterable[Bill]", *, concurrency: int = 1, rate: float = 0.0
+    ) -> "Run":
+        """What a delivery sends with: a store of its own has the bills, and no ledger is asked."""
+        from nontax.runs import Run
+
+        return Run._begin(
+            self._core, bills, concurrency=concurrency, rate=rate, keep=0, never_waits=True
+        )
+
     @property
     def last_run(self) -> "RunRecord | None":
         """What is known of the run that was begun last, also when that is gone; None: none was."""

@@ -23,13 +23,41 @@ from nontax.sandbox import Sandbox, faults
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 
 
+ADMIN_APPS = ("admin", "auth", "contenttypes", "messages", "sessions", "staticfiles")
+
+
 def set_up() -> None:
     """Once in a process, whoever else has configured Django in it."""
     if not settings.configured:
         settings.configure(
             SECRET_KEY="of tests",
             USE_TZ=True,
-            INSTALLED_APPS=["nontax.contrib.django"],
+            INSTALLED_APPS=[
+                *(f"django.contrib.{name}" for name in ADMIN_APPS),
+                "nontax.contrib.django",
+            ],
+            MIDDLEWARE=[
+                "django.contrib.sessions.middleware.SessionMiddleware",
+                "django.middleware.csrf.CsrfViewMiddleware",
+                "django.contrib.auth.middleware.AuthenticationMiddleware",
+                "django.contrib.messages.middleware.MessageMiddleware",
+            ],
+            TEMPLATES=[
+                {
+                    "BACKEND": "django.template.backends.django.DjangoTemplates",
+                    "APP_DIRS": True,
+                    "OPTIONS": {
+                        "context_processors": [
+                            "django.template.context_processors.request",
+                            "django.contrib.auth.context_processors.auth",
+                            "django.contrib.messages.context_processors.messages",
+                        ]
+                    },
+                }
+            ],
+            ROOT_URLCONF="django_admin_urls",
+            STATIC_URL="/static/",
+            PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
             DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
             NONTAX={"ACCOUNTS": {}},
             LOGGING_CONFIG=None,

@@ -15,7 +15,8 @@ from bills import bill
 
 import nontax
 from nontax.delivery.contract import RESEND
-from nontax.delivery.deliver import Delivered, Delivery, resend
+from nontax.delivery.deliver import Delivered, Delivery
+from nontax.delivery.resolve import resend
 from nontax.delivery.store import Key
 from nontax.ledger import Ledger
 from nontax.ledger import owner as owner_module

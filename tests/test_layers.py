@@ -90,6 +90,7 @@ MAY_IMPORT = {
         "pdf",
         "runs",
     ),
+    "delivery/resolve.py": ("client", "delivery", "errors", "journaled", "outcomes"),
     "delivery/lists.py": ("client", "delivery", "errors", "journaled"),
     # What a client with a ledger does. It knows the ledger only for annotations.
     "journaled.py": (
@@ -125,6 +126,7 @@ MAY_IMPORT = {
         "client",
         "contrib",
         "delivery",
+        "errcodes",
         "errors",
         "events",
         "interfaces",
@@ -133,6 +135,8 @@ MAY_IMPORT = {
         "outcomes",
         "results",
         "settings",
+        "sheets.masking",
+        "sheets.writing",
         "token",
     ),
     "notebook": (

@@ -93,7 +93,7 @@ def _resend_one(
     desk: "Desk", ledger: "Ledger", client: "Client", bill: "BillRecord"
 ) -> tuple[str, bool]:
     """Send one again, and show the answer. Its state, and whether the others can follow."""
-    from nontax.delivery.deliver import resend
+    from nontax.delivery.resolve import resend
     from nontax.delivery.store import Key
 
     by, checked_by = desk.args.by, desk.args.checked_by or ""

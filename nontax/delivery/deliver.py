@@ -10,7 +10,7 @@ from collections import Counter, deque
 from typing import NamedTuple
 
 from nontax.delivery.content import bill_of
-from nontax.delivery.states import BUSY, Answer
+from nontax.delivery.states import Answer
 from nontax.delivery.store import Claim, Key, Window
 from nontax.errors import LedgerError, NontaxError
 from nontax.interfaces import upload_pdf
@@ -60,7 +60,7 @@ class Report(NamedTuple):
         return self.trouble is None and not self.waiting and not self.counts.get("in_doubt")
 
 
-class _Bill(dict):  # type: ignore[type-arg]
+class ClaimedBill(dict):  # type: ignore[type-arg]
     """A bill on its way, which knows its claim."""
 
     __slots__ = ("claim",)
@@ -151,7 +151,7 @@ class Delivery:
 
     # Bills
 
-    def _bills(self) -> "Iterator[_Bill]":
+    def _bills(self) -> "Iterator[ClaimedBill]":
         while not self._stopping:
             if not self._claims:
                 self._reserve()
@@ -160,7 +160,7 @@ class Delivery:
             claim = self._claims[0]
             if self._until is not None and boot_time() > self._until:
                 return  # the lease is nearly over: those that are left were not sent
-            bill = _Bill(bill_of(claim.content))
+            bill = ClaimedBill(bill_of(claim.content))
             bill.claim = claim
             self._store.handed_over([claim])
             self._claims.popleft()
@@ -204,13 +204,8 @@ class Delivery:
             time.sleep(pause)
 
     def _begin(self) -> Run:
-        return Run._begin(
-            self._client._core,
-            self._bills(),
-            concurrency=self._concurrency,
-            rate=self._rate or 0.0,
-            keep=0,
-            never_waits=True,
+        return self._client._begin_run(
+            self._bills(), concurrency=self._concurrency, rate=self._rate or 0.0
         )
 
     def _pause(self, run: Run) -> float | None:
@@ -290,44 +285,3 @@ def upload(store: "Store", client: "Client", due: "PdfDue") -> None:
     with Pdf(data, due.path.rpartition("/")[2]) as opened:
         uploaded = client._call(upload_pdf(opened.payload))
     store.keep_pdf(due.key, uploaded.s_media_id)
-
-
-def resend(
-    store: "Store",
-    client: "Client",
-    key: Key,
-    *,
-    by: str,
-    checked_by: str = "",
-    at_least: float = 60.0,
-) -> tuple[Delivered, bool]:
-    """Send a bill that is in doubt once more, because a person has signed for it.
-
-    It is what `nontax resolve --resend` and the admin's action do, the first bill alone and its
-    answer shown; call it from nowhere else. by, checked_by: who signs (经办, 复核). at_least:
-    seconds since its last attempt.
-
-    Returns what it has come to, and whether the others can be resent: not after trouble that every
-    bill would meet. Raises ValueError if the bill is not in doubt, or its attempt is too young.
-    """
-    attempts = store.attempts(key)
-    if attempts and time.time() * 1000 - attempts[-1].at < at_least * 1000:
-        raise ValueError(
-            f"order {key.order_id}: its last attempt is less than {at_least:.0f} seconds old"
-        )
-    claim = store.resend(key, by=by, checked_by=checked_by)
-    outcomes: list[Outcome] = []
-    try:
-        bill = _Bill(bill_of(claim.content))
-        run = Run._begin(client._core, [bill], concurrency=1, rate=0.0, keep=0, never_waits=True)
-        store.handed_over([claim])
-        outcomes = run.collect()
-    finally:
-        if not outcomes:
-            store.settle([(claim, Answer("in_doubt", reason="the resend was interrupted"))])
-    (outcome,) = outcomes
-    answer = answer_of(outcome.inserted, outcome.error, outcome.attempts)
-    (settled,) = store.settle([(claim, answer)])
-    trouble = answer.trouble and answer.errcode not in BUSY
-    goes_on = not (trouble or answer.outcome == "not_sent")
-    return Delivered(key, settled.state, outcome, settled.shown), goes_on

@@ -38,6 +38,8 @@ class Outbox(NamedTuple):
     database: alias. window: bills in flight for each account and relay. lease: seconds for which a
     reserved bill belongs to its relay. rate: bills a second for each account and relay, or None.
     spool: folder for answers that the database cannot take when a relay has to end, or None.
+    hold_days: after which a bill is withdrawn whose order nobody has authorised. visible: function,
+    or its dotted path, that takes an admin's request and returns a Q: which bills its user sees.
     """
 
     database: str = "default"
@@ -45,6 +47,8 @@ class Outbox(NamedTuple):
     lease: float = 90.0
     rate: float | None = None
     spool: str | None = None
+    hold_days: float = 90
+    visible: Any = None
 
 
 def _refuse_unknown(where: str, given: "Iterable[str]", known: "Iterable[str]") -> None:
@@ -69,6 +73,12 @@ def outbox() -> Outbox:
     names = {name.upper(): name for name in Outbox._fields}
     _refuse_unknown('NONTAX["OUTBOX"]', given, names)
     return Outbox(**{names[name]: value for name, value in given.items()})
+
+
+def visible() -> Any:
+    """The function of OUTBOX.VISIBLE, or None."""
+    found = outbox().visible
+    return import_string(found) if isinstance(found, str) else found
 
 
 def account(alias: str) -> "dict[str, Any]":

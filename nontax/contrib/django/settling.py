@@ -6,11 +6,20 @@ from django.db.models import Max
 from django.utils import timezone
 
 from nontax.contrib.django.clock import DatabaseMs
-from nontax.contrib.django.models import FREED, NO_CLAIM, NO_CODE, Attempt, Bill, Evidence
-from nontax.contrib.django.rows import learn, locked
+from nontax.contrib.django.intake import same_number
+from nontax.contrib.django.models import (
+    FREED,
+    NO_CLAIM,
+    NO_CODE,
+    Attempt,
+    Bill,
+    Content,
+    Evidence,
+)
+from nontax.contrib.django.rows import joined, learn, locked
 from nontax.delivery import states
-from nontax.delivery.states import Answer, State, late, step
-from nontax.delivery.store import GIVEN_UP, Claim, Key, Settled
+from nontax.delivery.states import Answer, State, late, step, why_not
+from nontax.delivery.store import GIVEN_UP, SAME_NUMBER, Claim, Key, Settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -192,6 +201,30 @@ def resolve(
         raise ValueError('verdict must be "inserted" or "not_taken"')
     learn(row.pk, using, "person", verdict, by=by, checked_by=checked_by, note=note, detail=code)
     return state
+
+
+def retry(using: str, key: Key, *, by: str, checked_by: str, note: str) -> State:
+    """A person has a bill sent that was rejected, not sent or withdrawn. Its new state.
+
+    Raises ValueError if its answer was final, if nobody signs, and if it cannot be sent as it is.
+    """
+    row = locked(using).filter(appid=key.appid, order_id=key.order_id).first()
+    if row is None:
+        raise ValueError(f"the outbox does not know order {key.order_id}")
+    why = why_not(row.state, row.errcode, by="hand_in", again=True)
+    if why:
+        raise ValueError(f"order {key.order_id}: {why}")
+    if not by or not note:
+        raise ValueError("who has the bill sent again (by=), and why (note=)?")
+    content = Content.objects.using(using).filter(pk=row.pk).first()
+    if content is None:
+        raise ValueError(f"the content of order {key.order_id} was removed: enqueue it again")
+    other = same_number(using, joined(row, content))
+    if other is not None:
+        raise ValueError(f"order {key.order_id}: {SAME_NUMBER}, {other.order_id}")
+    _move(using, row, step(row.state, "hand_in"))
+    learn(row.pk, using, "person", "retry", by=by, checked_by=checked_by, note=note)
+    return "waiting"
 
 
 def withdraw(using: str, key: Key, *, by: str, note: str) -> None:

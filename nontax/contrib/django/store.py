@@ -328,6 +328,12 @@ class OutboxStore:
             )
         )
 
+    def retry(self, key: Key, *, by: str, note: str, checked_by: str = "") -> State:
+        """See `settling.retry`."""
+        return self._write(
+            lambda: settling.retry(self.using, key, by=by, checked_by=checked_by, note=note)
+        )
+
     def withdraw(self, key: Key, *, by: str, note: str) -> None:
         self._write(lambda: settling.withdraw(self.using, key, by=by, note=note))
 

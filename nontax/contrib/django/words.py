@@ -46,3 +46,35 @@ STATES = {
     "in_doubt": words("in doubt"),
     "withdrawn": words("withdrawn"),
 }
+
+OUTCOMES = {
+    "inserted": STATES["inserted"],
+    "rejected": STATES["rejected"],
+    "not_sent": STATES["not_sent"],
+    "in_doubt": STATES["in_doubt"],
+    "given_up": words("no answer came"),
+    "": words("under way"),
+}
+# Of evidence: where it comes from, and what it says.
+KINDS = {
+    "person": words("a person"),
+    "event": words("WeChat's push"),
+    "getauthdata": words("asked WeChat"),
+    "reject_bill": words("our own refusal"),
+    "late answer": words("a late answer"),
+    "lease ended": words("the lease ended"),
+    "resend": words("resend"),
+    "withdrawn": words("withdrawn"),
+}
+VERDICTS = {
+    "inserted": STATES["inserted"],
+    "in_doubt": STATES["in_doubt"],
+    "withdrawn": STATES["withdrawn"],
+    "authorised": words("authorised"),
+    "not_taken": words("not taken"),
+    "ordered": words("ordered"),
+    "retry": words("to be sent again"),
+    "resend": words("resend"),
+    "done": words("done"),
+    "none": words("changes nothing"),
+}

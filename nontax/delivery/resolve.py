@@ -1,0 +1,58 @@
+"""What a person may order for a bill in doubt besides settling it: sending it again.
+
+Settling it is `Store.resolve`, taking a bill back is `Store.withdraw`.
+"""
+
+import time
+
+from nontax.delivery.content import bill_of
+from nontax.delivery.deliver import ClaimedBill, Delivered
+from nontax.delivery.states import BUSY, Answer
+from nontax.journaled import answer_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nontax.client import Client
+    from nontax.delivery.store import Key, Store
+    from nontax.outcomes import Outcome
+
+
+def resend(
+    store: "Store",
+    client: "Client",
+    key: "Key",
+    *,
+    by: str,
+    checked_by: str = "",
+    at_least: float = 60.0,
+) -> tuple[Delivered, bool]:
+    """Send a bill that is in doubt once more, because a person has signed for it.
+
+    It is what `nontax resolve --resend` and the admin's action do, the first bill alone and its
+    answer shown; call it from nowhere else. by, checked_by: who signs (经办, 复核). at_least:
+    seconds since its last attempt.
+
+    Returns what it has come to, and whether the others can be resent: not after trouble that every
+    bill would meet. Raises ValueError if the bill is not in doubt, or its attempt is too young.
+    """
+    attempts = store.attempts(key)
+    if attempts and time.time() * 1000 - attempts[-1].at < at_least * 1000:
+        raise ValueError(
+            f"order {key.order_id}: its last attempt is less than {at_least:.0f} seconds old"
+        )
+    claim = store.resend(key, by=by, checked_by=checked_by)
+    outcomes: list[Outcome] = []
+    try:
+        bill = ClaimedBill(bill_of(claim.content))
+        run = client._begin_run([bill])
+        store.handed_over([claim])
+        outcomes = run.collect()
+    finally:
+        if not outcomes:
+            store.settle([(claim, Answer("in_doubt", reason="the resend was interrupted"))])
+    (outcome,) = outcomes
+    answer = answer_of(outcome.inserted, outcome.error, outcome.attempts)
+    (settled,) = store.settle([(claim, answer)])
+    trouble = answer.trouble and answer.errcode not in BUSY
+    goes_on = not (trouble or answer.outcome == "not_sent")
+    return Delivered(key, settled.state, outcome, settled.shown), goes_on
