@@ -75,7 +75,7 @@ class Calls:
     async def _achange(self, request: "Request[None]", source: str, **what: str) -> None:
         if self._journal is None:
             return await self._acall(request)
-        from nontax.gated_aio import change
+        from nontax.aio.journaled import change
 
         what["source"] = source
         return await change(self._journal, what, lambda: self._acall(request))
@@ -114,7 +114,7 @@ class Calls:
         the bill was inserted, which a note in `__notes__` tells.
         """
         if self._journal is not None:
-            from nontax.gated_aio import insert
+            from nontax.aio.journaled import insert
 
             return await insert(self._journal, self._acall, bill)
         return await self._acall(interfaces.insert_bill(bill))

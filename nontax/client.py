@@ -305,7 +305,7 @@ class Client(Calls):
 
         settings = run_settings(bills, concurrency, rate, minute_quota, keep)
         if self._journal is not None:
-            from nontax.gated_aio import AsyncLedgerRun
+            from nontax.aio.gated import AsyncLedgerRun
 
             run: AsyncRun = AsyncLedgerRun(
                 self._core,

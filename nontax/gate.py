@@ -35,7 +35,8 @@ class Subject:
     """One bill on its way."""
 
     __slots__ = (
-        "answer", "began", "bill", "claim", "content", "index", "is_told", "outcome", "transfers",
+        "answer", "began", "bill", "claim", "content", "index", "is_completed", "outcome",
+        "transfers",
     )  # fmt: skip
 
     def __init__(self, index: int, bill: object) -> None:
@@ -46,7 +47,7 @@ class Subject:
         self.answer: Answer | None = None
         self.outcome: Outcome | None = None
         self.transfers = 0
-        self.is_told = False
+        self.is_completed = False
 
 
 def end_of(
@@ -95,7 +96,7 @@ class Gate:
         self._groups = 0
         self._kept: deque[tuple[int, list[bool] | None, BaseException | None]] = deque()
         self._ended: dict[int, Subject] = {}  # outcomes that no group has yet
-        self.told: deque[Outcome] = deque()
+        self.completed: deque[Outcome] = deque()
         self.kept: deque[Outcome] = deque(maxlen=keep)
         self._stepping = False  # a step was begun, and perhaps interrupted
         self.stopping = False  # what has not begun does not begin any more
@@ -316,12 +317,12 @@ class Gate:
         marks = iter(spooled or ())
         for subject in group:
             outcome = subject.outcome
-            if outcome is None or subject.is_told:
+            if outcome is None or subject.is_completed:
                 continue
             if subject.claim is not None:
                 if error is not None:  # what is not kept is not told, but by the error
                     self._lost.append(outcome)
-                    subject.is_told = True
+                    subject.is_completed = True
                     continue
                 if next(marks, False):
                     subject.outcome = outcome = Outcome(*outcome._values()[:-1], True)
@@ -346,12 +347,12 @@ class Gate:
 
     def _tell_one(self, subject: Subject) -> None:
         assert subject.outcome is not None
-        if subject.is_told:
+        if subject.is_completed:
             return
-        for place in (self.kept, self.told):
+        for place in (self.kept, self.completed):
             if not place or place[-1] is not subject.outcome:
                 place.append(subject.outcome)
-        subject.is_told = True
+        subject.is_completed = True
 
     # The end
 

@@ -103,7 +103,7 @@ class LedgerRun(Run):
 
     def _is_open(self) -> bool:
         gate = self._gate
-        return gate.pending() or gate.is_left() or bool(gate.told)
+        return gate.pending() or gate.is_left() or bool(gate.completed)
 
     def stop(self) -> None:
         """Take no more bills from the iterable; those under way come to their ends.
@@ -121,13 +121,13 @@ class LedgerRun(Run):
     # Working
 
     def _may_pull(self) -> bool:
-        return self._more and not self._stopped and not self._has_trouble()
+        return self._more and not self._stopped and not self._has_fatal_error()
 
-    def _has_trouble(self) -> bool:
-        trouble = self._gate.failure or self._trouble()
-        if trouble is not None and self._ended_with is None:
-            self._ended_with = trouble
-        return trouble is not None
+    def _has_fatal_error(self) -> bool:
+        fatal = self._gate.failure or self._fatal_error()
+        if fatal is not None and self._ended_with is None:
+            self._ended_with = fatal
+        return fatal is not None
 
     def _take_bills(self) -> None:
         while self._may_pull() and self._gate.wants():
@@ -146,31 +146,32 @@ class LedgerRun(Run):
         gate = self._gate
         self._has_begun = True
         while True:
-            gate.stopping = self._stopped or self._has_trouble()
+            gate.stopping = self._stopped or self._has_fatal_error()
             gate.step()
-            if gate.told:
+            if gate.completed:
                 return True
             self._take_bills()
             gate.step()
-            if gate.told:
+            if gate.completed:
                 return True
             if gate.pending():
                 self._do(SLICE)
             elif not self._may_pull() and not gate.is_left():
+                self._give_back()
                 return False
             elif gate.is_left() and not self._wait_outside():
-                return bool(gate.told)
+                return bool(gate.completed)
 
     def _wait_outside(self) -> bool:
         """Wait for the next minute, or for another run's bills; False: for nothing."""
         gate = self._gate
-        if self._stopped or self._has_trouble():
+        if self._stopped or self._has_fatal_error():
             gate.drop()
             return False
         due = gate.waits_until()
         if due is not None:
             self._do(min(SLICE, max(0.0, due - time.monotonic())))
-        elif gate.ask_elsewhere() and not gate.told:
+        elif gate.ask_elsewhere() and not gate.completed:
             self._do(LOOK_EVERY)
         return True
 
@@ -187,17 +188,17 @@ class LedgerRun(Run):
         self._inside = True
         try:
             gate = self._gate
-            if gate.told and not gate.is_interrupted():
-                return gate.told.popleft()
+            if gate.completed and not gate.is_interrupted():
+                return gate.completed.popleft()
             if self._work_on():
-                return gate.told.popleft()
-            raise self._last_word()
+                return gate.completed.popleft()
+            raise self._final_error()
         finally:
             self._inside = False
 
-    def _last_word(self) -> BaseException:
+    def _final_error(self) -> BaseException:
         """What is raised once when nothing is under way any more."""
-        if self._last_word_due and self._has_trouble():
+        if self._last_word_due and self._has_fatal_error():
             self._last_word_due, self._stopped = False, True
             assert self._ended_with is not None
             return self._ended_with
@@ -210,8 +211,8 @@ class LedgerRun(Run):
         try:
             if not self._work_on():
                 return []
-            group = list(self._gate.told)
-            self._gate.told.clear()
+            group = list(self._gate.completed)
+            self._gate.completed.clear()
             return group
         finally:
             self._inside = False
@@ -242,8 +243,9 @@ class LedgerRun(Run):
             gate.drop()
             self._more, self._iterator_raised = False, None
             self._last_word_due = False
-            outcomes = list(gate.told)
-            gate.told.clear()
+            self._give_back()
+            outcomes = list(gate.completed)
+            gate.completed.clear()
             return outcomes
         finally:
             self._inside = False

@@ -42,9 +42,11 @@ static PyObject *run_next(PyObject *object)
         return NULL;
     }
     int there = run_wait_for_outcome(self);
-    PyObject *outcome = there > 0    ? run_next_outcome(self)
-                        : there == 0 ? run_raise_last_word(self)
-                                     : NULL;
+    PyObject *outcome = there > 0 ? run_next_outcome(self) : NULL;
+    PyObject *error = there == 0 ? run_take_last_word(self) : NULL;
+    if (error) {
+        raise_object(error);
+    }
     run_release(self);
     return outcome;
 }
@@ -62,8 +64,9 @@ static PyObject *close_run(run_object *self)
     self->stopped = true;
     PyObject *outcomes = run_gather(self, true);
     if (outcomes) {
+        self->awaits_bills = false;
         Py_CLEAR(self->bills);
-        Py_CLEAR(self->stop_error);
+        Py_CLEAR(self->fatal_error);
         Py_CLEAR(self->iterator_error);
     }
     return outcomes;
@@ -205,10 +208,10 @@ static PyObject *run_fileno(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(nontax_run_descriptor(((run_object *)object)->run));
 }
 
-PyDoc_STRVAR(run_rouse_doc, "_rouse($self, /)\n--\n\n"
-                            "Make the descriptor readable until the next _poll().");
+PyDoc_STRVAR(run_wakeup_doc, "_wakeup($self, /)\n--\n\n"
+                             "Make the descriptor readable until the next _poll().");
 
-static PyObject *run_rouse(PyObject *object, PyObject *Py_UNUSED(ignored))
+static PyObject *run_wakeup(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     nontax_run_wakeup(((run_object *)object)->run);
     return Py_NewRef(Py_None);
@@ -239,7 +242,7 @@ static PyObject *run_is_open(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
     bool gathered = self->gathered && PyList_Size(self->gathered) > 0;
-    return PyBool_FromLong(gathered || self->entries || self->held);
+    return PyBool_FromLong(gathered || self->entries || self->pending);
 }
 
 PyDoc_STRVAR(run_is_ours_doc, "_is_ours($self, /)\n--\n\n"
@@ -279,18 +282,23 @@ static const core_state *state_of(PyTypeObject *type)
 
 static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"client", "make_outcome", "kept",        "bills", "concurrency",
-                            "rate",   "quota_pause",  "never_waits", "bulk",  NULL};
-    PyObject *client, *make_outcome, *kept, *bills;
+    static char *names[] = {"client",      "make_outcome", "kept",         "bills",
+                            "concurrency", "rate",         "quota_pause",  "never_waits",
+                            "bulk",        "in_loop",      "awaits_bills", NULL};
+    PyObject *client = NULL, *make_outcome = NULL, *kept = NULL, *bills = NULL;
     const core_state *state = state_of(type);
     nontax_run_settings settings = {0};
-    double quota_pause;
-    int bulk, never_waits;
+    double quota_pause = 0;
+    int bulk = 0, never_waits = 0, in_loop = 0, awaits_bills = 0;
     nontax_text why;
-    if (!state ||
-        !PyArg_ParseTupleAndKeywords(arguments, keywords, "$O!OOOiddpp", names, state->client_type,
-                                     &client, &make_outcome, &kept, &bills, &settings.concurrency,
-                                     &settings.rate, &quota_pause, &never_waits, &bulk)) {
+    if (!state || !PyArg_ParseTupleAndKeywords(
+                      arguments, keywords, "|$O!OOOiddpppp", names, state->client_type, &client,
+                      &make_outcome, &kept, &bills, &settings.concurrency, &settings.rate,
+                      &quota_pause, &never_waits, &bulk, &in_loop, &awaits_bills)) {
+        return NULL;
+    }
+    if (!client || !make_outcome || !kept || !bills) {
+        PyErr_SetString(PyExc_TypeError, "client, make_outcome, kept and bills are required");
         return NULL;
     }
     settings.bulk = bulk != 0;
@@ -304,6 +312,8 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     self->client = (client_object *)Py_NewRef(client);
     self->make_outcome = Py_NewRef(make_outcome);
     self->bulk = settings.bulk;
+    self->in_loop = in_loop != 0;
+    self->awaits_bills = awaits_bills != 0;
     self->bills = bills == Py_None ? NULL : PyObject_GetIter(bills);
     nontax_status status = NONTAX_OK;
     if ((self->bills || bills == Py_None) && (kept == Py_None || run_set_kept(self, kept) == 0)) {
@@ -329,9 +339,9 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->kept);
     Py_VISIT(self->append);
     Py_VISIT(self->bills);
-    Py_VISIT(self->held);
+    Py_VISIT(self->pending);
     Py_VISIT(self->iterator_error);
-    Py_VISIT(self->stop_error);
+    Py_VISIT(self->fatal_error);
     Py_VISIT(self->ended_by);
     Py_VISIT(self->source_error);
     Py_VISIT(self->answer_error);
@@ -360,9 +370,9 @@ static int run_clear(PyObject *object)
     Py_CLEAR(self->kept);
     Py_CLEAR(self->append);
     Py_CLEAR(self->bills);
-    Py_CLEAR(self->held);
+    Py_CLEAR(self->pending);
     Py_CLEAR(self->iterator_error);
-    Py_CLEAR(self->stop_error);
+    Py_CLEAR(self->fatal_error);
     Py_CLEAR(self->ended_by);
     Py_CLEAR(self->source_error);
     Py_CLEAR(self->gathered);
@@ -386,7 +396,7 @@ static void run_finalize(PyObject *object)
 {
     run_object *self = (run_object *)object;
     bool ours = self->run && nontax_run_is_ours(self->run);
-    Py_ssize_t count = ours && self->held ? 1 : 0;
+    Py_ssize_t count = ours && self->pending ? 1 : 0;
     for (const entry *entry = ours ? self->entries : NULL; entry; entry = entry->next) {
         count++;
     }
@@ -425,13 +435,14 @@ static PyMethodDef run_methods[] = {
     {"_fetch_token", run_fetch_token, METH_NOARGS, run_fetch_token_doc},
     {"_fetch_ended", run_fetch_ended, METH_O, run_fetch_ended_doc},
     {"_under_way", run_under_way, METH_NOARGS, run_under_way_doc},
-    {"_hold", run_hold, METH_O, run_hold_doc},
-    {"_pull", run_pull, METH_NOARGS, run_pull_doc},
-    {"_holds", run_holds, METH_NOARGS, run_holds_doc},
-    {"_end_held", run_end_held, METH_NOARGS, run_end_held_doc},
+    {"_set_pending", run_set_pending, METH_O, run_set_pending_doc},
+    {"_feed", run_feed_method, METH_NOARGS, run_feed_doc},
+    {"_no_more_bills", run_no_more_bills, METH_O, run_no_more_bills_doc},
+    {"_may_pull", run_may_pull, METH_NOARGS, run_may_pull_doc},
+    {"_give_back", run_give_back, METH_NOARGS, run_give_back_doc},
+    {"_last_word", run_last_word, METH_NOARGS, run_last_word_doc},
     {"_wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
-    {"_iterator_error", run_iterator_error, METH_NOARGS, run_iterator_error_doc},
-    {"_trouble", run_trouble, METH_NOARGS, run_trouble_doc},
+    {"_fatal_error", run_fatal_error, METH_NOARGS, run_fatal_error_doc},
     {"_cancel", run_cancel, METH_O, run_cancel_doc},
     {"_fileno", run_fileno, METH_NOARGS, run_fileno_doc},
     {"stop", run_stop, METH_NOARGS, run_stop_doc},
@@ -443,7 +454,7 @@ static PyMethodDef run_methods[] = {
     {"_is_ours", run_is_ours, METH_NOARGS, run_is_ours_doc},
     {"_is_open", run_is_open, METH_NOARGS, run_is_open_doc},
     {"_check", run_check, METH_NOARGS, run_check_doc},
-    {"_rouse", run_rouse, METH_NOARGS, run_rouse_doc},
+    {"_wakeup", run_wakeup, METH_NOARGS, run_wakeup_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -25,10 +25,10 @@ typedef struct run_object {
     PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
     PyObject *kept;           /* where each outcome is put before it is given out; or NULL */
     PyObject *append;         /* its method */
-    PyObject *bills;          /* an iterator; NULL: exhausted */
-    PyObject *held;           /* a bill that was taken, and whose beginning was interrupted */
+    PyObject *bills;          /* an iterator; NULL: exhausted, or an asynchronous one */
+    PyObject *pending;        /* a bill that was taken, and has not begun */
     PyObject *iterator_error; /* what the iterator raised; given out last */
-    PyObject *stop_error;     /* trouble that every bill would meet; given out last, before that */
+    PyObject *fatal_error;    /* every other bill would meet it; given out last, before that */
     PyObject *ended_by;       /* the first of the last two, kept */
     PyObject *source_error;   /* why there was no token, the last time */
     const char *token_problem;
@@ -36,7 +36,9 @@ typedef struct run_object {
     atomic_bool busy;    /* somebody is inside, perhaps without the GIL */
     atomic_bool stopped; /* takes no more bills */
     bool begun;          /* somebody has asked for an outcome, or has closed it */
-    bool bulk;           /* trouble that every call would meet ends it */
+    bool bulk;           /* an error that every call would meet ends it */
+    bool in_loop;        /* an event loop drives it, and fetches its tokens and bills */
+    bool awaits_bills;   /* an asynchronous iterable may have more of them */
     entry *entries;
     Py_ssize_t under_way; /* entries */
     entry *oldest;        /* of those that are prepared */
@@ -68,10 +70,10 @@ bool run_reserve(run_object *self);
 void run_release(run_object *self);
 
 /* run_outcomes.c: a call with its payload comes in, or, without one, a call that was not sent; or
- * the bill that is held, sent or not. */
+ * the pending bill, sent or not. */
 int run_add_call(run_object *self, PyObject *payload, const nontax_interface *interface,
                  PyObject *subject);
-int run_add_held(run_object *self, bool begin);
+int run_add_pending(run_object *self, bool begin);
 void run_forget_entry(run_object *self, entry *entry);
 /* The same in steps: made, with a place among the bills, its call in the run. */
 entry *run_make_entry(run_object *self, PyObject *payload, const nontax_interface *interface,
@@ -93,11 +95,20 @@ int run_set_kept(run_object *self, PyObject *kept);
 int run_get_token(run_object *self);
 int run_settle_token(run_object *self);
 
-/* run_feed.c */
+/* run_feed.c. What a run needs of whoever drives it. */
+typedef enum run_need {
+    NEED_FAILED = -1, /* an exception is set: interrupted, and nothing is lost */
+    NEED_NOTHING,     /* there is an outcome */
+    NEED_WAIT,        /* until something happens */
+    NEED_TOKEN,       /* an access token, from the source */
+    NEED_BILL,        /* the next bill of an asynchronous iterable */
+    NEED_END          /* there will be no other outcome */
+} run_need;
+run_need run_feed(run_object *self, int64_t *wait_ms);
 int run_turn(run_object *self, int64_t wait_ms);
 bool run_has_outcome(run_object *self);
 int run_wait_for_outcome(run_object *self);
-PyObject *run_raise_last_word(run_object *self);
+PyObject *run_take_last_word(run_object *self);
 
 /* Methods that stand beside what they work on. */
 #define RUN_METHOD(name)                                                                           \
@@ -109,18 +120,21 @@ RUN_METHOD(ended_by);
 RUN_METHOD(fetch_token);
 RUN_METHOD(fetch_ended);
 RUN_METHOD(ask_for_token);
-RUN_METHOD(hold);
-RUN_METHOD(pull);
-RUN_METHOD(holds);
-RUN_METHOD(end_held);
+RUN_METHOD(set_pending);
+
+RUN_METHOD(no_more_bills);
+RUN_METHOD(may_pull);
+RUN_METHOD(give_back);
+RUN_METHOD(last_word);
 RUN_METHOD(wants_in);
-RUN_METHOD(iterator_error);
-RUN_METHOD(trouble);
+RUN_METHOD(fatal_error);
 RUN_METHOD(prepare);
 RUN_METHOD(begin);
 RUN_METHOD(skip);
 RUN_METHOD(wake);
 RUN_METHOD(work);
+extern const char run_feed_doc[];
+PyObject *run_feed_method(PyObject *object, PyObject *argument);
 #undef RUN_METHOD
 
 #endif

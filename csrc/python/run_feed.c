@@ -1,4 +1,6 @@
-/* run_feed.c: feeding a run: when a bill is taken, when it works, and what is said at its end. */
+/* run_feed.c: the rules of feeding a run: when a bill is taken, what is kept of one whose beginning
+ * was interrupted, what ends the run, and what is said last. Whoever drives a run asks run_feed()
+ * what it needs, and only waits. */
 #include "run.h"
 
 enum { SLICE_MS = 100 }; /* between two looks at Python's signals */
@@ -38,16 +40,16 @@ int run_turn(run_object *self, int64_t wait_ms)
     }
 }
 
-/* ---- from an iterator --------------------------------------------------------------------- */
+/* ---- the rules ------------------------------------------------------------------------------ */
 
 /* The next bill goes from the caller's iterator into the run in one go: a signal between the two
  * could lose it. */
 static int pull(run_object *self)
 {
-    if (!self->held) {
-        self->held = PyIter_Next(self->bills);
+    if (!self->pending) {
+        self->pending = PyIter_Next(self->bills);
     }
-    if (!self->held) {
+    if (!self->pending) {
         bool fatal = PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception);
         if (fatal) {
             return -1;
@@ -61,136 +63,189 @@ static int pull(run_object *self)
         Py_CLEAR(self->bills);
         return 0;
     }
-    return run_add_held(self, true);
+    return run_add_pending(self, true);
 }
 
 static bool may_pull(run_object *self)
 {
-    return self->bills && !self->stop_error && !self->stopped;
+    return (self->bills || self->awaits_bills) && !self->fatal_error && !self->stopped;
 }
 
-/* What has finished is told first: it may have ended the run. */
-static int refill(run_object *self)
-{
-    while (!nontax_run_finished(self->run)) {
-        if (nontax_run_needs_token(self->run)) {
-            if (run_get_token(self) < 0) {
-                return -1;
-            }
-        } else if (may_pull(self) && nontax_run_wants_in(self->run) == 0) {
-            if (pull(self) < 0) {
-                return -1;
-            }
-        } else {
-            break;
-        }
-    }
-    return 0;
-}
-
-/* What is raised once when nothing is under way any more; NULL and no exception at the very end. */
-PyObject *run_raise_last_word(run_object *self)
-{
-    PyObject *error = NULL;
-    if (self->stop_error) {
-        error = self->stop_error;
-        self->stop_error = NULL;
-        self->stopped = true;
-    } else if (self->iterator_error) {
-        error = self->iterator_error;
-        self->iterator_error = NULL;
-    }
-    if (error) {
-        raise_object(error);
-    }
-    return NULL;
-}
-
+/* In an event loop outcomes count when they are gathered: each turn of the loop does that once. */
 bool run_has_outcome(run_object *self)
 {
-    return (self->gathered && PyList_Size(self->gathered) > 0) || nontax_run_finished(self->run);
+    return (self->gathered && PyList_Size(self->gathered) > 0) ||
+           (!self->in_loop && nontax_run_finished(self->run));
 }
+
+/* Does all that can be done without waiting: what has finished is given out first, since it may
+ * have ended the run; then bills are taken as long as the run wants some. *wait_ms is set for
+ * NEED_WAIT; -1: as long as it takes. */
+run_need run_feed(run_object *self, int64_t *wait_ms)
+{
+    self->begun = true;
+    for (;;) {
+        if (run_has_outcome(self)) {
+            return NEED_NOTHING;
+        }
+        if (!self->in_loop && nontax_run_needs_token(self->run)) {
+            return NEED_TOKEN;
+        }
+        int64_t wanted_in = may_pull(self) ? nontax_run_wants_in(self->run) : -1;
+        if (wanted_in == 0 && !self->pending && !self->bills) {
+            return NEED_BILL;
+        } else if (wanted_in == 0) {
+            if (pull(self) < 0) {
+                return NEED_FAILED;
+            }
+        } else if (self->entries || may_pull(self)) {
+            *wait_ms = wanted_in;
+            return NEED_WAIT;
+        } else if (!self->pending) {
+            return NEED_END;
+        } else if (run_add_pending(self, false) < 0) {
+            return NEED_FAILED;
+        }
+    }
+}
+
+/* What is raised once when nothing is under way any more, as a new reference; NULL: nothing. */
+PyObject *run_take_last_word(run_object *self)
+{
+    PyObject *error = self->fatal_error;
+    if (error) {
+        self->fatal_error = NULL;
+        self->stopped = true;
+        return error;
+    }
+    error = self->iterator_error;
+    self->iterator_error = NULL;
+    return error;
+}
+
+/* ---- for whoever may block ------------------------------------------------------------------ */
 
 /* Takes bills and works until there is an outcome. 1: there is one; 0: there will be no other; -1:
  * interrupted, and nothing is lost. */
 int run_wait_for_outcome(run_object *self)
 {
-    self->begun = true;
-    while (!run_has_outcome(self)) {
-        if (refill(self) < 0) {
-            return -1;
-        }
-        if (!self->entries && !may_pull(self)) {
-            if (!self->held) {
-                nontax_run_close(self->run); /* its connections serve the next run */
-                return 0;
-            }
-            if (run_add_held(self, false) < 0) {
+    for (;;) {
+        int64_t wait_ms = -1;
+        switch (run_feed(self, &wait_ms)) {
+        case NEED_NOTHING:
+            return 1;
+        case NEED_END:
+            nontax_run_close(self->run); /* its connections serve the next run */
+            return 0;
+        case NEED_TOKEN:
+            if (run_get_token(self) < 0) {
                 return -1;
             }
-            continue;
-        }
-        int64_t wait = may_pull(self) ? nontax_run_wants_in(self->run) : -1;
-        if (run_turn(self, wait < 0 ? INT64_C(1000) : wait) < 0) {
+            break;
+        case NEED_WAIT:
+            if (run_turn(self, wait_ms < 0 ? INT64_C(1000) : wait_ms) < 0) {
+                return -1;
+            }
+            break;
+        case NEED_BILL: /* only in an event loop */
+        case NEED_FAILED:
             return -1;
         }
     }
-    return 1;
 }
 
-/* ---- from an event loop ------------------------------------------------------------------- */
+/* ---- for an event loop ----------------------------------------------------------------------- */
 
-const char run_hold_doc[] = PyDoc_STR("_hold($self, bill, /)\n--\n\n"
-                                      "Keep a bill, the only one, for _pull() or _end_held().");
+const char run_feed_doc[] = PyDoc_STR(
+    "_feed($self, /)\n--\n\n"
+    "Take bills as far as the run wants some; return what it needs now, and a time in seconds.\n\n"
+    "\"nothing\": there are outcomes. \"wait\": for whatever happens, at most so long; -1: as "
+    "long\n"
+    "as it takes. \"bill\": _set_pending() or _no_more_bills(). \"end\": there will be no other\n"
+    "outcome.");
 
-PyObject *run_hold(PyObject *object, PyObject *bill)
+PyObject *run_feed_method(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
+    static const char *const names[] = {
+        [NEED_NOTHING] = "nothing", [NEED_WAIT] = "wait", [NEED_TOKEN] = "token",
+        [NEED_BILL] = "bill",       [NEED_END] = "end",
+    };
     run_object *self = (run_object *)object;
-    if (self->held) {
-        PyErr_SetString(PyExc_RuntimeError, "another bill is held");
+    if (!run_reserve(self)) {
         return NULL;
     }
-    self->held = Py_NewRef(bill);
+    int64_t wait_ms = -1;
+    run_need need = run_feed(self, &wait_ms);
+    run_release(self);
+    if (need == NEED_FAILED) {
+        return NULL;
+    }
+    return Py_BuildValue("sd", names[need], wait_ms < 0 ? -1.0 : (double)wait_ms / 1000);
+}
+
+const char run_set_pending_doc[] =
+    PyDoc_STR("_set_pending($self, bill, /)\n--\n\n"
+              "Keep a bill, the only one, until the run takes it, or ends it unsent.");
+
+PyObject *run_set_pending(PyObject *object, PyObject *bill)
+{
+    run_object *self = (run_object *)object;
+    if (self->pending) {
+        PyErr_SetString(PyExc_RuntimeError, "another bill is pending");
+        return NULL;
+    }
+    self->pending = Py_NewRef(bill);
     return Py_NewRef(Py_None);
 }
 
-const char run_pull_doc[] =
-    PyDoc_STR("_pull($self, /)\n--\n\n"
-              "Begin the bill that is held, or else the iterator's next; whether there was one.");
+const char run_no_more_bills_doc[] =
+    PyDoc_STR("_no_more_bills($self, error, /)\n--\n\n"
+              "The asynchronous iterable has no more bills; error: what it has raised, or None.");
 
-PyObject *run_pull(PyObject *object, PyObject *Py_UNUSED(ignored))
+PyObject *run_no_more_bills(PyObject *object, PyObject *error)
+{
+    run_object *self = (run_object *)object;
+    self->awaits_bills = false;
+    if (error != Py_None && !self->iterator_error) {
+        self->iterator_error = Py_NewRef(error);
+        run_set_ended_by(self, error);
+    }
+    return Py_NewRef(Py_None);
+}
+
+const char run_may_pull_doc[] = PyDoc_STR("_may_pull($self, /)\n--\n\n"
+                                          "Whether another bill may be taken, now or later.");
+
+PyObject *run_may_pull(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(may_pull((run_object *)object));
+}
+
+const char run_give_back_doc[] =
+    PyDoc_STR("_give_back($self, /)\n--\n\n"
+              "Give the connections back to the client: nothing is under way any more.");
+
+PyObject *run_give_back(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
     if (!run_reserve(self)) {
         return NULL;
     }
-    Py_ssize_t before = self->pulled;
-    int failed = self->held || self->bills ? pull(self) : 0;
-    bool began = self->pulled > before;
-    run_release(self);
-    return failed ? NULL : PyBool_FromLong(began);
-}
-
-const char run_holds_doc[] = PyDoc_STR("_holds($self, /)\n--\n\n"
-                                       "Whether a bill is held.");
-
-PyObject *run_holds(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    return PyBool_FromLong(((run_object *)object)->held != NULL);
-}
-
-const char run_end_held_doc[] = PyDoc_STR("_end_held($self, /)\n--\n\n"
-                                          "End the bill that is held, unsent.");
-
-PyObject *run_end_held(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    run_object *self = (run_object *)object;
-    if (!run_reserve(self)) {
-        return NULL;
+    if (!self->entries && !self->pending) {
+        nontax_run_close(self->run);
     }
-    int failed = self->held ? run_add_held(self, false) : 0;
     run_release(self);
-    return failed ? NULL : Py_NewRef(Py_None);
+    return Py_NewRef(Py_None);
+}
+
+const char run_last_word_doc[] =
+    PyDoc_STR("_last_word($self, /)\n--\n\n"
+              "Return what is to be raised at the end, once, or None.");
+
+PyObject *run_last_word(PyObject *object, PyObject *Py_UNUSED(ignored))
+{
+    PyObject *error = run_take_last_word((run_object *)object);
+    return error ? error : Py_NewRef(Py_None);
 }
 
 const char run_wants_in_doc[] =
@@ -204,23 +259,12 @@ PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
     return PyFloat_FromDouble(wait_ms < 0 ? -1.0 : (double)wait_ms / 1000);
 }
 
-const char run_iterator_error_doc[] = PyDoc_STR("_iterator_error($self, /)\n--\n\n"
-                                                "Return what the iterator raised, once, or None.");
-
-PyObject *run_iterator_error(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    run_object *self = (run_object *)object;
-    PyObject *error = self->iterator_error;
-    self->iterator_error = NULL;
-    return error ? error : Py_NewRef(Py_None);
-}
-
-const char run_trouble_doc[] =
-    PyDoc_STR("_trouble($self, /)\n--\n\n"
+const char run_fatal_error_doc[] =
+    PyDoc_STR("_fatal_error($self, /)\n--\n\n"
               "Return the error that every other bill would meet, too, or None.");
 
-PyObject *run_trouble(PyObject *object, PyObject *Py_UNUSED(ignored))
+PyObject *run_fatal_error(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     run_object *self = (run_object *)object;
-    return Py_NewRef(self->stop_error ? self->stop_error : Py_None);
+    return Py_NewRef(self->fatal_error ? self->fatal_error : Py_None);
 }

@@ -90,14 +90,14 @@ int run_add_call(run_object *self, PyObject *payload, const nontax_interface *in
     return 0;
 }
 
-/* Begins the bill that is held. If that fails, it is held on: it has no outcome yet. */
-int run_add_held(run_object *self, bool begin)
+/* Begins the pending bill. If that fails, it stays pending: it has no outcome yet. */
+int run_add_pending(run_object *self, bool begin)
 {
-    PyObject *payload = begin ? self->held : NULL;
-    if (run_add_call(self, payload, nontax_interface_find("insertbill"), self->held) < 0) {
+    PyObject *payload = begin ? self->pending : NULL;
+    if (run_add_call(self, payload, nontax_interface_find("insertbill"), self->pending) < 0) {
         return -1;
     }
-    Py_CLEAR(self->held);
+    Py_CLEAR(self->pending);
     return 0;
 }
 
@@ -152,8 +152,8 @@ PyObject *run_outcome_of(run_object *self, nontax_call *call)
         Py_XDECREF(args);
     }
     bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
-    if (outcome && stops && self->bulk && !self->stop_error) {
-        self->stop_error = Py_NewRef(error);
+    if (outcome && stops && self->bulk && !self->fatal_error) {
+        self->fatal_error = Py_NewRef(error);
         run_set_ended_by(self, error);
     }
     Py_XDECREF(fields);
@@ -259,7 +259,7 @@ PyObject *run_gather(run_object *self, bool end)
     if (!self->gathered && !(self->gathered = PyList_New(0))) {
         return NULL;
     }
-    if (end && (end_prepared(self) < 0 || (self->held && run_add_held(self, false) < 0))) {
+    if (end && (end_prepared(self) < 0 || (self->pending && run_add_pending(self, false) < 0))) {
         return NULL;
     }
     for (;;) {

@@ -80,6 +80,7 @@ class Calls(Driver):
             quota_pause=0.0,
             never_waits=False,
             bulk=False,
+            in_loop=True,
         )
         super().__init__(run, loop)
         self._waiting: deque[_Call] = deque()
@@ -127,7 +128,7 @@ class Calls(Driver):
                     self._run._cancel(call)
                 except ValueError:  # code of a payload has closed it, around which the run is busy
                     self._dropped.append(call)
-                self._run._rouse()  # no loop may be running
+                self._run._wakeup()  # no loop may be running
             unsent = call.error is not None and call.error.outcome == "not_sent"
             if not unsent and not _core.is_read_only(
                 call.interface
@@ -139,7 +140,7 @@ class Calls(Driver):
         return self._run._under_way() < CALLS_AT_ONCE and not self._beginning
 
     def _is_idle(self) -> bool:
-        return super()._is_idle() and not self._waiting and not self._told
+        return super()._is_idle() and not self._waiting and not self._completed
 
     def has_ended(self) -> bool:
         """Whether its loop is closed."""
@@ -187,9 +188,9 @@ class Calls(Driver):
 
     def _deliver(self) -> None:
         self._end_dropped()
-        while self._told:
-            self._hand_over(self._told[0])
-            del self._told[0]
+        while self._completed:
+            self._hand_over(self._completed[0])
+            del self._completed[0]
         self._begin_waiting()
 
     def _hand_over(self, call: _Call) -> None:

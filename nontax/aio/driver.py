@@ -28,7 +28,7 @@ class Driver:
         # Weak: the loop must be able to end while a client remembers its run.
         self._loop = weakref.ref(loop)
         # What the run has told and nobody has taken: always the same list.
-        self._told: list[Any] = run._poll()
+        self._completed: list[Any] = run._poll()
         self._turn_is_due = False
         self._reading = False
         self._looking = False
@@ -58,7 +58,7 @@ class Driver:
     def _turn_once_more(self) -> None:
         """Have a turn, although nothing may happen on any connection."""
         if self._descriptor >= 0:
-            self._run._rouse()
+            self._run._wakeup()
         else:
             asyncio.get_running_loop().call_soon(self._turn)
 
@@ -83,14 +83,14 @@ class Driver:
     def _turn(self) -> None:
         self._turn_is_due = False
         try:
-            self._told = self._run._poll()
+            self._completed = self._run._poll()
             self._run._ask_for_token(self._in_a_thread)
             self._deliver()
             self._ended()
         except BaseException:
             # Ctrl-C came in between, or there was no memory: what was left undone is done in
             # another turn. In C if it can be, before which no second signal comes.
-            self._run._rouse()
+            self._run._wakeup()
             self._turn_once_more()
             raise
 

@@ -53,17 +53,15 @@ class AsyncRun(Driver, Recorded):
             quota_pause=quota_pause,
             never_waits=never_waits,
             bulk=True,
+            in_loop=True,
+            awaits_bills=self._abills is not None,
         )
         super().__init__(run, asyncio.get_running_loop())
-        self._more = True  # the iterable may have more bills
-        self._begun = False  # somebody has asked for an outcome, or has closed it
-        self._error: BaseException | None = None  # what an asynchronous iterable raised
-        self._raised: BaseException | None = None  # the same, kept
         # One for all pulls: an asynchronous generator may set and reset context variables.
         self._context = copy_context()
         self._wake: asyncio.Future[None] | None = None
-        self._stopped = False
         self._busy = False
+        self._is_over = False  # the connections serve others, and so does their descriptor
         self._record = RunRecord(self)
 
     def __aiter__(self) -> "Self":
@@ -74,11 +72,11 @@ class AsyncRun(Driver, Recorded):
         self._busy = True
         try:
             await self._wait_for_outcome()
-            if not self._told:
-                raise self._last_word()
+            if not self._completed:
+                raise self._run._last_word() or StopAsyncIteration()
             # In a way in which no signal comes in between.
-            outcome: Outcome = self._told[0]
-            del self._told[0]
+            outcome: Outcome = self._completed[0]
+            del self._completed[0]
             return outcome
         finally:
             self._busy = False
@@ -90,68 +88,58 @@ class AsyncRun(Driver, Recorded):
             raise RuntimeError("this run was begun in another event loop")
 
     async def _wait_for_outcome(self) -> None:
-        """Take bills until there is an outcome, or there will be no other."""
-        self._begun = True
+        """Wait until there is an outcome, or there will be no other: the run says what it needs."""
         loop = asyncio.get_running_loop()
-        while not self._told:
-            delay = self._feed(loop)
-            if self._run._under_way() == 0 and not self._may_pull():
-                if self._run._holds():
-                    self._began()
-                    self._run._end_held()
-                    continue
+        while not self._completed and not self._is_over:
+            self._end_pulling()
+            self._began()  # first: a bill that is in the run must be looked after
+            need, seconds = self._run._feed()
+            if need == "nothing":
+                continue
+            if need == "bill" and self._pulling is None:
+                self._begin_pulling(loop)
+                continue
+            if need == "end":
                 if self._pulling is None:
-                    self._ended()
+                    self._give_back()
                     return
                 # A bill that comes nevertheless gets its outcome like the others.
                 self._stop_pulling(self._pulling)
-            self._wake = loop.create_future()
-            timer = None if delay is None else loop.call_later(delay, self._woken)
-            try:
-                await self._wake
-            finally:
-                self._wake = None
-                if timer is not None:
-                    timer.cancel()
+            if need != "wait":
+                self._ended()  # if nothing is under way
+            await self._until_woken(loop, seconds)
 
-    def _last_word(self) -> BaseException:
-        """What is raised once when nothing is under way any more."""
-        trouble = None if self._stopped else self._run._trouble()
-        if trouble is not None:
-            self._stopped = True
-            return trouble
-        error, self._error = self._error or self._run._iterator_error(), None
-        return error or StopAsyncIteration()
+    async def _until_woken(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        """Wait for at most so many seconds; -1: as long as it takes."""
+        self._wake = loop.create_future()
+        timer = None if seconds < 0 else loop.call_later(seconds, self._woken)
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+            if timer is not None:
+                timer.cancel()
 
-    def _may_pull(self) -> bool:
-        return self._more and not self._stopped and self._run._trouble() is None
+    def _give_back(self) -> None:
+        self._ended()
+        self._is_over = True
+        self._run._give_back()
 
-    def _feed(self, loop: asyncio.AbstractEventLoop) -> float | None:
-        """Take bills as far as the run wants them; in how many seconds it wants another."""
-        self._end_pulling()
-        while self._may_pull() and self._pulling is None:
-            wait = self._run._wants_in()
-            if wait != 0:
-                return wait if wait > 0 else None
-            if self._abills is not None and not self._run._holds():
-                pulling = self._pull(self._abills)
-                self._pulling = loop.create_task(pulling, context=self._context)
-                self._pulling.add_done_callback(self._pulled)
-                self._end_pulling()  # a loop can have tasks that do not wait for its next turn
-            else:
-                self._began()  # first: a bill that is in the run must be looked after
-                self._more = self._run._pull()
-        return None
+    def _begin_pulling(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._abills is not None
+        pulling = self._pull(self._abills)
+        self._pulling = loop.create_task(pulling, context=self._context)
+        self._pulling.add_done_callback(self._pulled)
 
     async def _pull(self, bills: "AsyncIterator[Bill]") -> None:
         pulling = asyncio.current_task()
-        if self._pulling is None and not self._stopped:
+        if self._pulling is None and self._run._may_pull():
             self._pulling = pulling  # Ctrl-C came when this task had been made
         if self._pulling is pulling:
             try:
                 # Only kept: a bill is not sent while nobody asks for outcomes. And kept in one go:
                 # a signal between the two could lose it.
-                self._run._hold(await anext(bills))
+                self._run._set_pending(await anext(bills))
             finally:
                 self._woken()
 
@@ -169,17 +157,14 @@ class AsyncRun(Driver, Recorded):
         if pulling is None or not pulling.done():
             return
         if pulling.cancelled():
-            if self._may_pull():  # not by us: it has cancelled itself
-                self._more = False
-                self._error = self._raised = asyncio.CancelledError()
+            if self._run._may_pull():  # not by us: it has cancelled itself
+                self._run._no_more_bills(asyncio.CancelledError())
         elif (error := pulling.exception()) is not None:
-            self._more = False
-            if not isinstance(error, StopAsyncIteration):
-                self._error = self._raised = error
+            self._run._no_more_bills(None if isinstance(error, StopAsyncIteration) else error)
         self._pulling = None
 
     def _deliver(self) -> None:
-        if self._told:
+        if self._completed:
             self._woken()
 
     def _woken(self) -> None:
@@ -196,25 +181,26 @@ class AsyncRun(Driver, Recorded):
         loop = self._loop()
         if loop is not None and loop is not asyncio.get_running_loop() and loop.is_running():
             raise RuntimeError("this run was begun in another event loop, which is running")
-        self._begun = True
-        self._stopped = True
+        self._run.stop()
         pulling = self._pulling
         # A task of another loop is not for us; what it still pulls is warned of.
         if pulling is not None and pulling.get_loop() is asyncio.get_running_loop():
             self._stop_pulling(pulling)
             await asyncio.wait([pulling])
-        self._pulling = self._abills = self._error = None
-        self._told = self._run._end()
-        self._ended()
+            pulling = None
+        self._pulling = self._abills = None
+        self._completed = self._run._end()
+        if pulling is None:
+            self._give_back()
         self._woken()
         # In a way in which no signal comes between this and the caller.
-        outcomes: list[Outcome] = self._told[:]
-        del self._told[:]
+        outcomes: list[Outcome] = self._completed[:]
+        del self._completed[:]
         return outcomes
 
     def stop(self) -> None:
         """Take no more bills from the iterable; those under way come to their ends."""
-        self._stopped = True
+        self._run.stop()
         self._woken()
 
     async def collect(self) -> "list[Outcome]":
@@ -247,9 +233,9 @@ class AsyncRun(Driver, Recorded):
         try:
             while True:
                 await self._wait_for_outcome()
-                if not self._told:
+                if not self._completed:
                     return
-                self._told.clear()
+                self._completed.clear()
         finally:
             self._busy = False
 
@@ -257,7 +243,7 @@ class AsyncRun(Driver, Recorded):
         return self._run._kept()
 
     def _ended_by(self) -> BaseException | None:
-        return self._run._ended_by() or self._raised
+        return self._run._ended_by()
 
     def __del__(self) -> None:
         record = getattr(self, "_record", None)
@@ -266,7 +252,7 @@ class AsyncRun(Driver, Recorded):
         try:
             if not self._run._is_ours():
                 return
-            if not self._begun:
+            if not self._run._begun():
                 warn_of_unused(2)
             elif self._run._is_open():
                 warn_of_unread(list(self._run._end()), self._kept().maxlen, 2)

@@ -1,7 +1,6 @@
-"""Bulk runs and single calls, in an event loop, of a client that has a ledger."""
+"""Bulk runs in an event loop, of a client that has a ledger."""
 
 import asyncio
-import json
 import os
 import threading
 import time
@@ -11,182 +10,23 @@ from contextvars import copy_context
 
 from nontax import _core
 from nontax.aio.driver import Driver
+from nontax.aio.journaled import begin
 from nontax.aio.runs import AsyncRun
-from nontax.delivery.content import content_of
-from nontax.delivery.states import Answer
-from nontax.delivery.store import Claim, Content, Refused
 from nontax.errors import LedgerError
 from nontax.gate import LOOK_EVERY, Gate, end_of
 from nontax.gated import QUOTA_PAUSE
-from nontax.journaled import Journaled, answer_of, answer_of_raised, known_of
-from nontax.outcomes import InsertedBill
 from nontax.runs import RunRecord, warn_of_unread, warn_of_unused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
     from typing import Any
 
-    from nontax.interfaces import T
     from nontax.ledger import Ledger
     from nontax.outcomes import Outcome
     from nontax.shapes import Bill
 
 SLICE = 1.0
-
-
-class _Written:
-    """Waits, in an event loop, for work that the ledger's writer does."""
-
-    def __init__(self, give_back: "Callable[[Any], None]") -> None:
-        self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[Any] = self._loop.create_future()
-        self._give_back = give_back
-        self._guard = threading.Lock()
-        self._is_done = self._is_abandoned = False
-        self._result: Any = None
-
-    def done(self, result: "Any", error: BaseException | None) -> None:
-        """Called in the writer's thread."""
-        with self._guard:
-            self._is_done, self._result = True, result
-            abandoned = self._is_abandoned
-        if abandoned:
-            self._give_back(result or ())
-            return
-        try:
-            self._loop.call_soon_threadsafe(self._tell, result, error)
-        except RuntimeError:  # the loop is closed
-            self.abandon()
-
-    def _tell(self, result: "Any", error: BaseException | None) -> None:
-        if self._future.done():
-            return
-        if error is not None:
-            self._future.set_exception(error)
-        else:
-            self._future.set_result(result)
-
-    def abandon(self) -> None:
-        """Nobody waits any more: what was written down is given back."""
-        with self._guard:
-            already, self._is_abandoned = self._is_abandoned, True
-            give = self._is_done and not already
-        if give:
-            self._give_back(self._result or ())
-
-    async def claims(self) -> "Any":
-        """The result; given back if the task is cancelled meanwhile."""
-        try:
-            return await self._future
-        except BaseException:
-            self.abandon()
-            raise
-
-    async def kept(self) -> None:
-        """Wait to the end, also when the task is cancelled: what is told is kept."""
-        raised: BaseException | None = None
-        while not self._future.done():
-            try:
-                await asyncio.wait([self._future])
-            except asyncio.CancelledError as error:
-                raised = error
-        self._future.result()
-        if raised is not None:
-            raise raised
-
-
-def _nothing(_result: object) -> None:
-    """An answer is kept in any case."""
-
-
-async def begin(ledger: "Ledger") -> None:
-    """Begin the ledger's run without keeping the loop."""
-    if not ledger.run:
-        await asyncio.get_running_loop().run_in_executor(None, ledger.begin)
-
-
-async def insert(
-    calls: Journaled, call: "Callable[[Any], Awaitable[Any]]", bill: object
-) -> InsertedBill:
-    """`Client.ainsert_bill`, written ahead."""
-    ledger = calls.ledger
-    body = calls.core.body("insertbill", bill)
-    content = content_of(body)
-    await begin(ledger)
-    claim: Any = None
-    try:
-        claim = await _open(ledger, content, calls.timeout)
-        if isinstance(claim, InsertedBill):
-            return claim
-        ledger.handed_over([claim])
-        inserted = await call(("insertbill", json.loads(body), InsertedBill._from_reply))
-    except GeneratorExit:
-        if isinstance(claim, Claim):  # nobody can wait here
-            unknown = Answer("in_doubt", reason="its coroutine was closed")
-            ledger.submit_close([(claim, unknown)], lambda _kept, _error: None)
-        raise
-    except BaseException as raised:
-        if isinstance(claim, Claim):
-            answer = answer_of_raised(raised)
-            taken = getattr(raised, "nontax_fields", None)
-            if taken is not None:  # WeChat has taken it, and the task was cancelled just then
-                answer = answer_of(InsertedBill._from_reply(dict(taken)), None)
-            await _close(calls, bill, claim, answer, None, raised)
-        raise
-    await _close(calls, bill, claim, answer_of(inserted, None), inserted, None)
-    assert isinstance(inserted, InsertedBill)
-    return inserted
-
-
-async def _open(ledger: "Ledger", content: Content, timeout: float) -> Claim | InsertedBill:
-    until = time.monotonic() + timeout
-    while True:
-        written = _Written(ledger.give_back)
-        ledger.submit_open([content], written.done)
-        (answer,) = await written.claims()
-        if isinstance(answer, Claim):
-            return answer
-        done = isinstance(answer, Refused) or answer.state != "sending"
-        if done or time.monotonic() > until:
-            return known_of(answer)
-        await asyncio.sleep(LOOK_EVERY)
-        await asyncio.get_running_loop().run_in_executor(None, ledger.expire)
-
-
-async def _close(
-    calls: Journaled,
-    bill: object,
-    claim: Claim,
-    answer: Answer,
-    inserted: InsertedBill | None,
-    raised: BaseException | None,
-) -> None:
-    written = _Written(_nothing)
-    calls.ledger.submit_close([(claim, answer)], written.done)
-    try:
-        await written.kept()
-    except LedgerError as error:
-        raise calls.with_outcome(error, bill, answer, inserted, raised) from error.__cause__
-
-
-async def change(
-    calls: Journaled, what: "dict[str, str]", call: "Callable[[], Awaitable[T]]"
-) -> "T":
-    """`Client.aupdate_bill_status` and `areject_bill`, written ahead."""
-    loop = asyncio.get_running_loop()
-    ledger = calls.ledger
-    number = await loop.run_in_executor(None, lambda: ledger.open_change(**what))
-    try:
-        result = await call()
-    except BaseException as raised:
-        answer = answer_of_raised(raised)
-        if getattr(raised, "nontax_fields", None) is not None:
-            answer = Answer("inserted")
-        ledger.close_change(number, answer)  # the task may be ended: nothing can be awaited
-        raise
-    await loop.run_in_executor(None, ledger.close_change, number, Answer("inserted"))
-    return result
 
 
 def _wake(run: "Callable[[], AsyncLedgerRun | None]") -> None:
@@ -228,6 +68,7 @@ class AsyncLedgerRun(AsyncRun):
             quota_pause=QUOTA_PAUSE,
             never_waits=True,
             bulk=True,
+            in_loop=True,
         )
         loop = asyncio.get_running_loop()
         Driver.__init__(self, run, loop)
@@ -249,11 +90,11 @@ class AsyncLedgerRun(AsyncRun):
         self._begun = False
         self._error: BaseException | None = None
         self._raised: BaseException | None = None
-        self._trouble_seen: BaseException | None = None
+        self._fatal_seen: BaseException | None = None
         self._context = copy_context()
         self._wake: asyncio.Future[None] | None = None
         self._stopped = False
-        self._busy = False
+        self._busy = self._is_over = False
         self._record = RunRecord(self)
 
     def _wake_from_afar(self) -> None:
@@ -270,19 +111,19 @@ class AsyncLedgerRun(AsyncRun):
         return self._gate.kept
 
     def _ended_by(self) -> BaseException | None:
-        return self._trouble_seen or self._raised
+        return self._fatal_seen or self._raised
 
-    def _has_trouble(self) -> bool:
-        trouble = self._gate.failure or self._run._trouble()
-        if trouble is not None and self._trouble_seen is None:
-            self._trouble_seen = trouble
+    def _has_fatal_error(self) -> bool:
+        trouble = self._gate.failure or self._run._fatal_error()
+        if trouble is not None and self._fatal_seen is None:
+            self._fatal_seen = trouble
         return trouble is not None
 
     def _may_pull(self) -> bool:
-        return self._more and not self._stopped and not self._has_trouble()
+        return self._more and not self._stopped and not self._has_fatal_error()
 
     def _deliver(self) -> None:
-        self._gate.end(self._told)
+        self._gate.end(self._completed)
         self._gate.close()
         self._woken()
 
@@ -295,6 +136,25 @@ class AsyncLedgerRun(AsyncRun):
                 self._slot.append(await anext(bills))
             finally:
                 self._woken()
+
+    def _end_pulling(self) -> None:
+        pulling = self._pulling
+        if pulling is None or not pulling.done():
+            return
+        if pulling.cancelled():
+            if self._may_pull():  # not by us: it has cancelled itself
+                self._more = False
+                self._error = self._raised = asyncio.CancelledError()
+        elif (error := pulling.exception()) is not None:
+            self._more = False
+            if not isinstance(error, StopAsyncIteration):
+                self._error = self._raised = error
+        self._pulling = None
+
+    def stop(self) -> None:
+        """Take no more bills from the iterable; those under way come to their ends."""
+        self._stopped = True
+        self._woken()
 
     def _take_bills(self, loop: asyncio.AbstractEventLoop) -> None:
         self._end_pulling()
@@ -326,19 +186,21 @@ class AsyncLedgerRun(AsyncRun):
     async def _wait_for_outcome(self) -> None:
         gate = self._gate
         self._begun = True
+        if self._is_over:
+            return
         try:
             await begin(self._ledger)
         except LedgerError as error:
             gate.failure = gate.failure or error
         loop = asyncio.get_running_loop()
         while True:
-            gate.stopping = self._stopped or self._has_trouble()
+            gate.stopping = self._stopped or self._has_fatal_error()
             gate.step()
-            if gate.told:
+            if gate.completed:
                 return
             self._take_bills(loop)
             gate.step()
-            if gate.told:
+            if gate.completed:
                 return
             if gate.pending():
                 wait = self._run._wants_in() if gate._ready else 0
@@ -349,7 +211,7 @@ class AsyncLedgerRun(AsyncRun):
                 await self._until_woken(loop, None)
             elif not self._may_pull():
                 if not gate.is_left():
-                    self._ended()
+                    self._give_back()
                     return
                 if await self._outside(loop):
                     return
@@ -357,13 +219,13 @@ class AsyncLedgerRun(AsyncRun):
     async def _outside(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Wait for the next minute, or for another run's bills; True: for nothing."""
         gate = self._gate
-        if self._stopped or self._has_trouble():
+        if self._stopped or self._has_fatal_error():
             gate.drop()
             return True
         due = gate.waits_until()
         if due is not None:
             await self._until_woken(loop, min(SLICE, max(0.0, due - time.monotonic())))
-        elif await loop.run_in_executor(None, gate.ask_elsewhere) and not gate.told:
+        elif await loop.run_in_executor(None, gate.ask_elsewhere) and not gate.completed:
             await self._until_woken(loop, LOOK_EVERY)
         return False
 
@@ -381,19 +243,19 @@ class AsyncLedgerRun(AsyncRun):
         self._check()
         self._busy = True
         try:
-            if not self._gate.told or self._gate.is_interrupted():
+            if not self._gate.completed or self._gate.is_interrupted():
                 await self._wait_for_outcome()
-            if not self._gate.told:
+            if not self._gate.completed:
                 raise self._last_word()
-            return self._gate.told.popleft()
+            return self._gate.completed.popleft()
         finally:
             self._busy = False
 
     def _last_word(self) -> BaseException:
-        if not self._stopped and self._has_trouble():
+        if not self._stopped and self._has_fatal_error():
             self._stopped = True
-            assert self._trouble_seen is not None
-            return self._trouble_seen
+            assert self._fatal_seen is not None
+            return self._fatal_seen
         error, self._error = self._error, None
         return error or StopAsyncIteration()
 
@@ -418,9 +280,9 @@ class AsyncLedgerRun(AsyncRun):
         try:
             while True:
                 await self._wait_for_outcome()
-                if not self._gate.told:
+                if not self._gate.completed:
                     return
-                self._gate.told.clear()
+                self._gate.completed.clear()
         finally:
             self._busy = False
 
@@ -442,17 +304,17 @@ class AsyncLedgerRun(AsyncRun):
         while gate._opening:  # whatever the disk gets must be settled
             await self._until_woken(asyncio.get_running_loop(), SLICE)
             gate.step()
-        self._told = self._run._end()
+        self._completed = self._run._end()
         self._deliver()
         gate.step()
         while gate.writes():
             await self._until_woken(asyncio.get_running_loop(), SLICE)
             gate.step()
         gate.drop()
-        self._ended()
+        self._give_back()
         self._woken()
-        outcomes = list(gate.told)
-        gate.told.clear()
+        outcomes = list(gate.completed)
+        gate.completed.clear()
         return outcomes
 
     def __del__(self) -> None:
@@ -472,7 +334,7 @@ class AsyncLedgerRun(AsyncRun):
             gate = self._gate
             if not self._begun:
                 warn_of_unused(3)
-            elif gate.pending() or gate.told:
+            elif gate.pending() or gate.completed:
                 gate.stopping = True
                 until = time.monotonic() + 30
                 gate.step()
@@ -484,6 +346,6 @@ class AsyncLedgerRun(AsyncRun):
                 while gate.writes() and time.monotonic() < until:
                     time.sleep(0.001)
                     gate.step()
-                warn_of_unread(list(gate.told), gate.kept.maxlen, 3)
+                warn_of_unread(list(gate.completed), gate.kept.maxlen, 3)
         finally:
             record._end(self)
