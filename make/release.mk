@@ -1,6 +1,22 @@
 # What a release needs: packages, other systems, long runs, benchmarks.
 SUITES ?= bookworm trixie sid
 
+.PHONY: docs
+docs: build/docs/installed ## the documentation in both languages, into build/docs/site
+	@$(PYTHON) tools/docs_tree.py build/docs
+	@rm -rf build/docs/site
+	@for language in mkdocs.yml mkdocs.zh.yml; do \
+		build/docs/venv/bin/zensical build --strict --config-file $$language || exit 1; done
+	@$(PYTHON) tools/docs_tree.py build/docs build/docs/site
+	@echo "docs    build/docs/site/index.html"
+
+build/docs/installed: requirements/docs.txt
+	@echo "venv    build/docs/venv"
+	@mkdir -p build/docs
+	@$(PYTHON) -m venv --clear build/docs/venv
+	@build/docs/venv/bin/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 .PHONY: sdist
 sdist: $(VENV)/installed ## the source distribution, into dist/
 	@$(BIN)/python -m build --sdist --no-isolation --outdir dist .

@@ -1,15 +1,21 @@
 """The READMEs and the pages under docs/: every block runs as it stands, and every link leads on."""
 
 import os
+import pkgutil
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import nontax
+from nontax.cli.parsing import parser_for
+from nontax.cli.words import Words
+from nontax.report import refusal_of
 from nontax.sandbox import __main__ as sandbox_command
 
 ROOT = Path(__file__).parent.parent
@@ -25,7 +31,7 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 END = "\x1e"
 # What is checked by other tests, or leads out of this machine.
-OTHER_COMMANDS = {"apt", "git", "nontax", "pip", "python3"}
+OTHER_COMMANDS = {"apt", "git", "mkdir", "pip", "python3"}
 
 
 def read(page: str) -> str:
@@ -101,6 +107,8 @@ def test_commands_exist(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
                 sandbox_command._arguments()
             elif words[:2] == ["python", "-m"]:
                 assert words[2].partition(".")[0] == "nontax", line
+            elif words[0] == "nontax":
+                parser_for(Words("en"), words[1:]).parse_args(words[1:])
             else:
                 assert words[0] in OTHER_COMMANDS, line
 
@@ -155,3 +163,75 @@ def test_both_languages_have_it(page: str) -> None:
     # The same examples, but for words.
     kinds = [kind for kind, _ in blocks_of(page)]
     assert kinds == [kind for kind, _ in blocks_of(other)]
+
+
+# The site
+
+SITE = runpy.run_path(str(ROOT / "tools" / "docs_tree.py"))
+
+
+def test_the_site_has_every_page_once(tmp_path: Path) -> None:
+    for language, file in (("en", "mkdocs.yml"), ("zh", "mkdocs.zh.yml")):
+        SITE["lay_out"](language, tmp_path / language)
+        laid_out = {
+            path.relative_to(tmp_path / language).as_posix()
+            for path in (tmp_path / language).rglob("*.md")
+        }
+        named = re.findall(r": (\S+\.md)$", read(file), re.MULTILINE)
+        assert sorted(named) == sorted(page for page in laid_out if page[:6] != "files/")
+
+
+def test_a_link_of_the_site_leads_where_the_page_went(tmp_path: Path) -> None:
+    SITE["lay_out"]("zh", tmp_path)
+    page = (tmp_path / "errcodes" / "72042.md").read_text("utf-8")
+    assert "(../../errcodes/72042.html)" in page  # the English site is one level up
+    page = (tmp_path / "upgrading.md").read_text("utf-8")
+    assert "(changelog.md)" in page
+    assert (tmp_path / "files" / "examples" / "token_sources.py").exists()
+
+
+def test_a_dead_link_of_the_site_is_found(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<a href="a.html#x">a</a><img src="b.png"><a href="#y">')
+    (tmp_path / "a.html").write_text("")
+    assert SITE["dead_links"](tmp_path) == ["index.html: b.png"]
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    named = re.findall(r"^::: (\S+)$", read("docs/api.md"), re.MULTILINE)
+    assert named == re.findall(r"^::: (\S+)$", read("docs/zh/api.md"), re.MULTILINE)
+    shown = [pkgutil.resolve_name(name) for name in named]
+    modules = {thing.__name__ for thing in shown if isinstance(thing, ModuleType)}
+    types = {"Bill", "FlatBill", "NestedBill", "TableBill"}  # of a type checker
+    for name in set(nontax.__all__) - types:
+        thing = getattr(nontax, name)
+        assert thing in shown or thing.__module__ in modules, name
+
+
+def test_names_of_the_c_pages_stand_in_the_header() -> None:
+    header = read("csrc/core/nontax.h")
+    for page in ("docs/c-api.md", "docs/zh/c-api.md"):
+        for name in set(re.findall(r"`(nontax_\w+)`", read(page))):
+            assert re.search(rf"\b{name}\b", header), name
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if "errcodes/" in page])
+def test_a_page_about_a_code_says_what_the_core_knows(page: str) -> None:
+    rows = re.findall(r"^\| (-?\d+) \| `(\w+)` \| `[^`]+` \| `(\w+)` \|$", read(page), re.MULTILINE)
+    title = read(page).splitlines()[0]
+    assert rows
+    for code, name, error in rows:
+        assert code in title
+        assert nontax.errcode(int(code)).name == name
+        assert type(refusal_of(int(code), "", "")).__name__ == error
+
+
+@pytest.mark.parametrize("language", ["docs", "docs/zh"])
+def test_every_page_about_a_code_is_in_the_list(language: str) -> None:
+    listed = re.findall(
+        r"^\| \[([^]]+)\]\((errcodes/\S+)\)", read(f"{language}/errcodes.md"), re.MULTILINE
+    )
+    pages = {path.name for path in (ROOT / language / "errcodes").glob("*.md")}
+    assert {name.partition("/")[2] for _, name in listed} == pages
+    for codes, name in listed:
+        title = read(f"{language}/{name}").splitlines()[0]
+        assert all(code in title for code in re.findall(r"-?\d+", codes)), name
