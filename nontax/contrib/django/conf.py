@@ -27,7 +27,8 @@ ACCOUNT_KEYS = (
     "CLIENT",
 )
 ROLES = ("bureau", "unit", "both")
-EVENT_KEYS = ("TOKEN", "AES_KEY")
+EVENT_KEYS = ("TOKEN", "AES_KEY", "FORWARD_KEY")
+SHORTEST_KEY = 16
 # Seconds that lie between the last bill's latest answer and the end of its lease.
 MARGIN = 10.0
 
@@ -96,8 +97,13 @@ def account(alias: str) -> "dict[str, Any]":
         raise ImproperlyConfigured(f"{where}['ROLE'] must be one of {', '.join(ROLES)}")
     if "EVENTS" in found:
         _refuse_unknown(f"{where}['EVENTS']", found["EVENTS"], EVENT_KEYS)
-        if not found["EVENTS"].get("TOKEN"):
-            raise ImproperlyConfigured(f"{where}['EVENTS'] needs TOKEN")
+        token, key = found["EVENTS"].get("TOKEN"), found["EVENTS"].get("FORWARD_KEY")
+        if not token and not key:
+            raise ImproperlyConfigured(f"{where}['EVENTS'] needs TOKEN or FORWARD_KEY")
+        if key and len(key) < SHORTEST_KEY:
+            raise ImproperlyConfigured(
+                f"{where}['EVENTS']['FORWARD_KEY'] needs {SHORTEST_KEY} characters or more"
+            )
     if outbox().lease < timeout_of(found) + 2 * MARGIN:
         raise ImproperlyConfigured(
             f'NONTAX["OUTBOX"]["LEASE"] must be {2 * MARGIN:.0f} seconds longer than the TIMEOUT '

@@ -91,10 +91,13 @@ def _match(using: str, row: Event) -> None:
         match_held(using, row.order_id)
 
 
-def authorised(using: str, order_id: str, appid: str = "", *, detail: str = "") -> int:
+def authorised(
+    using: str, order_id: str, appid: str = "", *, kind: str = "event", detail: str = ""
+) -> int:
     """The citizen has authorised an order: what waited for this is sent; how many bills.
 
     For events, and for those who have asked `get_auth_data`. appid: the bill's, or "" for any.
+    kind, detail: how it is known.
     """
     refused = Q(state="rejected", errcode__in=sorted(NOT_AUTHORISED))
     found = Bill.objects.using(using).filter(Q(state="held") | refused, order_id=order_id)
@@ -103,7 +106,7 @@ def authorised(using: str, order_id: str, appid: str = "", *, detail: str = "") 
         after = step(row.state, "authorised")
         same = Bill.objects.using(using).filter(pk=row.pk, state=row.state, attempt=row.attempt)
         if same.update(state=after, changed_at=timezone.now()):
-            learn(row.pk, using, "event", "authorised", detail=detail)
+            learn(row.pk, using, kind, "authorised", detail=detail)
             moved += 1
     return moved
 

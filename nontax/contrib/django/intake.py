@@ -1,11 +1,12 @@
 """Bills become waiting. Every function here runs inside one transaction."""
 
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from nontax.contrib.django.models import NEVER, Bill
+from nontax.contrib.django.models import NEVER, Bill, Hold
 from nontax.contrib.django.models import Content as ContentRow
 from nontax.contrib.django.rows import content_of, differs, digest_of, known_of, locked
 from nontax.delivery.states import State, step, why_not
@@ -16,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# A held bill's order is asked about for the first time, in case that its push got lost.
+FIRST_ASK = timedelta(minutes=1)
 _LONGEST = {"appid": 64, "order_id": 128, "card_id": 64, "billing_no": 64, "billing_code": 64}
 
 
@@ -177,6 +180,8 @@ def insert(
     row = _new_row(account, content, pdf, priority, state)
     row.save(using=using, force_insert=True)
     ContentRow(bill=row, **content_columns_of(content, pdf)).save(using=using, force_insert=True)
+    if state == "held":
+        Hold(bill=row, due_at=row.created_at + FIRST_ASK).save(using=using, force_insert=True)
 
 
 def insert_many(using: str, account: str, contents: "Sequence[Content]", priority: int) -> bool:

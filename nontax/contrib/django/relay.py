@@ -9,6 +9,7 @@ from django.db import Error as DatabaseError
 from django.db import connections
 
 from nontax.contrib.django import accounts, conf, events
+from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.store import OutboxStore, worker_name
 from nontax.delivery.deliver import Delivery, Report
@@ -49,6 +50,7 @@ class Relay:
         self._not_before: dict[str, float] = {}
         self._failed: list[str] = []
         self._matched = -math.inf
+        self._held = Poller(self._settings.database, self._stopping)
         self.sent = 0
 
     def stop(self) -> None:
@@ -77,6 +79,7 @@ class Relay:
         return sorted(self._failed)
 
     def _join(self) -> None:
+        self._held.join()
         for thread in list(self._threads.values()):
             while thread.is_alive():  # in slices, so that a signal's handler runs
                 thread.join(0.2)
@@ -92,6 +95,7 @@ class Relay:
         if time.monotonic() >= self._matched + _MATCH_PAUSE:
             self._matched = time.monotonic()
             events.match_held(using)
+        self._held.look()
         bills = Bill.objects.using(using).filter(state="waiting").order_by()
         found = bills.values_list("account", flat=True).distinct()
         return [alias for alias in found if not self._only or alias in self._only]

@@ -11,20 +11,28 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from nontax.contrib.django import conf, events
+from nontax.contrib.django import conf, events, forwarding
 from nontax.events import EventReader, InvalidEventError, UntrustedEventError
+from nontax.events.model import read_event
+from nontax.events.reader import MAX_BODY
 
 _log = logging.getLogger("nontax.delivery")
 
 
-def _reader(alias: str) -> EventReader:
+def _account(alias: str, key: str) -> "dict[str, Any]":
+    """An account's settings, if it has this key of EVENTS. Raises Http404."""
     try:
         settings = conf.account(alias)
     except ImproperlyConfigured:
         raise Http404 from None
-    given = settings.get("EVENTS")
-    if not given:
+    if not settings.get("EVENTS", {}).get(key):
         raise Http404
+    return settings
+
+
+def _reader(alias: str) -> EventReader:
+    settings = _account(alias, "TOKEN")
+    given = settings["EVENTS"]
     more: dict[str, Any] = {}
     if given.get("AES_KEY"):
         more = {"aes_key": given["AES_KEY"], "appid": settings["APPID"]}
@@ -35,9 +43,12 @@ def _text(text: str, status: int = 200) -> HttpResponse:
     return HttpResponse(text, status=status, content_type="text/plain")
 
 
-@method_decorator(
+_public = method_decorator(
     [csrf_exempt, login_not_required, transaction.non_atomic_requests], name="dispatch"
 )
+
+
+@_public
 class EventView(View):
     """`path("wechat/<slug:account>/", EventView.as_view())`; account: alias in the settings.
 
@@ -64,5 +75,37 @@ class EventView(View):
         except InvalidEventError as error:
             _log.error("an event of %s cannot be understood, and is lost: %s", account, error)
             return _text("success")
+        events.take_event(conf.outbox().database, account, event)
+        return _text("success")
+
+
+@_public
+class ForwardedView(View):
+    """`path("wechat/<slug:account>/forwarded/", ForwardedView.as_view())`: see `forwarding`.
+
+    The body is the push as WeChat sent it, decrypted. "success" is answered when it is on disk, 403
+    to a stranger, and 400 to what cannot be understood.
+    """
+
+    http_method_names = ("post",)
+
+    def post(self, request: HttpRequest, account: str) -> HttpResponse:
+        """Another system passes a push on."""
+        key = _account(account, "FORWARD_KEY")["EVENTS"]["FORWARD_KEY"]
+        try:
+            if int(request.headers.get("Content-Length") or 0) > MAX_BODY:
+                raise UntrustedEventError(f"it is larger than {MAX_BODY} bytes")
+            forwarding.check(key, request.headers, request.body)
+            event = read_event(request.body)
+            if "Encrypt" in event.extra:
+                raise InvalidEventError("the push is encrypted: pass it on decrypted")
+        except UntrustedEventError as error:
+            _log.warning("a forwarded push for %s was refused: %s", account, error)
+            return _text("forbidden", 403)
+        except InvalidEventError as error:
+            _log.warning("a forwarded push for %s cannot be understood: %s", account, error)
+            return _text(str(error), 400)
+        finally:
+            del key
         events.take_event(conf.outbox().database, account, event)
         return _text("success")

@@ -1,0 +1,146 @@
+"""Held bills whose push may have got lost: WeChat is asked about their orders, ever less often.
+
+Pushes come three times at most, and an account has one URL for them, often another vendor's.
+"""
+
+import logging
+import math
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.db import DatabaseError, connections, transaction
+from django.utils import timezone
+
+from nontax.contrib.django import accounts, conf, events, settling
+from nontax.contrib.django.intake import FIRST_ASK
+from nontax.contrib.django.models import Bill, Hold
+from nontax.contrib.django.rows import force_commits
+from nontax.delivery.store import Key
+from nontax.errors import NontaxError
+
+_log = logging.getLogger("nontax.delivery")
+# After a bill is handed in; then every day.
+_STEPS = (FIRST_ASK, *(timedelta(minutes=minutes) for minutes in (5, 30, 120)))
+_DAY = timedelta(days=1)
+_BY = "nontax"
+# Seconds between two looks of a relay.
+_PAUSE = 15.0
+_s_pappids: dict[str, str] = {}
+
+
+def poll(using: str, *, limit: int = 50, stopping: threading.Event | None = None) -> int:
+    """Ask about orders that are due, at most so many; how many bills are not held any more.
+
+    Each is asked about by one relay, outside any transaction. Raises DatabaseError.
+    """
+    now = timezone.now()
+    due = Hold.objects.using(using).filter(due_at__lte=now).order_by("due_at")
+    silent: set[str | None] = {None}  # units that cannot be asked now
+    settled, left = 0, []
+    for row in due.select_related("bill")[:limit]:
+        if stopping is not None and stopping.is_set():
+            break
+        if row.bill.state != "held":
+            left.append(row.pk)
+        elif _take(using, row, now):
+            settled += _settle(using, row.bill, _ask(row.bill, silent), now)
+    Hold.objects.using(using).filter(pk__in=left).delete()
+    return settled
+
+
+def _take(using: str, row: Hold, now: Any) -> bool:
+    """Write down when it is asked about next; False if another relay has done so."""
+    later = [row.bill.created_at + step for step in _STEPS if row.bill.created_at + step > now]
+    due_at = later[0] if later else now + _DAY
+    mine = Hold.objects.using(using).filter(pk=row.pk, due_at=row.due_at)
+    return bool(mine.update(due_at=due_at, asked=row.asked + 1))
+
+
+def _ask(bill: Bill, silent: "set[str | None]") -> str:
+    """What WeChat says of the order; "" if it cannot be asked."""
+    unit = conf.unit_of(bill.appid)
+    if unit in silent or unit is None:
+        return ""
+    try:
+        client = accounts.client(unit)
+        s_pappid = _s_pappid(bill.account)
+        answer = client.get_auth_data(s_pappid=s_pappid, order_id=bill.order_id)
+    except (ImproperlyConfigured, NontaxError) as error:
+        silent.add(unit)
+        _log.warning("account %s cannot be asked whether orders are authorised: %s", unit, error,
+                     extra={"account": unit})  # fmt: skip
+        return ""
+    return answer.invoice_status
+
+
+def _s_pappid(account: str) -> str:
+    """The finance bureau's id, of the settings or of WeChat."""
+    found = conf.account(account).get("S_PAPPID") or _s_pappids.get(account)
+    if not found:
+        found = _s_pappids[account] = accounts.client(account).get_s_pappid().s_pappid
+    return str(found)
+
+
+def _settle(using: str, bill: Bill, status: str, now: Any) -> bool:
+    key = Key(bill.appid, bill.order_id)
+    if status == "auth success":
+        with transaction.atomic(using=using):
+            force_commits(using)
+            return bool(events.authorised(using, bill.order_id, bill.appid, kind="getauthdata"))
+    days = conf.outbox().hold_days
+    why = "the unit has rejected the order" if status == "reject insert" else ""
+    if not why and now - bill.created_at > timedelta(days=days):
+        why = f"not authorised within {days:g} days"
+    if not why:
+        return False
+    try:
+        with transaction.atomic(using=using):
+            force_commits(using)
+            settling.withdraw(using, key, by=_BY, note=why)
+    except ValueError:  # an event or a person has come first
+        return False
+    _log.warning("order %s is withdrawn: %s", bill.order_id, why,
+                 extra={"order_id": bill.order_id, "state": "withdrawn"})  # fmt: skip
+    return True
+
+
+class Poller:
+    """A relay's looks for orders that are due: in a thread, as WeChat may be slow to answer."""
+
+    def __init__(self, using: str, stopping: threading.Event) -> None:
+        self._using, self._stopping = using, stopping
+        self._next = -math.inf
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Begin a look, unless one is under way or was just now."""
+        if time.monotonic() < self._next or (self._thread and self._thread.is_alive()):
+            return
+        self._next = time.monotonic() + _PAUSE
+        self._thread = threading.Thread(target=self._poll, name="nontax held")
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until it has ended, in slices, so that a signal's handler runs."""
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(0.2)
+
+    def _poll(self) -> None:
+        try:
+            poll(self._using, stopping=self._stopping)
+        except DatabaseError as error:
+            _log.error("held bills cannot be looked for: %s", error)
+        finally:
+            connections.close_all()
+
+
+def _forget(*, setting: str, **_: object) -> None:
+    if setting == "NONTAX":
+        _s_pappids.clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="nontax s_pappid")
