@@ -82,7 +82,7 @@ int main(int count, char **arguments)
     } else if (!(call = nontax_call_new(client, nontax_interface_find("insertbill")))) {
         fprintf(stderr, "out of memory\n");
     } else {
-        nontax_status checked = nontax_call_set_payload(call, bill);
+        nontax_status checked = nontax_call_set_payload(call, nontax_payload_from_json(bill));
         bill = NULL; /* the call has taken it over */
         if (checked == NONTAX_OK &&
             nontax_call_set_token(call, token, strlen(token)) != NONTAX_OK) {

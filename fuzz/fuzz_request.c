@@ -72,8 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     put_leaves(payload);
-    switch (nx_request_build(interface, payload, (nontax_extra)(data[1] % 3), &problems, &text,
-                             &secret)) {
+    switch (nx_request_build(interface, nontax_payload_from_json(payload),
+                             (nontax_extra)(data[1] % 3), &problems, &text, &secret)) {
     case NONTAX_OK:
         MUST(problems.count == 0);
         check_text(interface, &text);

@@ -202,10 +202,10 @@ static nontax_status accept_payload(nontax_call *call, nontax_status status)
     return status;
 }
 
-nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload)
+nontax_status nontax_call_set_payload(nontax_call *call, nontax_payload *payload)
 {
     if (nontax_interface_takes_file(call->interface)) {
-        nx_json_free(payload);
+        nontax_payload_free(payload);
         return accept_payload(call, NONTAX_BAD_PAYLOAD);
     }
     call->keys = nx_keys_of(call->interface, payload);

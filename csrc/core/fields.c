@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "characters.h"
-#include "json.h"
 #include "problems.h"
 #include "text.h"
 
@@ -22,11 +21,17 @@ int nx_next_member(const nontax_interface *interface, int parent, int after)
     return -1;
 }
 
+/* Most names differ in their first character. */
+static bool is_named(const nx_field *field, const char *name)
+{
+    return *field->name == *name && strcmp(field->name, name) == 0;
+}
+
 int nx_find_member(const nontax_interface *interface, int parent, const char *name)
 {
     int row = -1;
     while ((row = nx_next_member(interface, parent, row)) >= 0) {
-        if (strcmp(interface->fields[row].name, name) == 0) {
+        if (is_named(&interface->fields[row], name)) {
             return row;
         }
     }
@@ -41,8 +46,7 @@ bool nx_is_object_row(const nx_field *field)
 int nx_find_leaf(const nontax_interface *interface, const char *name)
 {
     for (int i = 0; i < interface->field_count; i++) {
-        if (!nx_is_object_row(&interface->fields[i]) &&
-            strcmp(interface->fields[i].name, name) == 0) {
+        if (is_named(&interface->fields[i], name) && !nx_is_object_row(&interface->fields[i])) {
             return i;
         }
     }
@@ -70,7 +74,7 @@ void nx_row_path(const nontax_interface *interface, int row, char *target)
 int nx_find_row(const nontax_interface *interface, const char *name)
 {
     for (int row = 0; row < interface->field_count; row++) {
-        if (strcmp(interface->fields[row].name, name) == 0) {
+        if (is_named(&interface->fields[row], name)) {
             return row;
         }
     }
@@ -115,22 +119,20 @@ int nx_find_meant(const nontax_interface *interface, const char *name)
 }
 
 /* Whether the members of a wrapper stand in its parent, without the wrapper. */
-static bool is_unwrapped(const nontax_interface *interface, const cJSON *object, int wrapper)
+static bool is_unwrapped(const nontax_interface *interface, const nx_value *object, int wrapper)
 {
-    if (cJSON_GetObjectItemCaseSensitive(object, interface->fields[wrapper].name)) {
+    if (nx_value_find(object, interface->fields[wrapper].name)) {
         return false;
     }
-    const cJSON *item = NULL;
-    cJSON_ArrayForEach(item, object)
-    {
-        if (nx_find_member(interface, wrapper, nx_name_of(item)) >= 0) {
+    for (const nx_value *value = object->first; value; value = value->next) {
+        if (nx_find_member(interface, wrapper, value->name) >= 0) {
             return true;
         }
     }
     return false;
 }
 
-int nx_row_of_members(const nontax_interface *interface, const cJSON *object, int parent)
+int nx_row_of_members(const nontax_interface *interface, const nx_value *object, int parent)
 {
     int row = -1;
     while ((row = nx_next_member(interface, parent, row)) >= 0) {
@@ -141,74 +143,76 @@ int nx_row_of_members(const nontax_interface *interface, const cJSON *object, in
     return parent;
 }
 
-bool nx_is_flat(const nontax_interface *interface, const cJSON *payload)
+bool nx_is_flat(const nontax_interface *interface, const nx_value *payload)
 {
     bool nested_leaf = false;
-    const cJSON *item = NULL;
-    cJSON_ArrayForEach(item, payload)
-    {
-        int row = nx_find_member(interface, -1, nx_name_of(item));
+    if (!interface->flat_allowed || payload->kind != NX_VALUE_OBJECT) {
+        return false;
+    }
+    for (const nx_value *value = payload->first; value; value = value->next) {
+        int row = nx_find_member(interface, -1, value->name);
         if (row >= 0 && nx_is_object_row(&interface->fields[row])) {
             return false;
         }
-        nested_leaf = nested_leaf || (row < 0 && nx_find_leaf(interface, nx_name_of(item)) >= 0);
+        nested_leaf = nested_leaf || (row < 0 && nx_find_leaf(interface, value->name) >= 0);
     }
-    return interface->flat_allowed && nested_leaf;
+    return nested_leaf;
 }
 
-static bool add_item(cJSON *object, const char *name, cJSON *item)
+/* Takes the first member of that name out; NULL: there is none. */
+static nx_value *take_member(nx_value *object, const char *name)
 {
-    if (item && cJSON_AddItemToObjectCS(object, name, item)) {
-        return true;
+    nx_value *before = NULL, *member = object->first;
+    while (member && strcmp(member->name, name) != 0) {
+        before = member;
+        member = member->next;
     }
-    cJSON_Delete(item);
-    return false;
+    return member ? nx_value_take(object, before) : NULL;
 }
 
-cJSON *nx_nest(const nontax_interface *interface, cJSON *flat)
+nontax_status nx_nest(const nontax_interface *interface, nontax_payload *payload)
 {
-    cJSON *parents[8] = {cJSON_CreateObject()};
+    nx_value *flat = nx_payload_root(payload);
+    nx_value *parents[8] = {nx_payload_new_object(payload, NULL)};
     if (!parents[0]) {
-        return NULL;
+        return NONTAX_NO_MEMORY;
     }
     for (int row = 0; row < interface->field_count; row++) {
         const nx_field *field = &interface->fields[row];
-        cJSON *item;
+        nx_value *value;
         if (nx_is_object_row(field)) {
-            item = cJSON_CreateObject();
-            parents[field->depth + 1] = item;
+            value = nx_payload_new_object(payload, field->name);
+            if (!value) {
+                return NONTAX_NO_MEMORY;
+            }
+            parents[field->depth + 1] = value;
         } else {
-            item = cJSON_DetachItemFromObjectCaseSensitive(flat, field->name);
-            if (!item) {
+            value = take_member(flat, field->name);
+            if (!value) {
                 continue; /* an optional field that is not given */
             }
         }
-        if (!add_item(parents[field->depth], field->name, item)) {
-            cJSON_Delete(parents[0]);
-            return NULL;
-        }
+        nx_value_append(parents[field->depth], value);
     }
-    while (flat->child) {
-        cJSON *item = cJSON_DetachItemViaPointer(flat, flat->child);
-        if (!cJSON_AddItemToObject(parents[0], nx_name_of(item), item)) {
-            cJSON_Delete(item);
-            cJSON_Delete(parents[0]);
-            return NULL;
-        }
+    while (flat->first) {
+        nx_value_append(parents[0], nx_value_take(flat, NULL));
     }
-    return parents[0];
+    nx_payload_set_root(payload, parents[0]);
+    return NONTAX_OK;
 }
 
-void nx_drop_extra(const nontax_interface *interface, cJSON *object, int parent)
+void nx_drop_extra(const nontax_interface *interface, nx_value *object, int parent)
 {
     parent = nx_row_of_members(interface, object, parent);
-    for (cJSON *item = object->child, *next; item; item = next) {
-        next = item->next;
-        int row = nx_find_member(interface, parent, nx_name_of(item));
+    for (nx_value *before = NULL, *value = object->first; value; value = value->next) {
+        int row = nx_find_member(interface, parent, value->name);
         if (row < 0) {
-            nx_json_free(cJSON_DetachItemViaPointer(object, item));
-        } else if (nx_is_object_row(&interface->fields[row])) {
-            nx_drop_extra(interface, item, row);
+            (void)nx_value_take(object, before);
+            continue;
         }
+        if (nx_is_object_row(&interface->fields[row])) {
+            nx_drop_extra(interface, value, row);
+        }
+        before = value;
     }
 }

@@ -3,6 +3,7 @@
 #define NONTAX_FIELDS_H
 
 #include "interfaces.h"
+#include "payload.h"
 
 /* The member rows of row `parent` (-1: the whole payload): the first one after row `after` (-1: the
  * very first), or -1. */
@@ -27,17 +28,16 @@ int nx_find_row(const nontax_interface *interface, const char *name);
 
 /* The row whose members stand in `object`, which is the value of row `parent`: that itself, or a
  * wrapper of it that was left out. */
-int nx_row_of_members(const nontax_interface *interface, const cJSON *object, int parent);
+int nx_row_of_members(const nontax_interface *interface, const nx_value *object, int parent);
 
 /* A flat row has a nested leaf on its top level, and none of the objects that leaves belong in. */
-bool nx_is_flat(const nontax_interface *interface, const cJSON *payload);
+bool nx_is_flat(const nontax_interface *interface, const nx_value *payload);
 
-/* Moves the leaves of a checked flat row into the outline's shape; extra fields stay on top. NULL:
- * no memory. */
-cJSON *nx_nest(const nontax_interface *interface, cJSON *flat);
+/* Moves the leaves of a checked flat row into the outline's shape; extra fields stay on top. */
+nontax_status nx_nest(const nontax_interface *interface, nontax_payload *payload);
 
 /* Drops all members that the interface does not have from `object`, the value of row `parent` (-1:
  * the whole payload). */
-void nx_drop_extra(const nontax_interface *interface, cJSON *object, int parent);
+void nx_drop_extra(const nontax_interface *interface, nx_value *object, int parent);
 
 #endif

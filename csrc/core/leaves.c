@@ -8,7 +8,6 @@
 #include <time.h>
 
 #include "characters.h"
-#include "json.h"
 #include "text.h"
 
 enum { MAX_DEPTH = 64 }; /* of values inside an extra field */
@@ -33,14 +32,14 @@ static bool check_ends(nx_report *report, const char *text, const nx_place *here
 
 /* Whether it is a text without anything odd: if not, that is reported, and nothing more can be said
  * about it. */
-static bool check_text(nx_report *report, const cJSON *item, const nx_place *here)
+static bool check_text(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    const char *text = item->valuestring;
-    if (nx_is_number(item)) {
+    const char *text = value->text;
+    if (nx_value_is_number(value)) {
         nx_report_problem(report, here, NONTAX_PROBLEM_NUMBER_NOT_TEXT);
-    } else if (!cJSON_IsString(item)) {
-        nx_report_value(report, here, NONTAX_PROBLEM_NOT_TEXT, nx_kind_of(item));
-    } else if (!nx_utf8_valid(text, strlen(text))) {
+    } else if (value->kind != NX_VALUE_TEXT) {
+        nx_report_value(report, here, NONTAX_PROBLEM_NOT_TEXT, nx_value_kind_name(value));
+    } else if (!nx_utf8_valid(text, value->size)) {
         nx_report_problem(report, here, NONTAX_PROBLEM_NOT_UTF8);
     } else if (nx_is_blank(text)) {
         nx_report_problem(report, here, *text ? NONTAX_PROBLEM_BLANK : NONTAX_PROBLEM_EMPTY);
@@ -51,28 +50,27 @@ static bool check_text(nx_report *report, const cJSON *item, const nx_place *her
 }
 
 /* "61725984-6126f6f9-040f19c4" */
-static void check_rid(nx_report *report, const cJSON *item, const nx_place *here)
+static void check_rid(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    size_t size = nx_rid_size(item->valuestring);
-    if (size == 0 || item->valuestring[size]) {
+    size_t size = nx_rid_size(value->text);
+    if (size == 0 || value->text[size]) {
         nx_report_problem(report, here, NONTAX_PROBLEM_NOT_RID);
     }
 }
 
-static void check_interface_path(nx_report *report, const cJSON *item, const nx_place *here)
+static void check_interface_path(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    if (item->valuestring[0] != '/' || item->valuestring[1] == '/' ||
-        strpbrk(item->valuestring, "?#: ") != NULL) {
+    if (value->text[0] != '/' || value->text[1] == '/' || strpbrk(value->text, "?#: ") != NULL) {
         nx_report_problem(report, here, NONTAX_PROBLEM_NOT_INTERFACE_PATH);
     }
 }
 
-static void check_choice(nx_report *report, const cJSON *item, const nx_field *field,
+static void check_choice(nx_report *report, const nx_value *value, const nx_field *field,
                          const nx_place *here)
 {
     char choices[192] = "";
     for (const char *const *choice = field->choices; *choice; choice++) {
-        if (strcmp(*choice, item->valuestring) == 0) {
+        if (strcmp(*choice, value->text) == 0) {
             return;
         }
         size_t used = strlen(choices);
@@ -81,26 +79,26 @@ static void check_choice(nx_report *report, const cJSON *item, const nx_field *f
     nx_report_value(report, here, NONTAX_PROBLEM_NOT_A_CHOICE, choices);
 }
 
-static void report_not_finite(nx_report *report, const cJSON *item, const nx_place *here)
+static void report_not_finite(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    if (cJSON_IsNumber(item) && isnan(item->valuedouble)) {
+    if (value->kind == NX_VALUE_DOUBLE && isnan(value->number)) {
         nx_report_value(report, here, NONTAX_PROBLEM_EMPTY_CELL, "NaN");
     } else {
         nx_report_problem(report, here, NONTAX_PROBLEM_NOT_NUMBER);
     }
 }
 
-static void check_fen(nx_report *report, const cJSON *item, const nx_place *here)
+static void check_fen(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    long long value = 0;
-    switch (nx_is_time(item) ? NX_INTEGER_WRONG_KIND : nx_read_integer(item, &value)) {
+    int64_t fen = 0;
+    switch (value->kind == NX_VALUE_TIME ? NX_INTEGER_WRONG_KIND : nx_value_integer(value, &fen)) {
     case NX_INTEGER_OK:
-        if (value < 0) {
+        if (fen < 0) {
             nx_report_problem(report, here, NONTAX_PROBLEM_FEN_NEGATIVE);
         }
         break;
     case NX_INTEGER_WRONG_KIND:
-        nx_report_value(report, here, NONTAX_PROBLEM_NOT_FEN, nx_kind_of(item));
+        nx_report_value(report, here, NONTAX_PROBLEM_NOT_FEN, nx_value_kind_name(value));
         break;
     case NX_INTEGER_FRACTION:
         nx_report_problem(report, here, NONTAX_PROBLEM_FEN_FRACTION);
@@ -109,23 +107,23 @@ static void check_fen(nx_report *report, const cJSON *item, const nx_place *here
         nx_report_problem(report, here, NONTAX_PROBLEM_INTEGER_RANGE);
         break;
     case NX_INTEGER_NOT_FINITE:
-        report_not_finite(report, item, here);
+        report_not_finite(report, value, here);
         break;
     }
 }
 
 /* 2026111509 is rather a time to the hour than Unix seconds, which it will be in 2034. */
-static bool reads_as_hour(long long value)
+static bool reads_as_hour(int64_t value)
 {
-    long long year = value / 1000000, month = value / 10000 % 100, day = value / 100 % 100;
+    int64_t year = value / 1000000, month = value / 10000 % 100, day = value / 100 % 100;
     bool reads = year >= 1990 && year <= 2099 && month >= 1 && month <= 12 && day >= 1 &&
                  day <= 31 && value % 100 <= 24;
-    return reads && value > (long long)time(NULL) + 86400;
+    return reads && value > (int64_t)time(NULL) + 86400;
 }
 
-static void check_seconds(nx_report *report, long long value, const nx_place *here)
+static void check_seconds(nx_report *report, int64_t value, const nx_place *here)
 {
-    static const long long lowest = 1000000000LL, highest = 9999999999LL;
+    static const int64_t lowest = INT64_C(1000000000), highest = INT64_C(9999999999);
     if (value >= lowest && value <= highest) {
         if (reads_as_hour(value)) {
             nx_report_problem(report, here, NONTAX_PROBLEM_TIME_TO_THE_HOUR);
@@ -137,41 +135,40 @@ static void check_seconds(nx_report *report, long long value, const nx_place *he
     }
 }
 
-static void check_time_text(nx_report *report, const cJSON *item, const nx_place *here)
+static void check_time_text(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    const char *text = item->valuestring;
-    if (!check_text(report, item, here)) {
+    const char *text = value->text;
+    if (!check_text(report, value, here)) {
         return;
     }
     bool digits = nx_all_digits(text) && *text != '0' && strlen(text) <= 13;
     check_seconds(report, digits ? strtoll(text, NULL, 10) : 0, here);
 }
 
-static void check_time(nx_report *report, const cJSON *item, const nx_place *here)
+static void check_time(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    long long value = 0;
-    switch (nx_read_integer(item, &value)) {
+    int64_t seconds = 0;
+    switch (nx_value_integer(value, &seconds)) {
     case NX_INTEGER_OK:
-        check_seconds(report, value, here);
+        check_seconds(report, seconds, here);
         break;
     case NX_INTEGER_WRONG_KIND:
-        nx_report_value(report, here, NONTAX_PROBLEM_NOT_TIME, nx_kind_of(item));
+        nx_report_value(report, here, NONTAX_PROBLEM_NOT_TIME, nx_value_kind_name(value));
         break;
     case NX_INTEGER_NOT_FINITE:
-        report_not_finite(report, item, here);
+        report_not_finite(report, value, here);
         break;
     default:
         nx_report_problem(report, here, NONTAX_PROBLEM_TIME_FORM);
     }
 }
 
-bool nx_report_if_problem(nx_report *report, const cJSON *item, const nx_place *here)
+bool nx_report_if_problem(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    nontax_problem_id id;
-    if (!nx_is_problem(item, &id)) {
+    if (value->kind != NX_VALUE_PROBLEM) {
         return false;
     }
-    nx_report_value(report, here, id, item->valuestring);
+    nx_report_value(report, here, value->problem, value->text);
     return true;
 }
 
@@ -179,95 +176,117 @@ bool nx_report_if_problem(nx_report *report, const cJSON *item, const nx_place *
 #define MAX_APART 1000
 
 /* The name of an extra field, or of something in it. An odd mapping can have one twice. */
-static void check_extra_name(nx_report *report, const cJSON *item, const nx_place *here)
+static void check_extra_name(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    const char *name = nx_name_of(item);
-    if (!nx_utf8_valid(name, strlen(name))) {
+    if (!nx_utf8_valid(value->name, strlen(value->name))) {
         nx_report_problem(report, here, NONTAX_PROBLEM_NAME_NOT_UTF8);
     }
     int left = MAX_APART;
-    for (const cJSON *later = item->next; later && left > 0; later = later->next, left--) {
-        if (strcmp(nx_name_of(later), name) == 0) {
+    for (const nx_value *later = value->next; later && left > 0; later = later->next, left--) {
+        if (strcmp(later->name, value->name) == 0) {
             nx_report_problem(report, here, NONTAX_PROBLEM_GIVEN_TWICE);
             return;
         }
     }
 }
 
-/* A value under a name that the interface does not have: anything that JSON can hold. */
-static void check_extra_value(nx_report *report, const cJSON *item, const nx_place *here, int depth)
+static void check_extra_value(nx_report *report, const nx_value *value, const nx_place *here,
+                              int depth);
+
+static void check_extra_members(nx_report *report, const nx_value *value, const nx_place *here,
+                                int depth)
 {
-    if (depth > MAX_DEPTH) {
-        nx_report_problem(report, here, NONTAX_PROBLEM_TOO_DEEP);
-    } else if (nx_report_if_problem(report, item, here)) {
-        return;
-    } else if (nx_is_foreign(item)) {
-        nx_report_value(report, here, NONTAX_PROBLEM_FOREIGN, nx_kind_of(item));
-    } else if (cJSON_IsString(item)) {
-        if (!nx_utf8_valid(item->valuestring, strlen(item->valuestring))) {
-            nx_report_problem(report, here, NONTAX_PROBLEM_NOT_UTF8);
+    int index = 0;
+    for (const nx_value *member = value->first; member; member = member->next) {
+        const nx_place there = {here, member->name, index++};
+        if (member->name) {
+            check_extra_name(report, member, &there);
         }
-    } else if (cJSON_IsNumber(item)) {
-        if (!isfinite(item->valuedouble)) {
-            report_not_finite(report, item, here);
-        }
-    } else if (cJSON_IsRaw(item)) {
-        if (item->valueint == 0 || !nx_is_number_literal(item->valuestring)) {
-            report_not_finite(report, item, here);
-        }
-    } else if (cJSON_IsObject(item) || cJSON_IsArray(item)) {
-        int index = 0;
-        const cJSON *member = NULL;
-        cJSON_ArrayForEach(member, item)
-        {
-            const nx_place there = {here, member->string, index++};
-            if (member->string) {
-                check_extra_name(report, member, &there);
-            }
-            check_extra_value(report, member, &there, depth + 1);
-        }
+        check_extra_value(report, member, &there, depth + 1);
     }
 }
 
-void nx_check_leaf(nx_report *report, const nx_field *field, const cJSON *item,
+/* A value under a name that the interface does not have: anything that JSON can hold. */
+static void check_extra_value(nx_report *report, const nx_value *value, const nx_place *here,
+                              int depth)
+{
+    if (depth > MAX_DEPTH) {
+        nx_report_problem(report, here, NONTAX_PROBLEM_TOO_DEEP);
+        return;
+    }
+    switch (value->kind) {
+    case NX_VALUE_PROBLEM:
+        (void)nx_report_if_problem(report, value, here);
+        break;
+    case NX_VALUE_FOREIGN:
+        nx_report_value(report, here, NONTAX_PROBLEM_FOREIGN, nx_value_kind_name(value));
+        break;
+    case NX_VALUE_TEXT:
+        if (!nx_utf8_valid(value->text, value->size)) {
+            nx_report_problem(report, here, NONTAX_PROBLEM_NOT_UTF8);
+        }
+        break;
+    case NX_VALUE_DOUBLE:
+        if (!isfinite(value->number)) {
+            report_not_finite(report, value, here);
+        }
+        break;
+    case NX_VALUE_NUMBER:
+        if (!nx_is_number_literal(value->text)) {
+            report_not_finite(report, value, here);
+        }
+        break;
+    case NX_VALUE_RAW:
+        report_not_finite(report, value, here);
+        break;
+    case NX_VALUE_OBJECT:
+    case NX_VALUE_LIST:
+        check_extra_members(report, value, here, depth);
+        break;
+    default:
+        break; /* nothing can be wrong with it */
+    }
+}
+
+void nx_check_leaf(nx_report *report, const nx_field *field, const nx_value *value,
                    const nx_place *here)
 {
     switch (field->kind) {
     case NX_TEXT:
     case NX_SECRET:
-        if (check_text(report, item, here) && field->choices) {
-            check_choice(report, item, field, here);
+        if (check_text(report, value, here) && field->choices) {
+            check_choice(report, value, field, here);
         }
         break;
     case NX_RID:
-        if (check_text(report, item, here)) {
-            check_rid(report, item, here);
+        if (check_text(report, value, here)) {
+            check_rid(report, value, here);
         }
         break;
     case NX_PATH:
-        if (check_text(report, item, here)) {
-            check_interface_path(report, item, here);
+        if (check_text(report, value, here)) {
+            check_interface_path(report, value, here);
         }
         break;
     case NX_FEN:
-        check_fen(report, item, here);
+        check_fen(report, value, here);
         break;
     case NX_TIME:
-        if (cJSON_IsString(item)) {
-            check_time_text(report, item, here);
+        if (value->kind == NX_VALUE_TEXT) {
+            check_time_text(report, value, here);
         } else {
-            check_time(report, item, here);
+            check_time(report, value, here);
         }
         break;
     case NX_SECONDS:
-        if (cJSON_IsString(item)) {
+        if (value->kind == NX_VALUE_TEXT) {
             nx_report_problem(report, here, NONTAX_PROBLEM_TIME_TEXT);
         } else {
-            check_time(report, item, here);
+            check_time(report, value, here);
         }
         break;
     case NX_BOOL:
-        if (!cJSON_IsBool(item)) {
+        if (value->kind != NX_VALUE_TRUE && value->kind != NX_VALUE_FALSE) {
             nx_report_problem(report, here, NONTAX_PROBLEM_NOT_BOOLEAN);
         }
         break;
@@ -276,10 +295,10 @@ void nx_check_leaf(nx_report *report, const nx_field *field, const cJSON *item,
     }
 }
 
-void nx_check_extra(nx_report *report, const cJSON *item, const nx_place *here)
+void nx_check_extra(nx_report *report, const nx_value *value, const nx_place *here)
 {
-    if (!nx_report_if_problem(report, item, here)) {
-        check_extra_name(report, item, here);
-        check_extra_value(report, item, here, 1);
+    if (!nx_report_if_problem(report, value, here)) {
+        check_extra_name(report, value, here);
+        check_extra_value(report, value, here, 1);
     }
 }

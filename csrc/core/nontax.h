@@ -10,7 +10,7 @@
  *     nontax_text why;
  *     if (nontax_client_new(&settings, &client, &why) != NONTAX_OK) ... why.text says what is wrong
  *     nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
- *     nontax_call_set_payload(call, bill);              // a cJSON tree; takes it over
+ *     nontax_call_set_payload(call, nontax_payload_from_json(bill));   // takes the cJSON tree over
  *     nontax_call_set_token(call, token, strlen(token));
  *     nontax_client_run(client, call, NULL);
  *     const nontax_result *result = nontax_call_result(call);
@@ -141,15 +141,42 @@ bool nontax_interface_takes_secret(const nontax_interface *interface);
 /* There are credentials in its reply: not to be shown to anybody. */
 bool nontax_interface_answers_secret(const nontax_interface *interface);
 
-/* Payloads are cJSON trees. Some kinds of leaf need more than cJSON's own constructors, because a
- * cJSON number is a double; NULL means no memory.
- *
- * A number as it is written, exact to the last digit ("9007199254740993", "12.50"). */
-cJSON *nontax_json_number(const char *literal);
+/* The values of a payload. Each is put in behind the one before it, with its name in the object
+ * that it is in; without one (NULL) in a list, and for the first one, which is the whole.
+ * Everything is copied. Where there was no memory for a value the payload is not whole, and is then
+ * refused. */
+typedef struct nontax_payload nontax_payload;
+nontax_payload *nontax_payload_new(void); /* NULL: no memory */
+/* Wipes and frees it. NULL is allowed. */
+void nontax_payload_free(nontax_payload *payload);
+/* Drops all values. */
+void nontax_payload_clear(nontax_payload *payload);
+bool nontax_payload_is_whole(const nontax_payload *payload);
+/* Whether the first value is an object, or stands for one that could not be converted. */
+bool nontax_payload_has_fields(const nontax_payload *payload);
+
+/* A text without NUL. */
+void nontax_payload_text(nontax_payload *payload, const char *name, const char *text, size_t size);
+void nontax_payload_integer(nontax_payload *payload, const char *name, int64_t integer);
+/* A number as it is written, exact to the last digit ("9007199254740993", "12.50"). */
+void nontax_payload_number(nontax_payload *payload, const char *name, const char *literal);
 /* A moment, in Unix seconds: printed as an integer, and no amount. */
-cJSON *nontax_json_time(int64_t unix_seconds);
+void nontax_payload_time(nontax_payload *payload, const char *name, int64_t unix_seconds);
+void nontax_payload_bool(nontax_payload *payload, const char *name, bool truth);
+void nontax_payload_null(nontax_payload *payload, const char *name);
+/* What follows is in the object or list, up to its end. */
+void nontax_payload_object(nontax_payload *payload, const char *name);
+void nontax_payload_list(nontax_payload *payload, const char *name);
+void nontax_payload_end(nontax_payload *payload);
 /* A value of a kind that JSON does not have, such as "a Decimal". The check says what the field
  * wants in its place. */
+void nontax_payload_foreign(nontax_payload *payload, const char *name, const char *kind);
+
+/* The same from a cJSON tree, which is taken over in any case; NULL: no memory, or no tree. A cJSON
+ * number is a double: two kinds of leaf need more, and the others stand for what JSON has not. */
+nontax_payload *nontax_payload_from_json(cJSON *tree);
+cJSON *nontax_json_number(const char *literal);
+cJSON *nontax_json_time(int64_t unix_seconds);
 cJSON *nontax_json_foreign(const char *kind);
 
 /* What can be wrong. Each has an id and a message; see nontax_problem_id_name(). */
@@ -216,9 +243,11 @@ const char *nontax_problem_id_name(nontax_problem_id id);
 /* In English, with the names of its values in braces: "… did you mean {name}?" */
 const char *nontax_problem_message(nontax_problem_id id);
 
-/* A value that could not be converted: the check reports the problem where it stands. `value` is
- * the one that its message names, or NULL. */
-cJSON *nontax_json_problem(nontax_problem_id id, const char *value);
+/* A value that could not be converted: the check reports the problem where it stands. `text` is
+ * what its message names, or NULL. */
+void nontax_payload_problem(nontax_payload *payload, const char *name, nontax_problem_id id,
+                            const char *text);
+cJSON *nontax_json_problem(nontax_problem_id id, const char *text);
 
 enum { NONTAX_PROBLEM_VALUES = 2 };
 
@@ -246,9 +275,10 @@ typedef enum nontax_extra {
     NONTAX_EXTRA_SEND
 } nontax_extra;
 
-/* Checks a payload without a client, and sends nothing. The tree is taken over in any case.
- * NONTAX_BAD_PAYLOAD: see problems, which must be {0} at first and are then the caller's. */
-nontax_status nontax_payload_check(const nontax_interface *interface, cJSON *payload,
+/* Checks a payload without a client, and sends nothing. It is taken over in any case; NULL is no
+ * memory. NONTAX_BAD_PAYLOAD: see problems, which must be {0} at first and are then the caller's.
+ */
+nontax_status nontax_payload_check(const nontax_interface *interface, nontax_payload *payload,
                                    nontax_extra extra, nontax_problems *problems);
 void nontax_problems_free(nontax_problems *problems);
 
@@ -371,9 +401,9 @@ void nontax_call_free(nontax_call *call);
 /* What is wrong with the payload that it was given. */
 const nontax_problems *nontax_call_problems(const nontax_call *call);
 
-/* Checks the payload and prints it. The tree is taken over in any case. NONTAX_BAD_PAYLOAD, without
- * a problem, for an interface that takes a file. */
-nontax_status nontax_call_set_payload(nontax_call *call, cJSON *payload);
+/* Checks the payload and prints it. It is taken over in any case; NULL is no memory.
+ * NONTAX_BAD_PAYLOAD, without a problem, for an interface that takes a file. */
+nontax_status nontax_call_set_payload(nontax_call *call, nontax_payload *payload);
 
 /* What is sent, as long as it is not finished; it belongs to the call. Not for an interface that
  * takes a file. */

@@ -5,8 +5,9 @@
 
 #include "characters.h"
 #include "fields.h"
-#include "json.h"
 #include "leaves.h"
+#include "payload.h"
+#include "print.h"
 #include "problems.h"
 #include "text.h"
 
@@ -25,20 +26,20 @@ static const nx_place whole = {NULL, "", 0};
 
 /* ---- objects ----------------------------------------------------------------------------- */
 
-static void check_members(check *check, const cJSON *object, int parent, const nx_place *here);
+static void check_members(check *check, const nx_value *object, int parent, const nx_place *here);
 
-static void check_row(check *check, const cJSON *item, int row, const nx_place *here)
+static void check_row(check *check, const nx_value *value, int row, const nx_place *here)
 {
     const nx_field *field = &check->interface->fields[row];
-    if (nx_report_if_problem(&check->report, item, here)) {
+    if (nx_report_if_problem(&check->report, value, here)) {
         return;
     }
     if (!nx_is_object_row(field)) {
-        nx_check_leaf(&check->report, field, item, here);
-    } else if (cJSON_IsObject(item)) {
-        check_members(check, item, row, here);
+        nx_check_leaf(&check->report, field, value, here);
+    } else if (value->kind == NX_VALUE_OBJECT) {
+        check_members(check, value, row, here);
     } else {
-        nx_report_value(&check->report, here, NONTAX_PROBLEM_NOT_OBJECT, nx_kind_of(item));
+        nx_report_value(&check->report, here, NONTAX_PROBLEM_NOT_OBJECT, nx_value_kind_name(value));
     }
 }
 
@@ -65,21 +66,20 @@ static void report_unknown(check *check, const char *name, int meant, const nx_p
 
 /* Whether a member that is unknown may stay so: where the field that was meant is missing, another
  * spelling of its name is no extra. */
-static bool is_allowed_extra(const check *check, const cJSON *object, int parent, int meant)
+static bool is_allowed_extra(const check *check, const nx_value *object, int parent, int meant)
 {
     if (check->extra == NONTAX_EXTRA_REFUSE) {
         return false;
     }
     const char *name = meant < 0 ? "" : check->interface->fields[meant].name;
-    return meant < 0 || find_row(check, parent, name) != meant ||
-           cJSON_GetObjectItemCaseSensitive(object, name);
+    return meant < 0 || find_row(check, parent, name) != meant || nx_value_find(object, name);
 }
 
-static void check_unknown(check *check, const cJSON *object, int parent, const cJSON *item,
+static void check_unknown(check *check, const nx_value *object, int parent, const nx_value *value,
                           const nx_place *here)
 {
     const nontax_interface *interface = check->interface;
-    const char *name = nx_name_of(item);
+    const char *name = value->name;
     int right = nx_find_row(interface, name);
     if (right >= 0) {
         char path[NX_MAX_PATH];
@@ -90,9 +90,9 @@ static void check_unknown(check *check, const cJSON *object, int parent, const c
     int meant = nx_find_meant(interface, name);
     if (is_allowed_extra(check, object, parent, meant)) {
         if (check->extra == NONTAX_EXTRA_SEND) {
-            nx_check_extra(&check->report, item, here);
+            nx_check_extra(&check->report, value, here);
         }
-    } else if (*name || !nx_report_if_problem(&check->report, item, here)) {
+    } else if (*name || !nx_report_if_problem(&check->report, value, here)) {
         report_unknown(check, name, meant, here);
     }
 }
@@ -117,24 +117,22 @@ static bool first_time(check *check, int row, rows *seen, const nx_place *here)
 }
 
 /* Checks what is there; which of the fields are. */
-static rows check_given(check *check, const cJSON *object, int parent, const nx_place *here)
+static rows check_given(check *check, const nx_value *object, int parent, const nx_place *here)
 {
     rows seen = 0;
-    const cJSON *item = NULL;
-    cJSON_ArrayForEach(item, object)
-    {
-        int row = find_row(check, parent, nx_name_of(item));
-        const nx_place there = {here, nx_name_of(item), 0};
+    for (const nx_value *value = object->first; value; value = value->next) {
+        int row = find_row(check, parent, value->name);
+        const nx_place there = {here, value->name, 0};
         if (row < 0) {
-            check_unknown(check, object, parent, item, &there);
+            check_unknown(check, object, parent, value, &there);
         } else if (first_time(check, row, &seen, &there)) {
-            check_row(check, item, row, &there);
+            check_row(check, value, row, &there);
         }
     }
     return seen;
 }
 
-static void check_members(check *check, const cJSON *object, int parent, const nx_place *here)
+static void check_members(check *check, const nx_value *object, int parent, const nx_place *here)
 {
     const nontax_interface *interface = check->interface;
     parent = nx_row_of_members(interface, object, parent);
@@ -146,9 +144,9 @@ static void check_members(check *check, const cJSON *object, int parent, const n
     }
 }
 
-static void check_flat(check *check, const cJSON *payload)
+static void check_flat(check *check, const nx_value *root)
 {
-    rows seen = check_given(check, payload, FLAT, &whole);
+    rows seen = check_given(check, root, FLAT, &whole);
     for (int row = 0; row < check->interface->field_count; row++) {
         if (!nx_is_object_row(&check->interface->fields[row])) {
             const nx_place there = {&whole, check->interface->fields[row].name, 0};
@@ -160,17 +158,22 @@ static void check_flat(check *check, const cJSON *payload)
 /* ---- the whole --------------------------------------------------------------------------- */
 
 /* Checks the payload; if there is nothing wrong with it, it is afterwards what shall be sent. */
-static nontax_status check_payload(check *check, cJSON **payload)
+static nontax_status check_payload(check *check, nontax_payload *payload)
 {
-    bool flat = nx_is_flat(check->interface, *payload);
-    if (nx_report_if_problem(&check->report, *payload, &whole)) {
+    nx_value *root = payload && nontax_payload_is_whole(payload) ? nx_payload_root(payload) : NULL;
+    if (!root) {
+        return NONTAX_NO_MEMORY;
+    }
+    bool flat = nx_is_flat(check->interface, root);
+    if (nx_report_if_problem(&check->report, root, &whole)) {
         /* nothing more can be said about it */
-    } else if (!cJSON_IsObject(*payload)) {
-        nx_report_value(&check->report, &whole, NONTAX_PROBLEM_NOT_FIELDS, nx_kind_of(*payload));
+    } else if (root->kind != NX_VALUE_OBJECT) {
+        nx_report_value(&check->report, &whole, NONTAX_PROBLEM_NOT_FIELDS,
+                        nx_value_kind_name(root));
     } else if (flat) {
-        check_flat(check, *payload);
+        check_flat(check, root);
     } else {
-        check_members(check, *payload, -1, &whole);
+        check_members(check, root, -1, &whole);
     }
     if (check->report.status != NONTAX_OK) {
         return check->report.status;
@@ -178,86 +181,73 @@ static nontax_status check_payload(check *check, cJSON **payload)
     if (check->report.problems->count > 0) {
         return NONTAX_BAD_PAYLOAD;
     }
-    if (flat) {
-        cJSON *nested = nx_nest(check->interface, *payload);
-        if (!nested) {
-            return NONTAX_NO_MEMORY;
-        }
-        nx_json_free(*payload);
-        *payload = nested;
+    if (flat && nx_nest(check->interface, payload) != NONTAX_OK) {
+        return NONTAX_NO_MEMORY;
     }
     if (check->extra == NONTAX_EXTRA_IGNORE) {
-        nx_drop_extra(check->interface, *payload, -1);
+        nx_drop_extra(check->interface, nx_payload_root(payload), -1);
     }
     return NONTAX_OK;
 }
 
-static nontax_status print_query(const cJSON *payload, nx_buffer *text)
+static nontax_status print_query(const nx_value *root, nx_buffer *text)
 {
     nontax_status status = NONTAX_OK;
-    const cJSON *item = NULL;
-    cJSON_ArrayForEach(item, payload)
-    {
+    for (const nx_value *value = root->first; value; value = value->next) {
         const char *separator = text->size ? "&" : "";
         if (status == NONTAX_OK) {
             status = nx_buffer_append(text, separator, strlen(separator));
         }
         if (status == NONTAX_OK) {
-            status = nx_append_encoded(text, nx_name_of(item));
+            status = nx_append_encoded(text, value->name);
         }
         if (status == NONTAX_OK) {
             status = nx_buffer_append(text, "=", 1);
         }
         if (status == NONTAX_OK) {
-            status = nx_append_encoded(text, item->valuestring); /* all fields are texts */
+            status = nx_append_encoded(text, value->text); /* all fields are texts */
         }
     }
     return status;
 }
 
-static nontax_status copy_secret(const nontax_interface *interface, const cJSON *payload,
+static nontax_status copy_secret(const nontax_interface *interface, const nx_value *root,
                                  nx_buffer *secret)
 {
     for (int row = 0; row < interface->field_count; row++) {
         const nx_field *field = &interface->fields[row];
         if (field->kind == NX_SECRET) {
-            const char *text = cJSON_GetObjectItemCaseSensitive(payload, field->name)->valuestring;
-            return nx_buffer_append(secret, text, strlen(text));
+            const nx_value *value = nx_value_find(root, field->name);
+            return nx_buffer_append(secret, value->text, value->size);
         }
     }
     return NONTAX_OK;
 }
 
-nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload,
+nontax_status nx_request_build(const nontax_interface *interface, nontax_payload *payload,
                                nontax_extra extra, nontax_problems *problems, nx_buffer *text,
                                nx_buffer *secret)
 {
     /* What an interface of another form does not know could not be printed. */
     bool refused = extra == NONTAX_EXTRA_SEND && interface->form != NX_JSON;
     check check = {interface, refused ? NONTAX_EXTRA_REFUSE : extra, {problems, NONTAX_OK}};
-    if (!payload) {
-        return NONTAX_NO_MEMORY;
-    }
-    nontax_status status = check_payload(&check, &payload);
+    nontax_status status = check_payload(&check, payload);
+    const nx_value *root = status == NONTAX_OK ? nx_payload_root(payload) : NULL;
     if (status == NONTAX_OK) {
-        status = copy_secret(interface, payload, secret);
+        status = copy_secret(interface, root, secret);
     }
     if (status == NONTAX_OK) {
-        status =
-            interface->form == NX_QUERY ? print_query(payload, text) : nx_json_print(payload, text);
+        status = interface->form == NX_QUERY ? print_query(root, text) : nx_print_json(root, text);
     }
-    nx_json_free(payload);
+    nontax_payload_free(payload);
     return status;
 }
 
-nontax_status nontax_payload_check(const nontax_interface *interface, cJSON *payload,
+nontax_status nontax_payload_check(const nontax_interface *interface, nontax_payload *payload,
                                    nontax_extra extra, nontax_problems *problems)
 {
     check check = {interface, extra, {problems, NONTAX_OK}};
-    if (!payload) {
-        return NONTAX_NO_MEMORY;
-    }
-    nontax_status status = check_payload(&check, &payload);
-    nx_json_free(payload);
+    nontax_status status = check_payload(&check, payload);
+    nontax_payload_free(payload);
     return status;
 }

@@ -7,9 +7,10 @@
 
 /* Checks the payload against its interface, adding to problems, and prints it if there are none: as
  * JSON, or for NX_QUERY as "name=value&name=value". The payload is wiped and freed in any case.
- * NONTAX_OK: *text is the whole, and *secret what an NX_SECRET field has, if there is one.
+ * NULL, or one that is not whole, is no memory. NONTAX_OK: *text is the whole, and *secret what an
+ * NX_SECRET field has, if there is one.
  * NONTAX_BAD_PAYLOAD: see problems. */
-nontax_status nx_request_build(const nontax_interface *interface, cJSON *payload,
+nontax_status nx_request_build(const nontax_interface *interface, nontax_payload *payload,
                                nontax_extra extra, nontax_problems *problems, nx_buffer *text,
                                nx_buffer *secret);
 

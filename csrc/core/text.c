@@ -1,6 +1,7 @@
 /* text.c: small functions on UTF-8 text: validity, shortening, and hiding a secret in it. */
 #include "text.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -53,7 +54,9 @@ bool nx_utf8_valid(const char *text, size_t size)
 {
     size_t at = 0;
     while (at < size) {
-        size_t length = character_size((const unsigned char *)text + at, size - at);
+        size_t length = (unsigned char)text[at] < 0x80
+                            ? 1
+                            : character_size((const unsigned char *)text + at, size - at);
         if (!length) {
             return false;
         }
@@ -198,6 +201,11 @@ static const char *secret_end(const char *text, const char *secret, int seen)
     return text;
 }
 
+static bool may_begin(const char *secret, char first)
+{
+    return first == *secret || first == '%' || first == '\\' || first == '&';
+}
+
 /* Where the longest secret at the start of text ends; NULL if there is none. Two tokens of an
  * account can begin alike. */
 static const char *longest_end(const char *text, const nx_secrets *secrets)
@@ -205,8 +213,8 @@ static const char *longest_end(const char *text, const nx_secrets *secrets)
     const char *longest = NULL;
     for (size_t i = 0; i < sizeof secrets->list / sizeof *secrets->list; i++) {
         const char *secret = secrets->list[i];
-        const char *end =
-            secret && strlen(secret) >= SHORTEST_SECRET ? secret_end(text, secret, 0) : NULL;
+        bool possible = secret && may_begin(secret, *text) && strlen(secret) >= SHORTEST_SECRET;
+        const char *end = possible ? secret_end(text, secret, 0) : NULL;
         longest = end && (!longest || end > longest) ? end : longest;
     }
     return longest;
@@ -282,12 +290,25 @@ size_t nx_rid_size(const char *text)
     return found ? 26 : 0;
 }
 
-/* Goes through text in runs of characters that need nothing, each followed by one that does. */
-static nontax_status append_runs(nx_buffer *target, const char *text,
-                                 size_t (*run_of)(const char *, const char *), const char *set)
+/* Which characters need nothing. */
+typedef bool character_set[UCHAR_MAX + 1];
+
+static const character_set unreserved = {
+    ['-'] = true,         ['.'] = true,         ['_'] = true,        ['~'] = true,
+    ['0' ... '9'] = true, ['A' ... 'Z'] = true, ['a' ... 'z'] = true};
+static const character_set quotable = {[1 ... '\n' - 1] = true,
+                                       ['\n' + 1 ... '\r' - 1] = true,
+                                       ['\r' + 1 ... '"' - 1] = true,
+                                       ['"' + 1 ... UCHAR_MAX] = true};
+
+/* Goes through text in runs of such characters, each followed by one that needs something. */
+static nontax_status append_runs(nx_buffer *target, const char *text, const character_set plain)
 {
     while (*text) {
-        size_t run = run_of(text, set);
+        size_t run = 0;
+        while (plain[(unsigned char)text[run]]) {
+            run++;
+        }
         nontax_status status = nx_buffer_append(target, text, run);
         text += run;
         if (status == NONTAX_OK && *text) {
@@ -304,11 +325,10 @@ static nontax_status append_runs(nx_buffer *target, const char *text,
 
 nontax_status nx_append_encoded(nx_buffer *target, const char *text)
 {
-    return append_runs(target, text, strspn,
-                       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~");
+    return append_runs(target, text, unreserved);
 }
 
 nontax_status nx_append_quoted(nx_buffer *target, const char *text)
 {
-    return append_runs(target, text, strcspn, "\"\r\n");
+    return append_runs(target, text, quotable);
 }

@@ -36,42 +36,37 @@ static uint64_t hash_of(const char *name, const char *text)
     return hash ? hash : 1;
 }
 
-static const nx_field *field_of(const nontax_interface *interface, const cJSON *item)
+static const nx_field *field_of(const nontax_interface *interface, const char *name)
 {
-    for (int row = 0; item->string && row < interface->field_count; row++) {
-        if (strcmp(interface->fields[row].name, item->string) == 0) {
-            return &interface->fields[row];
-        }
-    }
-    return NULL;
+    int row = nx_find_row(interface, name);
+    return row < 0 ? NULL : &interface->fields[row];
 }
 
 /* Sums, so that the order of the fields does not matter. */
-static void add_keys(nx_keys *keys, const nontax_interface *interface, const cJSON *object,
+static void add_keys(nx_keys *keys, const nontax_interface *interface, const nx_value *object,
                      int depth)
 {
-    const cJSON *item = NULL;
-    cJSON_ArrayForEach(item, object)
-    {
-        const nx_field *field = field_of(interface, item);
+    for (const nx_value *value = object->first; value; value = value->next) {
+        const nx_field *field = field_of(interface, value->name);
         if (!field) {
             continue;
         }
-        if (nx_is_object_row(field) && cJSON_IsObject(item) && depth < MAX_DEPTH) {
-            add_keys(keys, interface, item, depth + 1);
-        } else if (field->key == NX_KEY_ORDER && cJSON_IsString(item)) {
-            keys->order += hash_of(field->name, item->valuestring);
-        } else if (field->key == NX_KEY_NUMBER && cJSON_IsString(item)) {
-            keys->number += hash_of(field->name, item->valuestring);
+        if (nx_is_object_row(field) && value->kind == NX_VALUE_OBJECT && depth < MAX_DEPTH) {
+            add_keys(keys, interface, value, depth + 1);
+        } else if (field->key == NX_KEY_ORDER && value->kind == NX_VALUE_TEXT) {
+            keys->order += hash_of(field->name, value->text);
+        } else if (field->key == NX_KEY_NUMBER && value->kind == NX_VALUE_TEXT) {
+            keys->number += hash_of(field->name, value->text);
         }
     }
 }
 
-nx_keys nx_keys_of(const nontax_interface *interface, const cJSON *payload)
+nx_keys nx_keys_of(const nontax_interface *interface, const nontax_payload *payload)
 {
     nx_keys keys = {0, 0};
-    if (payload) {
-        add_keys(&keys, interface, payload, 0);
+    const nx_value *root = payload ? nx_payload_root(payload) : NULL;
+    if (root && root->kind == NX_VALUE_OBJECT) {
+        add_keys(&keys, interface, root, 0);
     }
     return keys;
 }

@@ -12,7 +12,7 @@ typedef struct nx_keys {
 } nx_keys;
 
 /* Of a payload in any of its shapes, valid or not. */
-nx_keys nx_keys_of(const nontax_interface *interface, const cJSON *payload);
+nx_keys nx_keys_of(const nontax_interface *interface, const nontax_payload *payload);
 
 /* A hash table that grows. */
 typedef struct nx_twins_table {

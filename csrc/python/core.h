@@ -15,12 +15,13 @@ typedef struct core_state {
     PyObject *report_type;
 } core_state;
 
-/* convert.c: a tree of Python's as a cJSON tree, everything copied. In place of what JSON cannot
- * hold stands a leaf that says so. NULL, with an exception set: no memory, or an exception that is
- * not an Exception came out of the caller's own code (KeyboardInterrupt). */
-cJSON *json_from_python(PyObject *object);
+/* values.c: a payload of Python's objects. In place of what JSON cannot hold stands a problem.
+ * NULL, with an exception set: no memory, or an exception that is not an Exception came out of the
+ * caller's own code (KeyboardInterrupt). */
+nontax_payload *payload_from_python(PyObject *object);
 
-/* The members of a JSON tree as Python objects. NULL with an exception set: no memory. */
+/* replies.c: the members of a JSON tree as Python objects. NULL with an exception set: no memory.
+ */
 PyObject *python_from_json(const cJSON *item);
 
 /* ---- client.c: the type nontax._core.Client ------------------------------------------------ */

@@ -85,13 +85,13 @@ static PyObject *check(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(name);
-    cJSON *tree = interface ? json_from_python(payload) : NULL;
-    if (!tree) {
+    nontax_payload *values = interface ? payload_from_python(payload) : NULL;
+    if (!values) {
         return NULL;
     }
     nontax_problems problems = {0};
     PyObject *list =
-        nontax_payload_check(interface, tree, (nontax_extra)extra, &problems) == NONTAX_NO_MEMORY
+        nontax_payload_check(interface, values, (nontax_extra)extra, &problems) == NONTAX_NO_MEMORY
             ? PyErr_NoMemory()
             : client_list_problems(&problems);
     nontax_problems_free(&problems);

@@ -50,11 +50,11 @@ int client_set_payload(nontax_call *call, PyObject *payload)
     if (nontax_interface_takes_file(nontax_call_interface(call))) {
         return set_file(call, payload);
     }
-    cJSON *tree = json_from_python(payload);
-    if (!tree) {
+    nontax_payload *values = payload_from_python(payload);
+    if (!values) {
         return -1;
     }
-    (void)nontax_call_set_payload(call, tree); /* the call itself has what became of it */
+    (void)nontax_call_set_payload(call, values); /* the call itself has what became of it */
     return 0;
 }
 

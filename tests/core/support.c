@@ -115,14 +115,16 @@ nontax_call *call_without_token(nontax_client *client, const char *order_id)
     nontax_call *call = call_of(client, "insertbill");
     cJSON *bill = sample_bill();
     put(bill, "order_id", cJSON_CreateString(order_id));
-    must(nontax_call_set_payload(call, bill) == NONTAX_OK, "nontax_call_set_payload");
+    must(nontax_call_set_payload(call, nontax_payload_from_json(bill)) == NONTAX_OK,
+         "nontax_call_set_payload");
     return call;
 }
 
 nontax_call *call_with(nontax_client *client, const char *interface, const char *payload)
 {
     nontax_call *call = call_of(client, interface);
-    must(nontax_call_set_payload(call, json(payload)) == NONTAX_OK, payload);
+    must(nontax_call_set_payload(call, nontax_payload_from_json(json(payload))) == NONTAX_OK,
+         payload);
     if (nontax_call_needs_token(call)) {
         must(nontax_call_set_token(call, TOKEN, strlen(TOKEN)) == NONTAX_OK, "a token");
     }

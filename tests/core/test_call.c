@@ -339,7 +339,8 @@ static void test_new_call(void **state)
 static void test_payload_then_token(void **state)
 {
     nontax_call *call = new_call(*state);
-    assert_int_equal(nontax_call_set_payload(call, sample_bill()), NONTAX_OK);
+    assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(sample_bill())),
+                     NONTAX_OK);
     assert_true(nontax_call_needs_token(call));
     assert_false(nontax_call_finished(call));
     assert_null(nontax_call_stale_token(call));
@@ -372,7 +373,9 @@ static void test_give_up_without_a_token(void **state)
 static void test_invalid_payload(void **state)
 {
     nontax_call *call = new_call(*state);
-    assert_int_equal(nontax_call_set_payload(call, json("{'order_id':'o'}")), NONTAX_BAD_PAYLOAD);
+    assert_int_equal(
+        nontax_call_set_payload(call, nontax_payload_from_json(json("{'order_id':'o'}"))),
+        NONTAX_BAD_PAYLOAD);
     assert_true(nontax_call_finished(call));
     assert_false(nontax_call_needs_token(call));
     assert_int_equal(nontax_call_problems(call)->count, 3);
@@ -394,7 +397,9 @@ static void test_no_payload_for_want_of_memory(void **state)
 static void test_token_after_an_invalid_payload(void **state)
 {
     nontax_call *call = new_call(*state);
-    assert_int_equal(nontax_call_set_payload(call, json("{'order_id':'o'}")), NONTAX_BAD_PAYLOAD);
+    assert_int_equal(
+        nontax_call_set_payload(call, nontax_payload_from_json(json("{'order_id':'o'}"))),
+        NONTAX_BAD_PAYLOAD);
     (void)nontax_call_set_token(call, TOKEN, strlen(TOKEN));
     assert_true(nontax_call_finished(call));
     nontax_client_run(*state, call, NULL);
@@ -587,7 +592,8 @@ static void test_run_with_empty_hooks(void **state)
 static void test_run_of_a_finished_call(void **state)
 {
     nontax_call *call = new_call(*state);
-    assert_int_equal(nontax_call_set_payload(call, json("{}")), NONTAX_BAD_PAYLOAD);
+    assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(json("{}"))),
+                     NONTAX_BAD_PAYLOAD);
     nontax_client_run(*state, call, NULL);
     assert_true(nontax_call_finished(call));
     expect_result(call, NONTAX_NOT_SENT, NONTAX_CAUSE_PAYLOAD);

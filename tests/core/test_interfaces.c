@@ -220,8 +220,9 @@ static void expect_problems_with(const char *interface, cJSON *payload, nontax_e
     nx_buffer text = {0}, secret = {0};
     char found[4096] = "";
     size_t size = 0;
-    nontax_status status = nx_request_build(nontax_interface_find(interface), payload, extra,
-                                            &problems, &text, &secret);
+    nontax_status status =
+        nx_request_build(nontax_interface_find(interface), nontax_payload_from_json(payload), extra,
+                         &problems, &text, &secret);
     for (size_t i = 0; i < problems.count; i++) {
         size += (size_t)snprintf(found + size, sizeof found - size, "%s: %s\n",
                                  problems.list[i].path, problems.list[i].message);
@@ -396,7 +397,8 @@ static void expect_query(cJSON *payload, const char *expected, const char *expec
 {
     nontax_problems problems = {0};
     nx_buffer text = {0}, secret = {0};
-    assert_int_equal(nx_request_build(nontax_interface_find("token"), payload, NONTAX_EXTRA_REFUSE,
+    assert_int_equal(nx_request_build(nontax_interface_find("token"),
+                                      nontax_payload_from_json(payload), NONTAX_EXTRA_REFUSE,
                                       &problems, &text, &secret),
                      NONTAX_OK);
     assert_string_equal(text.data, expected);
@@ -657,10 +659,12 @@ static void test_a_file_is_no_payload_and_a_payload_no_file(void **state)
     nontax_call *call = call_of(client, "insertbill");
     assert_int_equal(nontax_call_set_file(call, &file), NONTAX_BAD_PAYLOAD);
     expect_outcome(call, NONTAX_NOT_SENT);
-    assert_int_equal(nontax_call_set_payload(call, sample_bill()), NONTAX_OK);
+    assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(sample_bill())),
+                     NONTAX_OK);
     nontax_call_free(call);
     call = call_of(client, "setpdf");
-    assert_int_equal(nontax_call_set_payload(call, json("{}")), NONTAX_BAD_PAYLOAD);
+    assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(json("{}"))),
+                     NONTAX_BAD_PAYLOAD);
     expect_outcome(call, NONTAX_NOT_SENT);
     assert_int_equal(nontax_call_set_file(call, &file), NONTAX_OK);
     size_t size = call->body.size;
@@ -684,7 +688,8 @@ static void test_secret_in_place_of_a_token(void **state)
         nontax_client *client = client_for(server_url(server), 0);
         assert_true(nontax_interface_takes_secret(nontax_interface_find(by_secret[i])));
         nontax_call *call = call_of(client, by_secret[i]);
-        assert_int_equal(nontax_call_set_payload(call, json(BY_SECRET)), NONTAX_OK);
+        assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(json(BY_SECRET))),
+                         NONTAX_OK);
         assert_false(nontax_call_needs_token(call));
         assert_false(nontax_call_finished(call));
         /* One that is given nevertheless has no place in the request. */

@@ -408,7 +408,7 @@ static void test_large_body(void **state)
         nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
         cJSON *bill = sample_bill();
         put(bill, "card_ext.user_card.invoice_user_data.title", cJSON_CreateString(title));
-        assert_int_equal(nontax_call_set_payload(call, bill), NONTAX_OK);
+        assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(bill)), NONTAX_OK);
         assert_int_equal(nontax_call_set_token(call, TOKEN, strlen(TOKEN)), NONTAX_OK);
         nontax_client_run(client, call, NULL);
         int arrived = server_bodies(server, "order-1");

@@ -133,7 +133,7 @@ static bool run_call(server *server, nontax_client *client, long number, bool an
     fail_at(number, and_all_after);
     nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
     if (call) {
-        (void)nontax_call_set_payload(call, bill);
+        (void)nontax_call_set_payload(call, nontax_payload_from_json(bill));
         nontax_client_run(client, call, &hooks);
     } else {
         cJSON_Delete(bill);
@@ -219,7 +219,7 @@ static bool run_other(const char *interface, const char *answer, long number, bo
     if (call && uploads) {
         (void)nontax_call_set_file(call, &file);
     } else if (call) {
-        (void)nontax_call_set_payload(call, payload);
+        (void)nontax_call_set_payload(call, nontax_payload_from_json(payload));
     }
     if (call) {
         nontax_client_run(client, call, &hooks);
@@ -414,8 +414,9 @@ static bool build(cJSON *payload, nontax_extra extra, bool valid, long number, b
     nontax_problems problems = {0};
     nx_buffer body = {0}, secret = {0};
     fail_at(number, and_all_after);
-    nontax_status status = nx_request_build(nontax_interface_find("insertbill"), payload, extra,
-                                            &problems, &body, &secret);
+    nontax_status status =
+        nx_request_build(nontax_interface_find("insertbill"), nontax_payload_from_json(payload),
+                         extra, &problems, &body, &secret);
     fail_no_more();
     REQUIRE((status == NONTAX_OK) == (body.data != NULL));
     REQUIRE(status == NONTAX_NO_MEMORY || status == (valid ? NONTAX_OK : NONTAX_BAD_PAYLOAD));

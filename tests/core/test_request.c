@@ -24,8 +24,8 @@ static void expect_body_with(cJSON *payload, nontax_extra extra, const char *exp
 {
     nontax_problems problems = {0};
     nx_buffer body = {0}, secret = {0};
-    nontax_status status =
-        nx_request_build(insertbill(), payload, extra, &problems, &body, &secret);
+    nontax_status status = nx_request_build(insertbill(), nontax_payload_from_json(payload), extra,
+                                            &problems, &body, &secret);
     for (size_t i = 0; i < problems.count; i++) {
         print_error("%s: %s\n", problems.list[i].path, problems.list[i].message);
     }
@@ -50,8 +50,8 @@ static void expect_problems_with(cJSON *payload, nontax_extra extra, const char 
     nx_buffer body = {0}, secret = {0};
     char found[16384];
     size_t size = 0;
-    nontax_status status =
-        nx_request_build(insertbill(), payload, extra, &problems, &body, &secret);
+    nontax_status status = nx_request_build(insertbill(), nontax_payload_from_json(payload), extra,
+                                            &problems, &body, &secret);
     found[0] = '\0';
     for (size_t i = 0; i < problems.count; i++) {
         size += (size_t)snprintf(found + size, sizeof found - size, "%s: %s\n",
@@ -956,14 +956,16 @@ static void test_check_without_a_client(void **state)
 {
     (void)state;
     nontax_problems problems = {0};
-    assert_int_equal(
-        nontax_payload_check(insertbill(), flat_bill(), NONTAX_EXTRA_REFUSE, &problems), NONTAX_OK);
+    assert_int_equal(nontax_payload_check(insertbill(), nontax_payload_from_json(flat_bill()),
+                                          NONTAX_EXTRA_REFUSE, &problems),
+                     NONTAX_OK);
     assert_int_equal(problems.count, 0);
     assert_int_equal(nontax_payload_check(insertbill(), NULL, NONTAX_EXTRA_REFUSE, &problems),
                      NONTAX_NO_MEMORY);
     cJSON *bill = with("fee", cJSON_CreateString("1"));
     put(bill, "order_id\n", cJSON_CreateTrue());
-    assert_int_equal(nontax_payload_check(insertbill(), bill, NONTAX_EXTRA_REFUSE, &problems),
+    assert_int_equal(nontax_payload_check(insertbill(), nontax_payload_from_json(bill),
+                                          NONTAX_EXTRA_REFUSE, &problems),
                      NONTAX_BAD_PAYLOAD);
     assert_int_equal(problems.count, 2);
     const nontax_problem *fee = &problems.list[0], *name = &problems.list[1];
@@ -994,9 +996,9 @@ static void test_problems_have_an_end(void **state)
             snprintf(name, sizeof name, "x%d", i);
             put(bill, name, cJSON_CreateTrue());
         }
-        assert_int_equal(
-            nx_request_build(insertbill(), bill, NONTAX_EXTRA_REFUSE, &problems, &body, &secret),
-            NONTAX_BAD_PAYLOAD);
+        assert_int_equal(nx_request_build(insertbill(), nontax_payload_from_json(bill),
+                                          NONTAX_EXTRA_REFUSE, &problems, &body, &secret),
+                         NONTAX_BAD_PAYLOAD);
         assert_int_equal(problems.count, count < 100 ? count : 100);
         const nontax_problem *last = &problems.list[problems.count - 1];
         if (count < 100) {
@@ -1040,7 +1042,8 @@ static void test_long_values_are_cut(void **state)
     nontax_problems problems = {0};
     memset(kind, 'x', sizeof kind - 1);
     kind[sizeof kind - 1] = '\0';
-    assert_int_equal(nontax_payload_check(insertbill(), nontax_json_foreign(kind),
+    assert_int_equal(nontax_payload_check(insertbill(),
+                                          nontax_payload_from_json(nontax_json_foreign(kind)),
                                           NONTAX_EXTRA_REFUSE, &problems),
                      NONTAX_BAD_PAYLOAD);
     assert_int_equal(strlen(problems.list[0].values[0].text), 255);

@@ -632,7 +632,7 @@ static nontax_call *add_bill(nontax_run *run, nontax_client *client, const char 
         cJSON_CreateString(number));
     nontax_call *call = nontax_call_new(client, nontax_interface_find("insertbill"));
     assert_non_null(call);
-    assert_int_equal(nontax_call_set_payload(call, bill), NONTAX_OK);
+    assert_int_equal(nontax_call_set_payload(call, nontax_payload_from_json(bill)), NONTAX_OK);
     assert_int_equal(nontax_run_add(run, call), NONTAX_OK);
     return call;
 }

@@ -11,8 +11,9 @@ enum { KEPT = 100000 };
 
 static nx_keys keys_of(cJSON *payload, const char *interface)
 {
-    nx_keys keys = nx_keys_of(nontax_interface_find(interface), payload);
-    cJSON_Delete(payload);
+    nontax_payload *values = nontax_payload_from_json(payload);
+    nx_keys keys = nx_keys_of(nontax_interface_find(interface), values);
+    nontax_payload_free(values);
     return keys;
 }
 

@@ -35,7 +35,7 @@ static bool insert(long number, bool and_all_after)
         cJSON *bill = flat_bill();
         put(bill, "order_id", cJSON_CreateString(order_ids[i]));
         put(bill, "billing_code", cJSON_CreateString(order_ids[i]));
-        REQUIRE(nontax_call_set_payload(calls[i], bill) == NONTAX_OK);
+        REQUIRE(nontax_call_set_payload(calls[i], nontax_payload_from_json(bill)) == NONTAX_OK);
     }
     fail_at(number, and_all_after);
     nontax_status status = nontax_run_new(client, &run_settings, &run, &why);
