@@ -75,6 +75,7 @@ from nontax.contrib.django.models import (  # noqa: E402
     Content,
     Event,
     Evidence,
+    Hold,
     Pace,
     Server,
     Unit,
@@ -132,7 +133,7 @@ def forget(alias: str) -> None:
 
 def empty(alias: str) -> None:
     """Take all rows away."""
-    for model in (Event, Evidence, Attempt, Content, Bill, Server, Pace, RelayRow, Unit):
+    for model in (Event, Evidence, Attempt, Content, Hold, Bill, Server, Pace, RelayRow, Unit):
         rows = model.objects.using(alias).all()
         rows._raw_delete(alias)
 

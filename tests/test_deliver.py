@@ -14,6 +14,7 @@ import pytest
 from bills import bill
 
 import nontax
+from nontax.delivery.content import content_of
 from nontax.delivery.contract import RESEND
 from nontax.delivery.deliver import Delivered, Delivery
 from nontax.delivery.resolve import resend
@@ -157,8 +158,6 @@ def test_an_answer_that_cannot_be_kept_goes_into_the_spool(
 def test_pdfs_are_uploaded_first_and_again_when_they_are_old(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    from nontax.delivery.content import content_of
-
     file = tmp_path / "bill.pdf"
     file.write_bytes(b"%PDF-1.4 one")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -182,8 +181,6 @@ def test_pdfs_are_uploaded_first_and_again_when_they_are_old(
 def test_a_bill_that_is_handed_in_again_keeps_its_upload(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    from nontax.delivery.content import content_of
-
     file = tmp_path / "bill.pdf"
     file.write_bytes(b"%PDF-1.4 one")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -234,6 +231,26 @@ def test_a_certificate_that_is_not_trusted_ends_it(ledger: Ledger, tls_sandbox: 
         report = ledger.deliver(client, [bill() for _ in range(9)], concurrency=1)
     assert isinstance(report.trouble, nontax.TLSError)
     assert report.counts == {"waiting": 1}
+
+
+# Pauses
+
+
+def test_a_pause_hears_that_it_is_to_stop(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    sandbox.inject(faults.Errcode(45011), times=100)
+    ledger.hand_in([content_of(client._core.body("insertbill", bill())) for _ in range(9)])
+    told: list[int] = []
+
+    def pause(error: nontax.NontaxError) -> float:
+        told.append(error.errcode if isinstance(error, nontax.WeChatError) else 0)
+        threading.Timer(0.1, delivery.stop).start()
+        return 60.0
+
+    delivery = Delivery(ledger, client, concurrency=4, pause=pause)
+    assert delivery.run().waiting == 9
+    assert told == [45011]
 
 
 # Resends

@@ -177,16 +177,6 @@ def test_pdfs_are_uploaded_first(rows: None, sandbox: Sandbox, tmp_path: Path) -
     assert good.content.media_id in sent.body.decode()
 
 
-def test_trouble_pauses_the_account_and_the_bills_wait(rows: None, sandbox: Sandbox) -> None:
-    sandbox.inject(faults.Errcode(45009), times=99, path="/nontax/insertbill")
-    _enqueue(20)
-    assert Relay(window=4).run(once=True) == ["bureau"]
-    assert _states() == {"waiting": 20}
-    sandbox.behave()
-    assert Relay().run(once=True) == []
-    assert _states() == {"inserted": 20}
-
-
 def test_bills_of_another_server_are_not_sent(rows: None, caplog: pytest.LogCaptureFixture) -> None:
     OutboxStore("bureau", using="outbox").use_server("weixin")
     _enqueue()

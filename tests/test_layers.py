@@ -132,6 +132,7 @@ MAY_IMPORT = {
         "interfaces",
         "journaled",
         "language",
+        "nontax",
         "outcomes",
         "results",
         "settings",

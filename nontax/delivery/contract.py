@@ -473,3 +473,4 @@ class StoreContract:
         store.hand_in([content("A1"), content("A2"), content("A3")])
         store.reserve(1)
         assert store.counts() == {"sending": 1, "waiting": 2}
+        assert store.waiting() == 2

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 # So many bills in a row, or as many as are under way at once, that could not be sent end it.
 _UNSENT = 3
+# Seconds: what is waited for, and how soon `stop` is heard meanwhile.
+_LONGEST = 65.0
+_SLICE = 0.1
 
 
 class Delivered(NamedTuple):
@@ -46,13 +49,16 @@ class Report(NamedTuple):
 
     counts: bills by the state in which they are now, of those that were sent. trouble: what has
     ended it before all was sent, or None. pdf_problems: bills that wait on because of their PDF.
-    waiting: how many bills are left.
+    waiting: how many bills are left. interface: what met the trouble, "insertbill" or "setpdf".
+    pause: seconds for which the store lets nothing be sent, 0 if it does.
     """
 
     counts: "dict[str, int]"
     trouble: BaseException | None
     pdf_problems: "list[tuple[Key, str]]"
     waiting: int
+    interface: str = "insertbill"
+    pause: float = 0.0
 
     @property
     def is_complete(self) -> bool:
@@ -66,6 +72,11 @@ class ClaimedBill(dict):  # type: ignore[type-arg]
     __slots__ = ("claim",)
 
     claim: Claim
+
+
+def to_next_minute(_: "NontaxError") -> float:
+    """Seconds until a quota of this minute is over, by this machine's clock."""
+    return 60.2 - time.time() % 60
 
 
 def boot_time() -> float:
@@ -85,16 +96,19 @@ class Delivery:
         rate: float | None = None,
         limit: int | None = None,
         progress: "Callable[[Delivered], None] | None" = None,
+        pause: "Callable[[NontaxError], float]" = to_next_minute,
     ) -> None:
+        """pause: told of what keeps every bill from being sent just now; the seconds to wait."""
         self._store, self._client = store, client
         self._left = limit  # how many bills may still be sent; None: all
         self._concurrency, self._rate = concurrency, rate
-        self._progress = progress
+        self._progress, self._pause_for = progress, pause
         self._claims: deque[Claim] = deque()  # written down, not handed over
         self._until: float | None = None
         self._open: dict[int, Claim] = {}  # written down, not settled
         self._stopping = False
-        self._quota_hit = False
+        self._quota_hit: NontaxError | None = None
+        self._closed_for = 0.0  # seconds, by the store
         # A bill that could not be sent waits again, and is the next one to be sent.
         self._unsent = 0  # in a row
         self._most_unsent = min(max(_UNSENT, concurrency), limit or sys.maxsize)
@@ -116,11 +130,15 @@ class Delivery:
         Ctrl-C begins nothing more, waits for what is under way and settles it, and then is raised.
         """
         self._store.expire()
+        interface = "setpdf"
         trouble = self._upload()
         if trouble is None:
+            interface = "insertbill"
             trouble = self._send()
-        waiting = self._store.counts().get("waiting", 0)
-        return Report(dict(self._counts), trouble, self._pdf_problems, waiting)
+        return Report(
+            dict(self._counts), trouble, self._pdf_problems, self._store.waiting(), interface,
+            self._closed_for,
+        )  # fmt: skip
 
     # PDFs
 
@@ -174,6 +192,7 @@ class Delivery:
         if self._left is not None:
             self._left -= len(window.claims)
         self._until = window.until
+        self._closed_for = 0.0 if window.claims else window.pause
         for claim in window.claims:
             self._open[claim.attempt] = claim
         self._claims.extend(window.claims)
@@ -196,25 +215,36 @@ class Delivery:
             self._settle(run.close())
             left = bool(self._claims)
             self._return_unsent()
-            pause = self._pause(run)
+            got_on = left or sum(self._counts.values()) > before
+            pause = self._pause(run, got_on)
             if pause is None or self._stopping:
                 return run.error or self._in_vain
-            if not left and sum(self._counts.values()) == before:
+            if not (got_on or pause):
                 return None
-            time.sleep(pause)
+            self._sleep(pause)
+
+    def _sleep(self, seconds: float) -> None:
+        """In slices: `stop` may be called by a signal handler, which can wake nobody."""
+        until = time.monotonic() + seconds
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _SLICE))
 
     def _begin(self) -> Run:
         return self._client._begin_run(
             self._bills(), concurrency=self._concurrency, rate=self._rate or 0.0
         )
 
-    def _pause(self, run: Run) -> float | None:
+    def _pause(self, run: Run, got_on: bool) -> float | None:
         """How long to wait before the next round; None: there is none."""
         if run.error is not None:
             return None
-        if self._quota_hit:
-            self._quota_hit = False
-            return 60.2 - time.time() % 60
+        if self._quota_hit is not None:
+            self._closed_for = self._pause_for(self._quota_hit)
+            self._quota_hit = None
+        if self._closed_for:
+            if self._closed_for <= _LONGEST:
+                return self._closed_for
+            return 0.0 if got_on else None  # what was sent may have opened it
         return 0.0 if self._until is not None or self._unsent else None
 
     def _read(self, run: Run) -> None:
@@ -230,10 +260,10 @@ class Delivery:
             answer = answer_of(outcome.inserted, outcome.error, outcome.attempts)
             answers.append((outcome.bill.claim, answer))
             error = outcome.error
-            if answer.errcode == 45011 or (
-                error is not None and (error.outcome, error.retry) == ("not_sent", "later")
+            if error is not None and (
+                answer.errcode == 45011 or (error.outcome, error.retry) == ("not_sent", "later")
             ):
-                self._quota_hit = True
+                self._quota_hit = error
                 if self._run is not None:
                     self._run.stop()
             else:

@@ -352,3 +352,6 @@ class MemoryStore:
         for known in self.rows.bills.values():
             counts[known.state] = counts.get(known.state, 0) + 1
         return counts
+
+    def waiting(self) -> int:
+        return self.counts().get("waiting", 0)

@@ -176,10 +176,12 @@ class Window(NamedTuple):
 
     until: when the last of them may be handed over, by CLOCK_BOOTTIME, in seconds; None where an
     owner's end is known without a clock. Claims that are left then are settled as not sent.
+    pause: if there are no claims, because a quota is used up: seconds after which to ask again.
     """
 
     claims: "list[Claim]"
     until: float | None = None
+    pause: float = 0.0
 
 
 class PdfDue(NamedTuple):
@@ -287,6 +289,9 @@ class Store(Protocol):
 
     def counts(self) -> "dict[State, int]":
         """How many bills are in each state."""
+
+    def waiting(self) -> int:
+        """How many bills are waiting. There may be many millions that are not."""
 
     def close(self) -> None:
         """End this owner: attempts without an answer are given up."""

@@ -283,6 +283,10 @@ class Ledger:
         with reading.reader(self.path) as connection:
             return books.counts(connection)
 
+    def waiting(self) -> int:
+        """How many bills wait to be sent."""
+        return self.counts().get("waiting", 0)
+
     # The journal of a client; see `nontax.delivery.store.Journal`
 
     def open_attempts(self, bills: "Sequence[Content]") -> "list[Claim | Known | Refused]":

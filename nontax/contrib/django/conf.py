@@ -37,7 +37,8 @@ class Outbox(NamedTuple):
     """NONTAX["OUTBOX"].
 
     database: alias. window: bills in flight for each account and relay. lease: seconds for which a
-    reserved bill belongs to its relay. rate: bills a second for each account and relay, or None.
+    reserved bill belongs to its relay. rate: bills a second for each account, all relays together,
+    or None; unit_rate: the same for each unit, where its row says nothing else.
     spool: folder for answers that the database cannot take when a relay has to end, or None.
     hold_days: after which a bill is withdrawn whose order nobody has authorised. visible: function,
     or its dotted path, that takes an admin's request and returns a Q: which bills its user sees.
@@ -47,6 +48,7 @@ class Outbox(NamedTuple):
     window: int = 64
     lease: float = 90.0
     rate: float | None = None
+    unit_rate: float | None = None
     spool: str | None = None
     hold_days: float = 90
     visible: Any = None

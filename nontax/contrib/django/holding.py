@@ -22,6 +22,10 @@ from nontax.contrib.django.rows import force_commits
 from nontax.delivery.store import Key
 from nontax.errors import NontaxError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _log = logging.getLogger("nontax.delivery")
 # After a bill is handed in; then every day.
 _STEPS = (FIRST_ASK, *(timedelta(minutes=minutes) for minutes in (5, 30, 120)))
@@ -32,7 +36,7 @@ _PAUSE = 15.0
 _s_pappids: dict[str, str] = {}
 
 
-def poll(using: str, *, limit: int = 50, stopping: threading.Event | None = None) -> int:
+def poll(using: str, *, limit: int = 50, stopping: "Callable[[], bool]" = lambda: False) -> int:
     """Ask about orders that are due, at most so many; how many bills are not held any more.
 
     Each is asked about by one relay, outside any transaction. Raises DatabaseError.
@@ -42,7 +46,7 @@ def poll(using: str, *, limit: int = 50, stopping: threading.Event | None = None
     silent: set[str | None] = {None}  # units that cannot be asked now
     settled, left = 0, []
     for row in due.select_related("bill")[:limit]:
-        if stopping is not None and stopping.is_set():
+        if stopping():
             break
         if row.bill.state != "held":
             left.append(row.pk)
@@ -111,7 +115,7 @@ def _settle(using: str, bill: Bill, status: str, now: Any) -> bool:
 class Poller:
     """A relay's looks for orders that are due: in a thread, as WeChat may be slow to answer."""
 
-    def __init__(self, using: str, stopping: threading.Event) -> None:
+    def __init__(self, using: str, stopping: "Callable[[], bool]") -> None:
         self._using, self._stopping = using, stopping
         self._next = -math.inf
         self._thread: threading.Thread | None = None

@@ -4,18 +4,20 @@ import logging
 import math
 import threading
 import time
+from functools import partial
 
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from nontax.contrib.django import accounts, conf, events
+from nontax.contrib.django import accounts, conf, events, pace
+from nontax.contrib.django.beats import Beats
 from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.store import OutboxStore, worker_name
 from nontax.delivery.deliver import Delivery, Report
 from nontax.delivery.servers import server_of
 from nontax.delivery.spool import Spool
-from nontax.errors import AccessTokenError, AccountError, QuotaError
+from nontax.errors import AccessTokenError, AccountError, NontaxError, QuotaError, WeChatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("nontax.delivery")
 # Seconds after which an account that has met trouble is tried again.
 _TROUBLE_PAUSE = 10.0
-_ACCOUNT_PAUSE = 900.0
+# Seconds after which the outbox is asked again whether an account is still paused.
+_ASK_AGAIN = 30.0
+_SLICE = 0.1
 # Seconds between two looks for held bills whose event was kept meanwhile.
 _MATCH_PAUSE = 60.0
 _STOPPERS = (AccessTokenError, AccountError, QuotaError)
@@ -43,26 +47,28 @@ class Relay:
         self._only, self._poll = only, poll
         self._settings = conf.outbox()
         self._window = window or self._settings.window
-        self._stopping = threading.Event()
+        self._stopping = False
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._not_before: dict[str, float] = {}
         self._failed: list[str] = []
         self._matched = -math.inf
-        self._held = Poller(self._settings.database, self._stopping)
+        self._held = Poller(self._settings.database, lambda: self._stopping)
         self.sent = 0
 
     def stop(self) -> None:
         """Begin nothing more. Safe in a signal handler."""
-        self._stopping.set()
+        self._stopping = True
         for delivery in list(self._deliveries.values()):
             delivery.stop()
 
     def run(self, *, once: bool = False) -> list[str]:
         """Send until `stop` is called; once: until nothing waits. The accounts that met trouble."""
-        while not self._stopping.is_set():
+        beats = Beats(self._settings.database)
+        while not self._stopping:
             try:
+                beats.beat()
                 waiting = self._look()
             except DatabaseError as error:
                 if once:
@@ -74,9 +80,16 @@ class Relay:
                 self._start(alias)
             if once:
                 break
-            self._stopping.wait(self._poll)
+            self._wait()
         self._join()
+        beats.end()
         return sorted(self._failed)
+
+    def _wait(self) -> None:
+        """In slices: nothing that a signal's handler may do wakes a thread."""
+        until = time.monotonic() + self._poll
+        while not self._stopping and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, _SLICE))
 
     def _join(self) -> None:
         self._held.join()
@@ -96,9 +109,7 @@ class Relay:
             self._matched = time.monotonic()
             events.match_held(using)
         self._held.look()
-        bills = Bill.objects.using(using).filter(state="waiting").order_by()
-        found = bills.values_list("account", flat=True).distinct()
-        return [alias for alias in found if not self._only or alias in self._only]
+        return [alias for alias in waiting(using) if not self._only or alias in self._only]
 
     def _start(self, alias: str) -> None:
         thread = self._threads.get(alias)
@@ -132,16 +143,21 @@ class Relay:
             using=self._settings.database,
             lease=self._settings.lease,
             timeout=conf.timeout_of(settings),
-            stopping=self._stopping,
+            rate=self._settings.rate,
+            unit_rate=self._settings.unit_rate,
+            stopping=lambda: self._stopping,
             spool=None if spool is None else Spool(f"{spool}/nontax-{alias}.spool"),
         )
         if store.spool is not None:
             store.spool.prepare()
             store.read_spool()
         store.use_server(server_of(client._base_url))
-        delivery = Delivery(store, client, concurrency=self._window, rate=self._settings.rate)
+        delivery = Delivery(
+            store, client, concurrency=self._window, rate=self._settings.rate,
+            pause=partial(self._keep_from, alias, pace.INSERT),
+        )  # fmt: skip
         self._deliveries[alias] = delivery
-        if self._stopping.is_set():
+        if self._stopping:
             return None
         try:
             return delivery.run()
@@ -156,19 +172,38 @@ class Relay:
                        extra={"order_id": key.order_id, "account": alias})  # fmt: skip
         if report.pdf_problems:
             self._pause_until(alias, _TROUBLE_PAUSE)
-        if report.trouble is not None:
-            long = isinstance(report.trouble, _STOPPERS)
-            self._pause(alias, report.trouble, _ACCOUNT_PAUSE if long else _TROUBLE_PAUSE)
+        trouble = report.trouble
+        if isinstance(trouble, _STOPPERS):
+            self._pause(alias, trouble, self._keep_from(alias, report.interface, trouble))
+        elif trouble is not None:
+            self._pause(alias, trouble, _TROUBLE_PAUSE)
+        elif report.pause:
+            self._pause_until(alias, min(report.pause, _ASK_AGAIN))
+            with self._lock:
+                self._failed.append(alias)
+
+    def _keep_from(self, alias: str, interface: str, error: NontaxError) -> float:
+        """All relays of the account pause; for how many seconds."""
+        errcode = error.errcode if isinstance(error, WeChatError) else 0
+        why = f"{type(error).__name__} {errcode}" if errcode else type(error).__name__
+        return pace.pause(self._settings.database, alias, interface, errcode, why)
 
     def _pause_until(self, alias: str, seconds: float) -> None:
         self._not_before[alias] = time.monotonic() + seconds
 
     def _pause(self, alias: str, error: BaseException, seconds: float) -> None:
-        self._pause_until(alias, seconds)
+        self._pause_until(alias, min(seconds, _ASK_AGAIN))
         with self._lock:
             self._failed.append(alias)
-        advice = getattr(error, "advice", "")
-        _log.error(
-            "account %s pauses for %.0f seconds: %s%s", alias, seconds, error,
-            f" {advice}" if advice else "", extra={"account": alias, "worker": worker_name()},
-        )  # fmt: skip
+        _log.error("account %s pauses for %.0f seconds: %s", alias, seconds, error,
+                   extra={"account": alias, "worker": worker_name()})  # fmt: skip
+
+
+def waiting(using: str) -> list[str]:
+    """The accounts that have bills waiting. One look into an index for each: there may be many."""
+    bills = Bill.objects.using(using).filter(state="waiting")
+    names = bills.order_by("account").values_list("account", flat=True)
+    found: list[str] = []
+    while (name := names.filter(account__gt=found[-1] if found else "").first()) is not None:
+        found.append(name)
+    return found

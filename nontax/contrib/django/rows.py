@@ -18,7 +18,7 @@ _PRUNED = ("title", "billing_time", "extra")
 
 
 def now_ms() -> int:
-    """For people and PDFs; no lease is measured by it."""
+    """For people; no lease is measured by it."""
     return int(time.time() * 1000)
 
 

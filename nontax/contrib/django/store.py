@@ -6,7 +6,6 @@ by the database's clock, and here by one that goes on while the machine is suspe
 
 import logging
 import socket
-import threading
 import time
 from functools import partial
 from os import getpid
@@ -14,10 +13,9 @@ from typing import Any
 from uuid import uuid4
 
 from django.db import InterfaceError, OperationalError, connections, transaction
-from django.db.models import Count, F
-from django.utils import timezone
+from django.db.models import Count
 
-from nontax.contrib.django import intake, settling, signals
+from nontax.contrib.django import intake, pace, settling, signals
 from nontax.contrib.django.clock import DatabaseMs
 from nontax.contrib.django.conf import MARGIN
 from nontax.contrib.django.models import Attempt, Bill, Evidence, Server
@@ -30,12 +28,12 @@ from nontax.contrib.django.rows import (
     known_of,
     learn,
     look,
-    now_ms,
 )
+from nontax.contrib.django.taking import Taker, take
 from nontax.delivery import states
 from nontax.delivery.deliver import boot_time
 from nontax.delivery.spool import Spool
-from nontax.delivery.states import Answer, State, step
+from nontax.delivery.states import Answer, State
 from nontax.delivery.store import (
     AttemptRow,
     Claim,
@@ -68,6 +66,11 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{getpid()}"[:150]
 
 
+def _goes_through(answer: Answer) -> bool:
+    """WeChat has dealt with the bill itself: the account's trouble is over."""
+    return answer.outcome in ("inserted", "rejected") and not answer.trouble
+
+
 def _tell(settled: Settled) -> None:
     """The answer is on disk: whoever wants to know is told."""
     about = {**settled.key._asdict(), "state": settled.state}
@@ -83,7 +86,8 @@ class OutboxStore:
     """One owner of an account's bills in the outbox. See `nontax.delivery.store.Store`.
 
     account: alias. using: the database's alias. lease: seconds. timeout: seconds that one bill may
-    take. stopping: when it is set, answers that the database does not take go into the spool.
+    take. rate, unit_rate: bills a second of all relays together, of the account and of each unit.
+    stopping: when it is true, answers that the database does not take go into the spool.
     """
 
     def __init__(
@@ -93,14 +97,19 @@ class OutboxStore:
         using: str = "default",
         lease: float = 90.0,
         timeout: float = 30.0,
-        stopping: threading.Event | None = None,
+        rate: float | None = None,
+        unit_rate: float | None = None,
+        stopping: "Callable[[], bool]" = lambda: False,
         spool: Spool | None = None,
     ) -> None:
         self.account, self.using = account, using
         self._lease, self._timeout = lease, timeout
-        self._stopping = stopping or threading.Event()
+        self._stopping = stopping
         self.spool = spool
         self._worker = worker_name()
+        self._taker = Taker(using, account, self._worker, int(lease * 1000), rate, unit_rate)
+        self._met: set[str] = set()
+        self._probing = False
         self._open: dict[int, Claim] = {}
         self._handed_over: set[int] = set()
         # Of reservations whose COMMIT may have been lost.
@@ -140,22 +149,31 @@ class OutboxStore:
 
     def pdfs_due(self, limit: int) -> list[PdfDue]:
         due = ContentRow.objects.using(self.using).filter(
-            bill__state="waiting", bill__account=self.account, bill__media_due__lte=now_ms()
+            bill__state="waiting", bill__account=self.account, bill__media_due__lte=DatabaseMs()
         )
-        rows = due.select_related("bill").order_by("bill_id")[:limit]
+        rows = list(due.select_related("bill").order_by("bill_id")[:limit])
+        if rows:
+            rows = rows[: self._write(partial(self._may_upload, len(rows)))]
         return [
             PdfDue(Key(row.bill.appid, row.bill.order_id), row.pdf, row.pdf_sha256) for row in rows
         ]
+
+    def _may_upload(self, most: int) -> int:
+        row = pace.hold(self.using, self.account, pace.UPLOAD)
+        count = pace.ask(row, most, None).calls
+        pace.use(row, count)
+        return count
 
     def keep_pdf(self, key: Key, s_pdf_media_id: str) -> None:
         def keep() -> None:
             row = look(self.using, key)
             assert row is not None
             of_bill = Bill.objects.using(self.using).filter(pk=row.pk, digest=row.digest)
-            if of_bill.update(media_due=now_ms() + UPLOAD_MS):
+            if of_bill.update(media_due=DatabaseMs() + UPLOAD_MS):
                 ContentRow.objects.using(self.using).filter(pk=row.pk).update(
                     media_id=s_pdf_media_id
                 )
+            pace.resume(self.using, self.account, interface=pace.UPLOAD)
 
         self._write(keep)
 
@@ -167,52 +185,21 @@ class OutboxStore:
         began = boot_time()
         claim = uuid4().hex
         try:
-            claims = self._write(lambda: self._reserve(limit, claim), durable=True)
+            taken = self._write(lambda: take(self._taker, limit, claim, self._met), durable=True)
         except Exception:
             self._unsure.append(claim)
             raise
-        self._open |= {each.attempt: each for each in claims}
-        return Window(claims, began + self._lease - self._timeout - MARGIN)
-
-    def _reserve(self, limit: int, claim: str) -> list[Claim]:
-        bills = Bill.objects.using(self.using)
-        waiting = bills.filter(
-            state="waiting", account=self.account, media_due__gt=now_ms()
-        ).order_by("-priority", "pk")
-        if connections[self.using].features.has_select_for_update_skip_locked:
-            waiting = waiting.select_for_update(skip_locked=True)
-        elif connections[self.using].vendor == "sqlite":
-            # Takes the write lock first: a reader that begins to write may be refused.
-            bills.filter(pk=0).update(priority=0)
-        ids = list(waiting.values_list("pk", flat=True)[:limit])
-        # The state in the WHERE, and the key (bill, slot), let no second owner in.
-        bills.filter(pk__in=ids, state="waiting").update(
-            state=step("waiting", "reserve"), claim=claim, attempt=F("attempt") + 1,
-            lease_until=DatabaseMs() + int(self._lease * 1000), changed_at=timezone.now(),
-        )  # fmt: skip
-        mine = list(bills.filter(pk__in=ids, claim=claim).select_related("content"))
-        mine.sort(key=lambda row: (-row.priority, row.pk))
-        now = timezone.now()
-        made = Attempt.objects.using(self.using)
-        made.bulk_create(
-            [
-                Attempt(
-                    bill=row, number=row.attempt, slot=0, back_to="waiting", claim=claim,
-                    worker=self._worker, began_at=now, changed_at=now,
-                )
-                for row in mine
-            ]
-        )  # fmt: skip
-        attempts = dict(made.filter(bill__in=ids, claim=claim).values_list("bill_id", "pk"))
-        return [
-            Claim(attempts[row.pk], row.attempt, joined(row, row.content), False, "waiting", row.pk)
-            for row in mine
-        ]
+        self._open |= {each.attempt: each for each in taken.claims}
+        self._met |= {each.content.appid for each in taken.claims}
+        self._probing |= taken.probe
+        return Window(taken.claims, began + self._lease - self._timeout - MARGIN, taken.wait)
 
     def _return_unsure(self) -> None:
         """Bills of a COMMIT that was not answered: if it was done, nothing of them was sent."""
         unsent = Answer("not_sent", reason="the database's answer was lost")
         while self._unsure:
+            # Waits for the transaction whose answer was lost, if it is still under way.
+            self._write(partial(pace.hold, self.using, self.account, pace.INSERT))
             rows = Bill.objects.using(self.using).filter(state="sending", claim=self._unsure[-1])
             lost = [(self._claim_of(row), unsent) for row in rows.select_related("content")]
             self._write(partial(self._settle, lost))
@@ -254,7 +241,7 @@ class OutboxStore:
                 if connections[self.using].in_atomic_block:
                     raise
                 connections[self.using].close()
-                if self._stopping.is_set() and self.spool is not None:
+                if self._stopping() and self.spool is not None:
                     settled = self._keep_apart(answers)
                     break
                 _log.warning("the database is away; %d answers are held: %s", len(answers),
@@ -263,6 +250,7 @@ class OutboxStore:
                 pause = min(2 * pause, 5.0)
             else:
                 break
+        self._probing = False
         for claim, _ in answers:
             self._open.pop(claim.attempt, None)
             self._handed_over.discard(claim.attempt)
@@ -272,7 +260,10 @@ class OutboxStore:
         return settled
 
     def _settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
-        return [settling.settle_one(self.using, claim, answer) for claim, answer in answers]
+        settled = [settling.settle_one(self.using, claim, answer) for claim, answer in answers]
+        if self._probing and any(_goes_through(answer) for _, answer in answers):
+            pace.resume(self.using, self.account, interface=pace.INSERT)
+        return settled
 
     def _keep_apart(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
         assert self.spool is not None
@@ -377,3 +368,9 @@ class OutboxStore:
         bills = Bill.objects.using(self.using).filter(account=self.account)
         found = bills.values("state").annotate(count=Count("pk")).values_list("state", "count")
         return dict(found)
+
+    def waiting(self) -> int:
+        """See `Store.waiting`."""
+        bills = Bill.objects.using(self.using).filter(account=self.account, state="waiting")
+        count: int = bills.count()
+        return count

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from nontax.contrib.django import conf
+from nontax.contrib.django import conf, pace
 from nontax.contrib.django.relay import Relay
 
 
@@ -27,12 +27,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--poll", type=float, default=1.0, help="seconds between two looks at the database"
         )
+        parser.add_argument(
+            "--resume", action="store_true",
+            help="end the pauses first: what has stopped the accounts is mended",
+        )  # fmt: skip
 
     def handle(self, *_: Any, **options: Any) -> None:
         for alias in options["account"]:
             conf.account(alias)
         if options["window"] is not None and options["window"] < 1:
             raise CommandError("--window must be at least 1")
+        if options["resume"]:
+            pace.resume(conf.outbox().database, *options["account"])
         relay = Relay(options["account"], window=options["window"], poll=options["poll"])
         before = {
             number: signal.signal(number, lambda *_: relay.stop())
