@@ -134,6 +134,7 @@ MAY_IMPORT = {
         "language",
         "nontax",
         "outcomes",
+        "report",
         "results",
         "settings",
         "sheets.masking",
