@@ -38,13 +38,11 @@ class InsertedBill(Record):
     @classmethod
     def _from_reply(cls, reply: "dict[str, object]") -> "InsertedBill":
         """Make one of the fields of a checked reply, which it takes over."""
-        inserted = cls.__new__(cls)
         openid = reply.pop("openid", None)
         if openid is not None and (type(openid) is not str or openid == ""):
             openid, reply["openid"] = None, openid  # what cannot be used can be looked at
         code = reply.pop("code")
-        Record.__init__(inserted, code, openid, reply or {})  # what is empty gives back its room
-        return inserted
+        return cls._make(code, openid, reply or {})  # what is empty gives back its room
 
 
 class Outcome(Record):
@@ -96,7 +94,7 @@ class Outcome(Record):
         """Make one of what nontax._core knows of a finished call."""
         inserted = None if fields is None else InsertedBill._from_reply(fields)
         outcome = "inserted" if error is None else error.outcome
-        return cls(index, bill, outcome, inserted, error, attempts, seconds, False, False)
+        return cls._make(index, bill, outcome, inserted, error, attempts, seconds, False, False)
 
     @property
     def order_id(self) -> str | None:

@@ -1,8 +1,28 @@
 """The base of the small immutable classes that this package hands out."""
 
+try:
+    from nontax._core import record_maker
+except ImportError:  # a room that needs no core
+
+    def record_maker(type: "type[T]", slots: "tuple[object, ...]", /) -> "Callable[..., T]":
+        """Return a function that makes an instance of `type` with these slots filled."""
+        descriptors: tuple[Any, ...] = slots
+
+        def make(*values: object) -> "T":
+            made = type.__new__(type)
+            for slot, value in zip(descriptors, values, strict=True):
+                slot.__set__(made, value)
+            return made
+
+        return make
+
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any, Self, TypeVar
+
+    T = TypeVar("T")
 
 
 class Record:
@@ -13,18 +33,19 @@ class Record:
 
     __slots__: tuple[str, ...] = ()
     _names: tuple[str, ...] = ()
-    # What sets each of the values, found once: a bulk run makes two records for each bill.
-    _setters: "tuple[Callable[[Record, object], None], ...]" = ()
+    # Makes one of its values, past __init__(): a bulk run makes two records for each bill.
+    _make: "Callable[..., Self]"
 
     def __init_subclass__(cls) -> None:
         own = vars(cls).get("__slots__", ())
         own = (own,) if isinstance(own, str) else own
         cls._names = (*cls._names, *(name for name in own if not name.startswith("__")))
-        cls._setters = tuple(getattr(cls, name).__set__ for name in cls._names)
+        make: Any = record_maker(cls, tuple(getattr(cls, name) for name in cls._names))
+        cls._make = make
 
     def __init__(self, *values: object) -> None:
-        for set_value, value in zip(self._setters, values, strict=True):
-            set_value(self, value)
+        for name, value in zip(self._names, values, strict=True):
+            object.__setattr__(self, name, value)
 
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self._names)
@@ -58,6 +79,4 @@ class Record:
 
 def _rebuild(cls: type[Record], *values: object) -> Record:
     """Make a record again from what it was pickled as."""
-    record = cls.__new__(cls)
-    Record.__init__(record, *values)
-    return record
+    return cls._make(*values)

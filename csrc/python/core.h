@@ -117,6 +117,11 @@ PyObject *take_exception(void);
  * have a credential among their local variables. */
 void hide_frames(void);
 
+/* ---- records.c: a function of the module ---------------------------------------------------- */
+
+extern const char record_maker_doc[];
+PyObject *record_maker(PyObject *module, PyObject *arguments);
+
 /* ---- spare.c ------------------------------------------------------------------------------- */
 
 /* What a call needs to raise an error without memory: taken before anything is sent, and given

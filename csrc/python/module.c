@@ -118,6 +118,7 @@ static PyObject *problem_messages(PyObject *Py_UNUSED(module), PyObject *Py_UNUS
 static PyMethodDef methods[] = {
     {"check", check, METH_VARARGS, check_doc},
     {"problem_messages", problem_messages, METH_NOARGS, problem_messages_doc},
+    {"record_maker", record_maker, METH_VARARGS, record_maker_doc},
     {"errcode", errcode, METH_O, errcode_doc},
     {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
     {"is_read_only", is_read_only, METH_O, is_read_only_doc},
