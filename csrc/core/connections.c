@@ -30,24 +30,48 @@ static nontax_status make_place(nx_connections *connections)
     return NONTAX_OK;
 }
 
+/* Where the socket is in the list, or belongs. */
+static int place_of(const nx_connections *connections, curl_socket_t socket)
+{
+    int low = 0, high = connections->count;
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (connections->list[middle].socket < socket) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+nx_connection *nx_connection_of(nx_connections *connections, curl_socket_t socket)
+{
+    int place = place_of(connections, socket);
+    bool there = place < connections->count && connections->list[place].socket == socket;
+    return there ? &connections->list[place] : NULL;
+}
+
 nontax_status nx_connection_opened(nx_connections *connections, curl_socket_t socket,
                                    const void *opener)
 {
     nontax_status status = make_place(connections);
     if (status == NONTAX_OK) {
-        connections->list[connections->count++] =
-            (nx_connection){.socket = socket, .opener = opener};
+        int place = place_of(connections, socket);
+        nx_connection *at = connections->list + place;
+        memmove(at + 1, at, (size_t)(connections->count - place) * sizeof *at);
+        *at = (nx_connection){.socket = socket, .opener = opener};
+        connections->count++;
     }
     return status;
 }
 
 void nx_connection_closed(nx_connections *connections, curl_socket_t socket)
 {
-    for (int i = 0; i < connections->count; i++) {
-        if (connections->list[i].socket == socket) {
-            connections->list[i] = connections->list[--connections->count];
-            return;
-        }
+    nx_connection *at = nx_connection_of(connections, socket);
+    if (at) {
+        connections->count--;
+        memmove(at, at + 1, (size_t)(connections->list + connections->count - at) * sizeof *at);
     }
 }
 
@@ -108,11 +132,9 @@ nx_connection *nx_connection_find(nx_connections *connections, const void *opene
 
 void nx_connection_answered(nx_connections *connections, curl_socket_t socket)
 {
-    for (int i = 0; i < connections->count; i++) {
-        if (connections->list[i].socket == socket) {
-            connections->list[i].answered = true;
-            return;
-        }
+    nx_connection *connection = nx_connection_of(connections, socket);
+    if (connection) {
+        connection->answered = true;
     }
 }
 

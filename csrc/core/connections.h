@@ -24,12 +24,16 @@ typedef struct nx_connection {
     bool used;     /* one has begun, */
     bool answered; /* and the last one has a whole answer */
     bool once;     /* no further one may begin */
+    /* For the engine, each 0 or some of CURL_POLL_INOUT: */
+    int wanted;  /* what libcurl waits for on it, */
+    int watched; /* and what is watched for */
 } nx_connection;
 
 typedef struct nx_connections {
-    nx_connection *list; /* in no order */
+    nx_connection *list; /* by their sockets */
     int count;
     int places;
+    struct nx_engine *engine; /* watches the sockets; NULL: nobody does */
 } nx_connections;
 
 void nx_connections_free(nx_connections *connections);
@@ -38,6 +42,9 @@ void nx_connections_free(nx_connections *connections);
 nontax_status nx_connection_opened(nx_connections *connections, curl_socket_t socket,
                                    const void *opener);
 void nx_connection_closed(nx_connections *connections, curl_socket_t socket);
+
+/* NULL: it was not opened for a connection. */
+nx_connection *nx_connection_of(nx_connections *connections, curl_socket_t socket);
 
 /* The connection with these addresses, on which a request of the transfer `opener` is to begin.
  * libcurl gives them before a request, but not the socket. NULL: it is not known. */

@@ -6,7 +6,7 @@
 
 #include <curl/curl.h>
 
-#include "nontax.h"
+#include "connections.h"
 
 #if defined(__linux__) && !defined(NONTAX_PORTABLE_POLL)
 #define NX_ENGINE_EPOLL 1
@@ -16,8 +16,9 @@
 
 typedef struct nx_engine nx_engine;
 
-/* Takes over the multi handle's socket and timer functions. */
-nontax_status nx_engine_new(CURLM *multi, nx_engine **engine);
+/* Takes over the multi handle's socket and timer functions. The connections are those of its
+ * transfers. */
+nontax_status nx_engine_new(CURLM *multi, nx_connections *connections, nx_engine **engine);
 /* To be called after curl_multi_cleanup(). NULL is allowed. */
 void nx_engine_free(nx_engine *engine);
 
@@ -30,6 +31,12 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened);
  * nx_engine_arm() has come; -1 where there is none. */
 int nx_engine_descriptor(nx_engine *engine);
 void nx_engine_arm(nx_engine *engine, int64_t due);
+
+/* A connection's socket is about to be closed. */
+void nx_engine_forget(nx_engine *engine, curl_socket_t socket);
+
+/* No transfer is under way: what comes on connections does not make the descriptor readable. */
+void nx_engine_rest(nx_engine *engine);
 
 /* Makes the descriptor readable at once. For any thread. */
 void nx_engine_wakeup(const nx_engine *engine);

@@ -1,4 +1,8 @@
-/* engine_epoll.c: drives a multi handle with epoll and a timerfd. */
+/* engine_epoll.c: drives a multi handle with epoll and a timerfd.
+ *
+ * libcurl says of each transfer's end that its socket is not to be watched any more, and of the
+ * next one's beginning that it is. A connection stays watched in between, for as long as nothing
+ * comes on it: that saves two system calls for each transfer. */
 #include "engine.h"
 
 #if NX_ENGINE_EPOLL
@@ -17,33 +21,85 @@ enum { EVENTS_AT_ONCE = 64 };
 
 struct nx_engine {
     CURLM *multi;
+    nx_connections *connections;
     int epoll;
     int timer;         /* -1 until somebody asks for the descriptor */
     int64_t curl_due;  /* when libcurl wants to be called for time's sake */
     int64_t timer_due; /* what the timerfd is set to */
+    bool looked;       /* the last turn has looked at the sockets */
 };
 
-static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *context, void *known)
+/* Has a socket watched for `what` in place of what `before` says. */
+static int watch(const nx_engine *engine, curl_socket_t socket, int before, int what)
 {
-    nx_engine *engine = context;
     struct epoll_event event = {.data.fd = socket};
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        /* It may be gone already, with its last descriptor. */
-        (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, socket, NULL);
-        return 0;
-    }
     event.events = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
-    int operation = known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int operation = before ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     int failed = epoll_ctl(engine->epoll, operation, socket, &event);
     if (failed && (errno == EEXIST || errno == ENOENT)) {
         operation = errno == EEXIST ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
         failed = epoll_ctl(engine->epoll, operation, socket, &event);
     }
-    if (failed || curl_multi_assign(engine->multi, socket, engine) != CURLM_OK) {
-        return -1;
+    return failed ? -1 : 0;
+}
+
+static void unwatch(const nx_engine *engine, curl_socket_t socket)
+{
+    /* It may be gone already, with its last descriptor. */
+    (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, socket, NULL);
+}
+
+static void unwatch_connection(const nx_engine *engine, nx_connection *connection)
+{
+    if (connection->watched) {
+        unwatch(engine, connection->socket);
+        connection->watched = 0;
+    }
+}
+
+static int want_of_connection(const nx_engine *engine, nx_connection *connection, int what)
+{
+    connection->wanted = what;
+    if (what && what != connection->watched) {
+        int failed = watch(engine, connection->socket, connection->watched, what);
+        connection->watched = failed ? 0 : what;
+        return failed;
     }
     return 0;
+}
+
+static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *context, void *known)
+{
+    nx_engine *engine = context;
+    nx_connection *connection = nx_connection_of(engine->connections, socket);
+    (void)easy;
+    if (connection) {
+        return want_of_connection(engine, connection, what == CURL_POLL_REMOVE ? 0 : what);
+    }
+    if (what == CURL_POLL_REMOVE) {
+        unwatch(engine, socket);
+        return 0;
+    }
+    int failed = watch(engine, socket, known != NULL, what);
+    return failed || curl_multi_assign(engine->multi, socket, engine) != CURLM_OK ? -1 : 0;
+}
+
+void nx_engine_forget(nx_engine *engine, curl_socket_t socket)
+{
+    nx_connection *connection = engine ? nx_connection_of(engine->connections, socket) : NULL;
+    if (connection) {
+        unwatch_connection(engine, connection);
+    }
+}
+
+void nx_engine_rest(nx_engine *engine)
+{
+    if (engine->timer < 0) {
+        return; /* nobody has the descriptor */
+    }
+    for (int i = 0; i < engine->connections->count; i++) {
+        unwatch_connection(engine, &engine->connections->list[i]);
+    }
 }
 
 static int set_due(CURLM *multi, long timeout_ms, void *context)
@@ -54,7 +110,7 @@ static int set_due(CURLM *multi, long timeout_ms, void *context)
     return 0;
 }
 
-nontax_status nx_engine_new(CURLM *multi, nx_engine **result)
+nontax_status nx_engine_new(CURLM *multi, nx_connections *connections, nx_engine **result)
 {
     nx_engine *engine = nx_calloc(1, sizeof *engine);
     *result = engine;
@@ -62,6 +118,7 @@ nontax_status nx_engine_new(CURLM *multi, nx_engine **result)
         return NONTAX_NO_MEMORY;
     }
     engine->multi = multi;
+    engine->connections = connections;
     engine->timer = -1;
     engine->curl_due = engine->timer_due = NX_NEVER;
     engine->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -75,6 +132,7 @@ nontax_status nx_engine_new(CURLM *multi, nx_engine **result)
         *result = NULL;
         return made ? NONTAX_NO_MEMORY : NONTAX_NO_DESCRIPTOR;
     }
+    connections->engine = engine;
     return NONTAX_OK;
 }
 
@@ -107,28 +165,53 @@ static CURLMcode handle_event(nx_engine *engine, const struct epoll_event *event
         }
         return CURLM_OK;
     }
+    nx_connection *connection = nx_connection_of(engine->connections, event->data.fd);
+    if (connection && !connection->wanted) {
+        unwatch_connection(engine, connection); /* an idle one, which libcurl looks at itself */
+        return CURLM_OK;
+    }
     int mask = (event->events & EPOLLIN ? CURL_CSELECT_IN : 0) |
                (event->events & EPOLLOUT ? CURL_CSELECT_OUT : 0) |
                (event->events & (EPOLLERR | EPOLLHUP) ? CURL_CSELECT_ERR : 0);
     return curl_multi_socket_action(engine->multi, event->data.fd, mask, &running);
 }
 
-CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
+/* Most often a transfer that was added just now begins. */
+static CURLMcode handle_time(nx_engine *engine)
 {
-    struct epoll_event events[EVENTS_AT_ONCE];
-    int64_t next = engine->curl_due < until ? engine->curl_due : until;
-    int count = epoll_wait(engine->epoll, events, EVENTS_AT_ONCE, wait_ms(next));
+    int running = 0;
+    engine->curl_due = NX_NEVER; /* libcurl sets the next one in this call */
+    return curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+}
+
+static CURLMcode handle_sockets(nx_engine *engine, const struct epoll_event *events, int count)
+{
     CURLMcode code = CURLM_OK;
-    *happened = count > 0;
-    nx_fork_lock_enter();
     for (int i = 0; i < count && code == CURLM_OK; i++) {
         code = handle_event(engine, &events[i]);
     }
+    return code;
+}
+
+CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
+{
+    struct epoll_event events[EVENTS_AT_ONCE];
+    CURLMcode code = CURLM_OK;
+    int count = 0;
+    /* What is due comes before a look at the sockets, but not twice. */
+    if (engine->curl_due > nx_now_ms() || !engine->looked) {
+        int64_t next = engine->curl_due < until ? engine->curl_due : until;
+        count = epoll_wait(engine->epoll, events, EVENTS_AT_ONCE, wait_ms(next));
+        engine->looked = true;
+    } else {
+        engine->looked = false;
+    }
+    *happened = count > 0;
+    nx_fork_lock_enter();
+    code = handle_sockets(engine, events, count);
     if (code == CURLM_OK && engine->curl_due <= nx_now_ms()) {
-        int running = 0;
         *happened = true;
-        engine->curl_due = NX_NEVER; /* libcurl sets the next one in this call */
-        code = curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+        code = handle_time(engine);
     }
     nx_fork_lock_leave();
     return code;

@@ -14,8 +14,9 @@ struct nx_engine {
     int running; /* transfers under way after the last turn */
 };
 
-nontax_status nx_engine_new(CURLM *multi, nx_engine **engine)
+nontax_status nx_engine_new(CURLM *multi, nx_connections *connections, nx_engine **engine)
 {
+    (void)connections;
     *engine = nx_calloc(1, sizeof **engine);
     if (!*engine) {
         return NONTAX_NO_MEMORY;
@@ -54,6 +55,16 @@ int nx_engine_descriptor(nx_engine *engine)
 void nx_engine_arm(nx_engine *engine, int64_t due)
 {
     (void)engine, (void)due;
+}
+
+void nx_engine_forget(nx_engine *engine, curl_socket_t socket)
+{
+    (void)engine, (void)socket;
+}
+
+void nx_engine_rest(nx_engine *engine)
+{
+    (void)engine;
 }
 
 void nx_engine_wakeup(const nx_engine *engine)

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine.h"
 #include "start.h"
 #include "text.h"
 
@@ -146,7 +147,9 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 /* libcurl closes a connection. */
 static int close_socket(void *context, curl_socket_t socket)
 {
-    nx_connection_closed(context, socket);
+    nx_connections *connections = context;
+    nx_engine_forget(connections->engine, socket);
+    nx_connection_closed(connections, socket);
     return close(socket);
 }
 

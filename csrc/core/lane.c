@@ -123,7 +123,7 @@ static nontax_status make_lane(nontax_client *client, int parallel, nx_lane **re
     lane->multi = curl_multi_init();
     nontax_status status = NONTAX_NO_MEMORY;
     if (lane->multi && set_parallel(lane, parallel) && leave_look_ups(lane->multi) == CURLM_OK) {
-        status = nx_engine_new(lane->multi, &lane->engine);
+        status = nx_engine_new(lane->multi, &lane->connections, &lane->engine);
     }
     nx_fork_lock_leave();
     if (status != NONTAX_OK) {
@@ -238,6 +238,18 @@ static int64_t earliest_due(const nx_lane *lane)
     return due;
 }
 
+/* To be called at the end of whatever changes what the lane waits for. */
+static void arm(nx_lane *lane)
+{
+    if (!nx_lane_is_ours(lane)) {
+        return; /* the kernel's side of the engine is the parent's, too */
+    }
+    if (!lane->running.first) {
+        nx_engine_rest(lane->engine);
+    }
+    nx_engine_arm(lane->engine, earliest_due(lane));
+}
+
 /* libcurl has given up on the multi handle: no call on it will get an answer any more. */
 static void break_lane(nx_lane *lane, CURLMcode code)
 {
@@ -266,7 +278,7 @@ nontax_status nx_lane_add(nx_lane *lane, nontax_call *call)
     } else {
         nx_list_append(&lane->done, call);
     }
-    nx_engine_arm(lane->engine, earliest_due(lane));
+    arm(lane);
     return NONTAX_OK;
 }
 
@@ -294,7 +306,7 @@ nontax_step nx_lane_step(nx_lane *lane, int wait_ms)
     expire(lane);
     begin_due(lane);
     nx_fork_lock_leave();
-    nx_engine_arm(lane->engine, earliest_due(lane));
+    arm(lane);
     lane->last_step = nx_now_ms();
     return happened ? NONTAX_STEP_BUSY : NONTAX_STEP_IDLE;
 }
@@ -372,7 +384,7 @@ void nx_lane_cancel(nx_lane *lane, nontax_call *call)
         nx_list_remove(call->state == NX_CALL_PAUSING ? &lane->pausing : &lane->done, call);
     }
     nx_call_finish(call);
-    nx_engine_arm(lane->engine, earliest_due(lane));
+    arm(lane);
 }
 
 void nx_lane_clear_wakeup(nx_lane *lane)
@@ -393,13 +405,13 @@ void nx_lane_set_alarm(nx_lane *lane, int64_t when)
 {
     if (lane->alarm != when) {
         lane->alarm = when;
-        nx_engine_arm(lane->engine, earliest_due(lane));
+        arm(lane);
     }
 }
 
 int nx_lane_descriptor(nx_lane *lane)
 {
     int descriptor = nx_lane_is_ours(lane) ? nx_engine_descriptor(lane->engine) : -1;
-    nx_engine_arm(lane->engine, earliest_due(lane));
+    arm(lane);
     return descriptor;
 }

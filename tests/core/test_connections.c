@@ -146,6 +146,7 @@ static void test_closed(void **state)
     for (int i = 0; i < 20; i++) {
         nx_connection *found = find(&connections, &pairs[i], &opener);
         assert_int_equal(found ? found->socket : -1, i % 2 ? pairs[i].ours : -1);
+        assert_ptr_equal(nx_connection_of(&connections, pairs[i].ours), found);
     }
     opened(&connections, &pairs[0], &other_opener);
     assert_false(find(&connections, &pairs[0], &other_opener)->used);

@@ -3,8 +3,8 @@
 
 #include <unistd.h>
 
+#include "attempts.h"
 #include "clock.h"
-#include "engine.h"
 
 static void test_no_descriptor(void **state)
 {
@@ -78,6 +78,58 @@ static void test_descriptor_tells_of_many_replies(void **state)
     server_stop(server);
 }
 
+static const server_step leave = {.move = ANSWER_AND_CLOSE};
+
+/* A call is over, and the server has closed the connection, which the lane keeps. */
+static void wait_until_left(const nx_lane *lane)
+{
+    assert_int_equal(lane->connections.count, 1);
+    assert_true(is_readable(lane->connections.list[0].socket, EVER));
+}
+
+static void test_descriptor_says_nothing_of_an_idle_connection(void **state)
+{
+    (void)state;
+    server *server = server_start(&leave, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nx_lane *lane = new_lane(client, 1);
+    int descriptor = nx_lane_descriptor(lane);
+    nontax_call *call = call_for(client, "order-1");
+    add(lane, call);
+    assert_ptr_equal(take_by_descriptor(lane), call);
+    wait_until_left(lane);
+    assert_false(is_readable(descriptor, 0));
+    nontax_call_free(call);
+    nx_lane_free(lane);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
+/* Also where nobody asks for the descriptor, and a connection stays watched between two calls. */
+static void test_an_idle_connection_is_looked_at_once(void **state)
+{
+    (void)state;
+    server *server = server_start(&leave, 1);
+    nontax_client *client = client_for(server_url(server), 0);
+    nx_lane *lane = new_lane(client, 1);
+    nontax_call *first = call_for(client, "order-1"), *second = call_for(client, "order-2");
+    add(lane, first);
+    assert_ptr_equal(take(lane), first);
+    assert_true(lane->connections.list[0].watched);
+    wait_until_left(lane);
+    (void)nx_lane_step(lane, 0);
+    assert_false(lane->connections.list[0].watched);
+    assert_int_equal(nx_lane_step(lane, 0), NONTAX_STEP_IDLE);
+    add(lane, second);
+    assert_ptr_equal(take(lane), second);
+    expect_inserted(second, "order-2");
+    nontax_call_free(first);
+    nontax_call_free(second);
+    nx_lane_free(lane);
+    nontax_client_free(client);
+    server_stop(server);
+}
+
 static void test_descriptor_tells_of_pauses(void **state)
 {
     (void)state;
@@ -121,6 +173,8 @@ int main(void)
 #if NX_ENGINE_EPOLL
         TEST(test_descriptor_tells_of_replies),
         TEST(test_descriptor_tells_of_many_replies),
+        TEST(test_descriptor_says_nothing_of_an_idle_connection),
+        TEST(test_an_idle_connection_is_looked_at_once),
         TEST(test_descriptor_tells_of_pauses),
         TEST(test_descriptor_tells_of_deadlines),
 #endif
