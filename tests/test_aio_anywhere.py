@@ -15,7 +15,7 @@ def press_in_runs(talk: Talk) -> None:
     import itertools
     from contextlib import suppress
 
-    from presses import Source, end, is_pressed_at
+    from interrupts import Source, end, is_interrupted_at
 
     client = talk.client()
 
@@ -41,7 +41,7 @@ def press_in_runs(talk: Talk) -> None:
         if talk.setup["closed"]:
             seen.append(loop.run_until_complete(anext(outcomes)))
         task = loop.create_task(close() if talk.setup["closed"] else collect())
-        pressed = is_pressed_at(place, loop, task)
+        pressed = is_interrupted_at(place, loop, task)
         works = (task, close()) if talk.setup["closed"] else (task, collect(), close())
         for work in works:
             # What has ended the task that takes the next bill, ends the run, like any exception.
@@ -88,7 +88,7 @@ def press_in_single_calls(talk: Talk) -> None:
     from contextlib import suppress
 
     from bills import bill
-    from presses import end, is_pressed_at
+    from interrupts import end, is_interrupted_at
 
     import nontax
     from nontax.aio import calls
@@ -107,7 +107,7 @@ def press_in_single_calls(talk: Talk) -> None:
         loop = asyncio.new_event_loop()
         bills = [bill() for _ in range(3)]
         tasks = [loop.create_task(client.ainsert_bill(one)) for one in bills]
-        pressed = is_pressed_at(place, loop, loop.create_task(asyncio.wait(tasks)))
+        pressed = is_interrupted_at(place, loop, loop.create_task(asyncio.wait(tasks)))
         if pressed and talk.setup["then_cancelled"]:
             for task in tasks:  # as asyncio.run() does
                 task.cancel()
@@ -158,7 +158,7 @@ def press_two_at_once(talk: Talk) -> None:
     import signal
     import sys
 
-    import presses  # noqa: F401  (it makes asyncio quiet)
+    import interrupts  # noqa: F401  (it makes asyncio quiet)
     from bills import bill
 
     from nontax import aio

@@ -1,4 +1,4 @@
-"""The books balance: what a failing server took, against what its clients were told.
+"""What a failing server has taken, compared with what its clients were told.
 
 A run's seed is in each violation; `make chaos ARGS="--seed ..."` makes the same choices again.
 """
@@ -12,9 +12,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from chaos import books, driver, ledger, plays
+from chaos import comparison, driver, faults, journal
 from chaos.errcodes import QUOTA
-from chaos.ledger import Line
+from chaos.journal import Line
 from chaos.run import HERE, Plan, run
 from marks import ASAN
 
@@ -51,7 +51,7 @@ REQUEST = {
 UNDRAWN = {"token-refused"}  # follows from when a token ends
 
 
-def balance(folder: Path, mode: str, **changes: Any) -> books.Report:
+def balance(folder: Path, mode: str, **changes: Any) -> comparison.Report:
     """Make a run, and show its report where a test fails."""
     plan: dict[str, Any] = {
         "mode": mode,
@@ -64,26 +64,26 @@ def balance(folder: Path, mode: str, **changes: Any) -> books.Report:
         "seconds": 120.0,
     }
     report = run(Plan(**(plan | changes)), folder)
-    print(books.text(report))
+    print(comparison.text(report))
     return report
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], books.Report]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], comparison.Report]:
     """The report of one run, which is made once for all tests."""
 
     @functools.cache
-    def report(mode: str) -> books.Report:
+    def report(mode: str) -> comparison.Report:
         return balance(tmp_path_factory.mktemp(mode), mode)
 
     return report
 
 
 @pytest.mark.parametrize("mode", driver.MODES)
-def test_the_books_balance(made: Callable[[str], books.Report], mode: str) -> None:
+def test_every_bill_is_accounted_for(made: Callable[[str], comparison.Report], mode: str) -> None:
     report = made(mode)
     assert report.violations == []
-    assert set(report.outcomes) == set(books.OUTCOMES)
+    assert set(report.outcomes) == set(comparison.OUTCOMES)
     assert report.outcomes.total() + report.unsaid == BILLS
     # Many bills came through: how many, with which timing, is chance.
     assert report.outcomes["inserted"] > BILLS * 0.1
@@ -93,19 +93,19 @@ def test_the_books_balance(made: Callable[[str], books.Report], mode: str) -> No
 
 
 def test_the_runs_together_meet_every_fault(
-    made: Callable[[str], books.Report], tmp_path: Path
+    made: Callable[[str], comparison.Report], tmp_path: Path
 ) -> None:
     wanted = {f"request {name}": name for name in REQUEST}
     wanted |= {f"connection {name}": name for name in CONNECTION}
-    total = books.Report()
+    total = comparison.Report()
     for mode in driver.MODES:
         total.add(made(mode))
     # Other faults of its connection, or Ctrl-C, may have come before one. It gets a run of its own.
     only = frozenset(wanted[name] for name in wanted.keys() - total.faults.keys())
     assert len(only) < len(wanted) / 4
     if only:
-        calm = {"interrupts": 0.0, "kills": 0.0, "lulls": 0.1}
-        report = balance(tmp_path, "abulk", bills=200, only=only, **calm)
+        quiet = {"interrupts": 0.0, "kills": 0.0, "lulls": 0.1}
+        report = balance(tmp_path, "abulk", bills=200, only=only, **quiet)
         assert report.violations == []
         total.add(report)
     assert wanted.keys() - total.faults.keys() == set()
@@ -115,19 +115,19 @@ def test_the_runs_together_meet_every_fault(
 
 
 def test_the_tables_hold_every_fault() -> None:
-    tables = (plays.HEAD_FAULTS, plays.IDLE_FAULTS, plays.REPLY_FAULTS)
-    assert plays.CONNECTION_FAULTS.keys() == CONNECTION
+    tables = (faults.HEAD_FAULTS, faults.IDLE_FAULTS, faults.REPLY_FAULTS)
+    assert faults.CONNECTION_FAULTS.keys() == CONNECTION
     assert {name for table in tables for name in table} == REQUEST - UNDRAWN
 
 
 def test_a_deck_deals_everything_before_chance_decides() -> None:
     def first(seed: str) -> list[str]:
-        deck = plays.Deck(seed, 1e-9, plays.REPLY_FAULTS, rounds=2, every=3)
+        deck = faults.Deck(seed, 1e-9, faults.REPLY_FAULTS, rounds=2, every=3)
         rng = Random(1)
-        return [deck.deal(number, rng) for number in range(6 * len(plays.REPLY_FAULTS) + 30)]
+        return [deck.deal(number, rng) for number in range(6 * len(faults.REPLY_FAULTS) + 30)]
 
     dealt = Counter(filter(None, first("a")))
-    assert dealt == dict.fromkeys(plays.REPLY_FAULTS, 2)
+    assert dealt == dict.fromkeys(faults.REPLY_FAULTS, 2)
     assert first("a") == first("a")
     assert first("a") != first("b")
 
@@ -154,7 +154,9 @@ def test_the_same_seed_makes_the_same_choices(tmp_path: Path, mode: str) -> None
         folder = tmp_path / name
         folder.mkdir()
         balance(folder, mode, bills=300, faults=0.15, interrupts=0.0, kills=0.0, forks=0.0)
-        requests = [line for line in ledger.read(folder / "server.jsonl") if line["e"] == "request"]
+        requests = [
+            line for line in journal.read(folder / "server.jsonl") if line["e"] == "request"
+        ]
         # When a token ends depends on how many requests came before.
         met.append(
             {
@@ -174,7 +176,7 @@ ORDER = "planted-00000005"
 
 
 def request(**changes: Any) -> Line:
-    """A request that was taken and answered: two lines of the server's books in one.
+    """A request that was taken and answered: two lines of the server's journal in one.
 
     out: None if nobody knows whether the answer went out; KILLED if the second line is missing.
     """
@@ -190,7 +192,7 @@ def request(**changes: Any) -> Line:
         "whole": True,
         "code": "61",
         "openid": "o",
-        "content": ledger.digest(ledger.bill(ORDER)),
+        "content": journal.digest(journal.bill(ORDER)),
     }
     return line | changes
 
@@ -211,14 +213,14 @@ PART = request(e="part", fault="", takes=False, errcode=None, out=KILLED)
 
 def compare(
     server: Iterable[Line], clients: Iterable[Line], orders: Iterable[str] = (ORDER,)
-) -> books.Report:
+) -> comparison.Report:
     lines = []
     for number, line in enumerate(server):
         lines.append(line | {"number": number})
         if line.get("out", KILLED) != KILLED:
             after = {name: line[name] for name in ("out", "whole", "fault")}
             lines.append(after | {"e": "answered", "number": number})
-    return books.compare(orders, lines, clients, seed="4711")
+    return comparison.compare(orders, lines, clients, seed="4711")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +315,7 @@ def test_interrupts_that_say_nothing_are_few(seen: bool) -> None:
     """Also where nothing came to the server: the caller cannot know that."""
     orders = [f"planted-{number:08}" for number in range(3)]
     silent = [told("unsaid", how="KeyboardInterrupt") | {"order": order} for order in orders]
-    server = [request(order=order, content=ledger.digest(ledger.bill(order))) for order in orders]
+    server = [request(order=order, content=journal.digest(journal.bill(order))) for order in orders]
     few = compare(server[:2] if seen else [], silent[:2], orders[:2])
     assert (few.violations, few.unsaid, few.outcomes.total()) == ([], 2, 0)
     (violation,) = compare(server if seen else [], silent, orders).violations
@@ -338,15 +340,15 @@ def test_what_need_not_have_been_in_doubt_is_counted(server: list[Line], count: 
     assert (report.needless.total(), report.broken_off.total()) == (count, 0)
 
 
-@pytest.mark.parametrize("how", books.BROKEN_OFF)
+@pytest.mark.parametrize("how", comparison.BROKEN_OFF)
 def test_what_the_driver_itself_has_ended_is_counted_apart(how: str) -> None:
     report = compare([request()], [told("in_doubt", how=how)])
     assert (report.needless.total(), report.broken_off) == (0, {how: 1})
 
 
-def test_a_fault_that_was_not_played_is_not_counted() -> None:
-    played = compare([request(fault="cut")], [INSERTED])
-    assert played.faults == {"request cut": 1}
+def test_a_fault_that_was_not_met_is_not_counted() -> None:
+    met = compare([request(fault="cut")], [INSERTED])
+    assert met.faults == {"request cut": 1}
     assert compare([request(fault="cut", out=KILLED)], [INSERTED]).faults == {}
 
 

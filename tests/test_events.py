@@ -909,7 +909,7 @@ def press_in_a_reader(talk: Talk) -> None:
     from functools import partial
     from pathlib import Path
 
-    from presses import ctrl_c_at
+    from interrupts import ctrl_c_at
 
     import nontax.events
     from nontax.events import EventReader

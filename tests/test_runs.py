@@ -49,11 +49,11 @@ def last(client: nontax.Client) -> nontax.RunRecord:
 
 
 @contextmanager
-def ctrl_c(sandbox: Sandbox, requests: int, presses: int = 1) -> Iterator[None]:
+def ctrl_c(sandbox: Sandbox, requests: int, times: int = 1) -> Iterator[None]:
     """Press Ctrl-C when the sandbox has so many requests, and again once that was seen."""
     main = threading.main_thread().ident
     assert main is not None
-    seen: list[threading.Event] = [threading.Event() for _ in range(presses)]
+    seen: list[threading.Event] = [threading.Event() for _ in range(times)]
     count = itertools.count()
 
     def on_signal(*_: object) -> None:
@@ -139,7 +139,7 @@ def test_ctrl_c_in_collect_waits_for_those_under_way(
 
 def test_a_second_ctrl_c_ends_those_under_way(sandbox: Sandbox, client: nontax.Client) -> None:
     sandbox.inject(faults.NeverAnswer(), times=4, skip=8)
-    with ctrl_c(sandbox, 12, presses=2), pytest.raises(KeyboardInterrupt):
+    with ctrl_c(sandbox, 12, times=2), pytest.raises(KeyboardInterrupt):
         client.insert_bills(bills(64), concurrency=4).collect()
     told = names(last(client).outcomes)
     assert (told.count("inserted"), told.count("in_doubt")) == (8, 4)

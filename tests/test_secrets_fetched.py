@@ -487,7 +487,7 @@ def press_while_it_arrives(talk: Talk) -> None:
     from functools import partial
     from pathlib import Path
 
-    from presses import ctrl_c_at, end
+    from interrupts import ctrl_c_at, end
 
     import nontax
 

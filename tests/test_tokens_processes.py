@@ -410,7 +410,7 @@ def press_while_it_is_cached(talk: Talk) -> None:
     import itertools
     from concurrent.futures import ThreadPoolExecutor
 
-    from presses import ctrl_c_at
+    from interrupts import ctrl_c_at
 
     from nontax import cached
 

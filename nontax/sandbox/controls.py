@@ -57,7 +57,7 @@ def fault_forms(traffic: Traffic) -> Html:
                 "text", "fault", list="faults", placeholder=_EXAMPLES[0], required="required"
             ),
             element("datalist", options, id="faults"),
-            element("button", "下一请求出错 Misbehave", type="submit"),
+            element("button", "下一请求出错 Inject", type="submit"),
         )
     )
     forget = element("button", f"取消 Forget ({due})", type="submit")

@@ -1,1 +1,1 @@
-"""A server that fails at random and keeps its own books, its clients, and the comparison."""
+"""A server that fails at random and keeps its own journal, its clients, and the comparison."""

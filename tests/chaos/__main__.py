@@ -1,6 +1,6 @@
 """`make chaos`: many bills through every mode against the failing server.
 
-The exit status is 1 if the books do not balance. The books of each run stay in build/chaos/MODE.
+The exit status is 1 if the journals disagree. Those of each run stay in build/chaos/MODE.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from chaos import books, driver, page
+from chaos import comparison, driver, page
 from chaos.run import Plan, run
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(Plan)}
@@ -40,8 +40,8 @@ def main() -> int:
     options = parser.parse_args()
     modes = options.mode or driver.MODES
     print(f"seed {options.seed}", flush=True)
-    total = books.Report()
-    reports: dict[str, books.Report] = {}
+    total = comparison.Report()
+    reports: dict[str, comparison.Report] = {}
     for mode in modes:
         folder = options.folder / mode
         shutil.rmtree(folder, ignore_errors=True)
@@ -63,7 +63,7 @@ def main() -> int:
             print(f"  VIOLATION {violation}", flush=True)
         total.add(report)
         reports[mode] = report
-    print(books.text(total))
+    print(comparison.text(total))
     if options.page:
         arguments = ["--seed", options.seed, "--bills", str(options.bills)]
         options.page.write_text(page.page(reports, options.bills, shlex.join(arguments)), "utf-8")

@@ -20,7 +20,7 @@ from random import Random
 from typing import Any
 
 import nontax
-from chaos import ledger
+from chaos import journal
 
 BLOCK, UNBLOCK = signal.SIG_BLOCK, signal.SIG_UNBLOCK
 CTRL_C = {signal.SIGINT}
@@ -37,7 +37,7 @@ _NOTE = "nontax: WeChat has taken the call: "
 class Driver:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.books = ledger.Ledger(options.books)
+        self.journal = journal.Journal(options.journal)
         self.rng = Random(f"{options.seed}/driver")
         self.children: list[int] = []
         self._orders = iter(orders(options.mode, options.bills))
@@ -79,7 +79,7 @@ class Driver:
             return order
 
     def bill(self, order: str) -> dict[str, Any]:
-        bill = ledger.bill(order)
+        bill = journal.bill(order)
         if self.chance(order, "shape") < 0.5:
             return bill
         top = {name: bill.pop(name) for name in ("order_id", "card_id", "appid")}
@@ -90,10 +90,10 @@ class Driver:
         return Random(f"{self.options.seed}/{what}").random()
 
     def event(self, what: str) -> None:
-        self.books.write(e="event", what=what)
+        self.journal.write(e="event", what=what)
 
     def problem(self, what: str) -> None:
-        self.books.write(e="problem", what=what)
+        self.journal.write(e="problem", what=what)
 
     def write(self, order: str, told: object, how: str | None = None) -> None:
         """Write down a bill's outcome: an InsertedBill, or what was raised; None: nothing.
@@ -114,7 +114,7 @@ class Driver:
             facts = {"outcome": "unsaid"}
         else:
             facts = {"outcome": f"{type(told).__name__}: {told}"}
-        self.books.write(e="outcome", order=order, how=how, pid=os.getpid(), **facts)
+        self.journal.write(e="outcome", order=order, how=how, pid=os.getpid(), **facts)
 
     # --- one call ---------------------------------------------------------------------------------
 
@@ -453,7 +453,7 @@ def main() -> None:
     parser.add_argument("--mode", choices=MODES, required=True)
     parser.add_argument("--bills", type=int, required=True)
     parser.add_argument("--seed", required=True)
-    parser.add_argument("--books", type=Path, required=True, help="written to the end of")
+    parser.add_argument("--journal", type=Path, required=True, help="written to the end of")
     parser.add_argument("--token", type=Path, required=True, help="where the current one stands")
     parser.add_argument("--ca", type=Path, required=True)
     parser.add_argument("--url", required=True)

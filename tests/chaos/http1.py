@@ -1,13 +1,13 @@
-"""HTTP/1.1 for the server, with every play on it."""
+"""HTTP/1.1 for the server, with every reply on it."""
 
 import asyncio
 from random import Random
 from typing import Protocol
 
-from chaos import plays
+from chaos import faults
 from chaos.errcodes import BUSY, TOKEN_REFUSED
+from chaos.faults import Reply
 from chaos.line import Gone, Line
-from chaos.plays import Play
 
 UNASKED = (
     b"\r\n",
@@ -27,20 +27,22 @@ class World(Protocol):
 
     def part(self, body: bytes, line: Line, *, errcode: int | None = None) -> int: ...
 
-    def receive(self, target: str, body: bytes, line: Line) -> Play: ...
+    def receive(self, target: str, body: bytes, line: Line) -> Reply: ...
 
-    def answered(self, number: int, *, out: bool | None, play: Play | None = None) -> None: ...
+    def answered(self, number: int, *, out: bool | None, reply: Reply | None = None) -> None: ...
 
     def bug(self) -> None: ...
 
 
-def message(play: Play) -> bytes:
+def message(reply: Reply) -> bytes:
     """The reply without a flaw of its own."""
-    extra = "Location: /nontax/insertbill?access_token=chaos\r\n" if play.status // 100 == 3 else ""
+    extra = (
+        "Location: /nontax/insertbill?access_token=chaos\r\n" if reply.status // 100 == 3 else ""
+    )
     return (
-        f"HTTP/1.1 {play.status} Said\r\nContent-Type: application/json; encoding=utf-8\r\n{extra}"
-        f"Content-Length: {len(play.text)}\r\n\r\n"
-    ).encode() + play.text
+        f"HTTP/1.1 {reply.status} Said\r\nContent-Type: application/json; encoding=utf-8\r\n{extra}"
+        f"Content-Length: {len(reply.text)}\r\n\r\n"
+    ).encode() + reply.text
 
 
 class Http1:
@@ -61,12 +63,12 @@ class Http1:
             if fault:
                 await self._spoil(fault, length)
             body = await self._body(length)
-            play = self.world.receive(target, body, self.line)
+            reply = self.world.receive(target, body, self.line)
             try:
                 if not mute:
-                    await self._reply(play)
+                    await self._reply(reply)
             finally:
-                self.world.answered(play.number, out=play.out, play=play)
+                self.world.answered(reply.number, out=reply.out, reply=reply)
             idle = self.world.deal("idle", self.line)
 
     async def _head(self) -> bytes:
@@ -104,9 +106,11 @@ class Http1:
         body = await self._body(size)
         if fault == "early-refusal":
             # Said before the body is read: it is refused all the same.
-            reply = plays.refusal(fault, self.line.rng.choice((*BUSY, 47001)))
+            reply = faults.refusal(fault, self.line.rng.choice((*BUSY, 47001)))
         elif fault == "early-status":
-            reply = Play(fault, False, None, b"<html>", status=self.line.rng.choice(plays.STATUSES))
+            reply = Reply(
+                fault, False, None, b"<html>", status=self.line.rng.choice(faults.STATUSES)
+            )
         else:
             self.world.part(body, self.line)
             self.world.fault(fault, self.line)
@@ -124,60 +128,62 @@ class Http1:
         await self.line.end(self.line.rng.choice(("close", "drop", "reset", "half-close")))
         raise Gone
 
-    async def _say(self, data: bytes, play: Play) -> None:
+    async def _say(self, data: bytes, reply: Reply) -> None:
         """Write the end of the reply's text."""
         if self.line.closing:
             raise Gone
-        play.out = None
+        reply.out = None
         await self.line.write(data)
-        play.out = play.played = True
+        reply.out = reply.met = True
 
-    async def _end(self, how: str, play: Play) -> None:
-        """End the connection as a part of the play. Raises Gone."""
-        play.played = play.played or not self.line.closing
+    async def _end(self, how: str, reply: Reply) -> None:
+        """End the connection as a part of the reply. Raises Gone."""
+        reply.met = reply.met or not self.line.closing
         await self.line.end(how)
         raise Gone
 
-    async def _reply(self, play: Play) -> None:
+    async def _reply(self, reply: Reply) -> None:
         line = self.line
-        data = message(play)
-        match play.fault:
+        data = message(reply)
+        match reply.fault:
             case "close" | "drop" | "reset" | "half-close":
-                await self._end(play.fault, play)
+                await self._end(reply.fault, reply)
             case "silence":
-                await self._end("stall", play)
+                await self._end("stall", reply)
             case "late":
                 await asyncio.sleep(self.world.late * 0.6)
-                play.played = True  # now the client gives up, and may leave
+                reply.met = True  # now the client gives up, and may leave
                 await asyncio.sleep(self.world.late * 0.4)
             case "drip" | "drip-late":
-                await self._drip(data, self.world.late if play.fault == "drip-late" else 0.05, play)
+                await self._drip(
+                    data, self.world.late if reply.fault == "drip-late" else 0.05, reply
+                )
                 return
             case "cut":
-                await line.write(data[: int(play.place * len(data))])
-                await self._end(play.ending, play)
+                await line.write(data[: int(reply.place * len(data))])
+                await self._end(reply.ending, reply)
             case "length-too-long":
-                data = _with_length(play, len(play.text) + 1 + int(play.place * 50))
-                await self._say(data, play)
-                await self._end(play.ending, play)
+                data = _with_length(reply, len(reply.text) + 1 + int(reply.place * 50))
+                await self._say(data, reply)
+                await self._end(reply.ending, reply)
             case "length-too-short":
-                data = _with_length(play, int(play.place * len(play.text)))
+                data = _with_length(reply, int(reply.place * len(reply.text)))
             case "chunked":
-                data = _chunked(play.text, play.place)
+                data = _chunked(reply.text, reply.place)
             case "chunked-wrong":
-                data = _chunked(play.text, play.place)
+                data = _chunked(reply.text, reply.place)
                 await line.write(data[: data.index(b"\r\n\r\n") + 5] + b"xyz\r\n" + data[-30:-5])
-                await self._end(play.ending, play)
+                await self._end(reply.ending, reply)
             case "until-close" | "until-drop":
-                await self._say(b"HTTP/1.1 200 OK\r\n\r\n" + play.text, play)
-                await self._end(play.fault.removeprefix("until-"), play)
+                await self._say(b"HTTP/1.1 200 OK\r\n\r\n" + reply.text, reply)
+                await self._end(reply.fault.removeprefix("until-"), reply)
             case "farewell":
-                await self._say(data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), play)
-                await self._end("close", play)
+                await self._say(data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1), reply)
+                await self._end("close", reply)
             case "twice":
                 data += data
             case "surplus-success" | "surplus-refusal" | "surplus-line-break" | "surplus-farewell":
-                await self._say_too_much(play)
+                await self._say_too_much(reply)
                 return
             case "garbage":
                 data = line.rng.randbytes(60)
@@ -188,48 +194,48 @@ class Http1:
                 first = line.rng.choice((b"100 Continue", b"102 Processing", b"103 Early Hints"))
                 before = b"HTTP/1.1 " + first + b"\r\nX-Chaos: 1\r\n\r\n"
                 data = before * line.rng.choice((1, 2, 20)) + data
-        await self._say(data, play)
-        if play.fault in ("garbage", "status-line-wrong"):
-            await self._end(play.ending, play)
+        await self._say(data, reply)
+        if reply.fault in ("garbage", "status-line-wrong"):
+            await self._end(reply.ending, reply)
 
-    async def _say_too_much(self, play: Play) -> None:
+    async def _say_too_much(self, reply: Reply) -> None:
         """Say the reply, and in the record that ends it also a part of the surplus, or all of it.
 
         From the end of the reply on the client may begin its next request: what came only later
         could not be told from the answer to that.
         """
         rng = self.line.rng
-        framed = message(play) if rng.random() < 0.5 else _chunked(play.text, play.place)
-        surplus = _surplus(play.fault, rng)
+        framed = message(reply) if rng.random() < 0.5 else _chunked(reply.text, reply.place)
+        surplus = _surplus(reply.fault, rng)
         body = framed.index(b"\r\n\r\n") + 4
-        cut = body + int(play.place * (len(framed) - body))
+        cut = body + int(reply.place * (len(framed) - body))
         more = rng.choice((len(surplus), rng.randint(1, len(surplus))))
         await self.line.write(framed[:cut])
-        await self._say(framed[cut:] + surplus[:more], play)
+        await self._say(framed[cut:] + surplus[:more], reply)
         if surplus[more:]:
             await self.line.write(surplus[more:])
 
-    async def _drip(self, data: bytes, seconds: float, play: Play) -> None:
+    async def _drip(self, data: bytes, seconds: float, reply: Reply) -> None:
         pieces = [data[start : start + 16] for start in range(0, len(data), 16)]
         for piece in pieces[:-1]:
             await self.line.write(piece)
-            play.played = True
+            reply.met = True
             await asyncio.sleep(seconds / len(pieces))
-        await self._say(pieces[-1], play)
+        await self._say(pieces[-1], reply)
 
 
 def _surplus(fault: str, rng: Random) -> bytes:
     match fault:
         case "surplus-success":
-            text = plays.answer(0, code="of another bill", openid="of another citizen")
-            return message(Play(fault, True, 0, text))
+            text = faults.answer(0, code="of another bill", openid="of another citizen")
+            return message(Reply(fault, True, 0, text))
         case "surplus-refusal":
             code = rng.choice((*BUSY, *TOKEN_REFUSED, 72038))
-            return message(plays.refusal(fault, code))
+            return message(faults.refusal(fault, code))
         case "surplus-line-break":
             return b"\r\n"
         case _:
-            farewell = message(Play(fault, False, None, b"", status=400))
+            farewell = message(Reply(fault, False, None, b"", status=400))
             return farewell.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
 
 
@@ -240,9 +246,9 @@ def _length(head: bytes) -> int:
     return 0
 
 
-def _with_length(play: Play, length: int) -> bytes:
-    right = f"Content-Length: {len(play.text)}\r\n".encode()
-    return message(play).replace(right, f"Content-Length: {length}\r\n".encode(), 1)
+def _with_length(reply: Reply, length: int) -> bytes:
+    right = f"Content-Length: {len(reply.text)}\r\n".encode()
+    return message(reply).replace(right, f"Content-Length: {length}\r\n".encode(), 1)
 
 
 def _chunked(text: bytes, place: float) -> bytes:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from chaos import books
+from chaos import comparison
 
 MODES = {
     "threads": "single calls in 16 threads",
@@ -26,9 +26,9 @@ REASONS = {
 TEXT = Path(__file__).with_name("page.md").read_text("utf-8")
 
 
-def page(reports: Mapping[str, books.Report], bills: int, arguments: str) -> str:
+def page(reports: Mapping[str, comparison.Report], bills: int, arguments: str) -> str:
     """Return the page. reports: of each mode. bills: over all. arguments: of the run."""
-    total = books.Report()
+    total = comparison.Report()
     for report in reports.values():
         total.add(report)
     rows = [_outcomes(MODES[mode], report) for mode, report in reports.items()]
@@ -60,7 +60,7 @@ def _libcurl() -> str:
     return _core.libraries()[0]
 
 
-def _outcomes(name: str, report: books.Report) -> str:
+def _outcomes(name: str, report: comparison.Report) -> str:
     counts = [report.outcomes[outcome] for outcome in ("inserted", "rejected", "not_sent")]
     counts += [report.outcomes["in_doubt"], report.broken_off.total(), report.needless.total()]
     return f"| {name} | " + " | ".join(map(str, counts)) + " |"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from chaos import books, driver, ledger
+from chaos import comparison, driver, journal
 
 HERE = Path(__file__).parent
 
@@ -61,12 +61,12 @@ class Server:
     """The server's process, which can be killed and started again."""
 
     def __init__(self, plan: Plan, folder: Path, cert: Path, key: Path) -> None:
-        self.books = folder / "server.jsonl"
+        self.journal = folder / "server.jsonl"
         self.token = folder / "token"
         self.port = 0
         self._command = [
             *(sys.executable, str(HERE / "server.py"), "--seed", plan.seed),
-            *("--books", str(self.books), "--token", str(self.token)),
+            *("--journal", str(self.journal), "--token", str(self.token)),
             *("--cert", str(cert), "--key", str(key), "--faults", str(plan.faults)),
             *("--late", str(plan.timeout * 1.5), "--quota", str(plan.quota)),
             *("--only", ",".join(sorted(plan.only))),
@@ -93,8 +93,8 @@ class Server:
             self._process = None
 
 
-def run(plan: Plan, folder: Path) -> books.Report:
-    """Make a run with its files in `folder`, an empty directory, and compare the books."""
+def run(plan: Plan, folder: Path) -> comparison.Report:
+    """Make a run with its files in `folder`, an empty directory, and compare the journals."""
     cert, key = make_certificate(folder)
     server = Server(plan, folder, cert, key)
     written, hold = folder / "clients.jsonl", folder / "hold"
@@ -106,7 +106,7 @@ def run(plan: Plan, folder: Path) -> books.Report:
                 # Python 3.12 warns of every fork of a process with threads.
                 *(sys.executable, "-Wignore:This process:DeprecationWarning"),
                 *(str(HERE / "driver.py"), "--mode", plan.mode, "--seed", plan.seed),
-                *("--bills", str(plan.bills), "--books", str(written), "--ca", str(cert)),
+                *("--bills", str(plan.bills), "--journal", str(written), "--ca", str(cert)),
                 *("--token", str(server.token), "--url", f"https://127.0.0.1:{server.port}"),
                 *("--timeout", str(plan.timeout), "--forks", str(plan.forks), "--bug", plan.bug),
                 *("--hold", str(hold), "--lulls", str(plan.lulls)),
@@ -124,7 +124,9 @@ def run(plan: Plan, folder: Path) -> books.Report:
         server.stop()
     orders = driver.orders(plan.mode, plan.bills)
     name = f"{plan.seed}, {plan.mode}"
-    report = books.compare(orders, ledger.read(server.books), ledger.read(written), seed=name)
+    report = comparison.compare(
+        orders, journal.read(server.journal), journal.read(written), seed=name
+    )
     report.violations += problems
     return report
 
@@ -134,7 +136,7 @@ def _python_path() -> str:
 
 
 class Progress:
-    """How far the clients are: the lines of their books, read as they grow."""
+    """How far the clients are: the lines of their journals, read as they grow."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -142,9 +144,9 @@ class Progress:
         self._lines = 0
 
     def lines(self) -> int:
-        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as books:
-            books.seek(self._offset)
-            grown = books.read()
+        with contextlib.suppress(FileNotFoundError), self._path.open("rb") as lines:
+            lines.seek(self._offset)
+            grown = lines.read()
             self._offset += len(grown)
             self._lines += grown.count(b"\n")
         return self._lines

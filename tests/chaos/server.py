@@ -1,4 +1,4 @@
-"""A program that takes bills over TLS, fails at random, and writes down what it took and played.
+"""A program that takes bills over TLS, fails at random, and writes down what it took and did.
 
 It knows of nontax nothing but what WeChat documents. Run with tests/ on PYTHONPATH; it prints
 "ready PORT". Its choices follow from the seed: those about a bill from its order's id and the
@@ -28,10 +28,10 @@ from random import Random
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from chaos import errcodes, ledger, plays
+from chaos import errcodes, faults, journal
+from chaos.faults import Reply
 from chaos.http1 import Http1
 from chaos.line import PATIENCE, Gone, Line, linger_for_nothing
-from chaos.plays import Play
 
 _ORDER = re.compile(rb'"order_id"\s*:\s*"([^"]*)"')
 
@@ -52,20 +52,20 @@ class Server:
         self._changes = 0  # of the token
         self._pause = asyncio.Event()
         self._pause_from = math.inf
-        if options.books.exists():
+        if options.journal.exists():
             self._remember()
-        self._books = ledger.Ledger(options.books)
-        self._books.write(e="life")
+        self._journal = journal.Journal(options.journal)
+        self._journal.write(e="life")
         self._rng = Random(f"{options.seed}/life/{self._life}")
         self._serving: set[asyncio.Task[None]] = set()
         # What a bill meets is not to depend on how often the server was killed before.
-        self._bills = plays.Deck(
-            options.seed, self.share, self._wanted(plays.REPLY_FAULTS), rounds=3, every=4
+        self._bills = faults.Deck(
+            options.seed, self.share, self._wanted(faults.REPLY_FAULTS), rounds=3, every=4
         )
         self._decks = {
-            "connection": self._deck("connection", 1, plays.CONNECTION_FAULTS),
-            "head": self._deck("head", 0.12, plays.HEAD_FAULTS),
-            "idle": self._deck("idle", 0.15, plays.IDLE_FAULTS),
+            "connection": self._deck("connection", 1, faults.CONNECTION_FAULTS),
+            "head": self._deck("head", 0.12, faults.HEAD_FAULTS),
+            "idle": self._deck("idle", 0.15, faults.IDLE_FAULTS),
         }
         self._dealt = Counter[str]()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -73,7 +73,7 @@ class Server:
 
     def _remember(self) -> None:
         """Go on where an earlier life of the server was killed."""
-        for line in ledger.read(self.options.books):
+        for line in journal.read(self.options.journal):
             if line["e"] == "life":
                 self._life += 1
             elif line["e"] == "request":
@@ -87,12 +87,12 @@ class Server:
         only = set(filter(None, self.options.only.split(",")))
         return {name: weight for name, weight in table.items() if not only or name in only}
 
-    def _deck(self, name: str, share: float, table: Mapping[str, float]) -> plays.Deck:
+    def _deck(self, name: str, share: float, table: Mapping[str, float]) -> faults.Deck:
         seed = f"{self.options.seed}/{self._life}/{name}"
         # What is wanted alone is to come often, wherever it belongs.
         if self.options.only:
             share = 1
-        return plays.Deck(seed, self.share * share, self._wanted(table))
+        return faults.Deck(seed, self.share * share, self._wanted(table))
 
     # --- what connections need --------------------------------------------------------------------
 
@@ -105,10 +105,10 @@ class Server:
         self._write_fault(name, line.number, "request")
 
     def _write_fault(self, name: str, line: int, where: str) -> None:
-        self._books.write(e="fault", fault=name, line=line, where=where)
+        self._journal.write(e="fault", fault=name, line=line, where=where)
 
     def part(self, body: bytes, line: Line, *, errcode: int | None = None) -> int:
-        """A request ends before its body is complete. Returns its number in the books.
+        """A request ends before its body is complete. Returns its number in the journal.
 
         errcode: what it is to be told.
         """
@@ -116,7 +116,7 @@ class Server:
             return 0  # nothing of a bill has come
         found = _ORDER.search(body)
         self._numbers += 1
-        self._books.write(
+        self._journal.write(
             e="part",
             number=self._numbers,
             order=found[1].decode() if found else None,
@@ -126,7 +126,7 @@ class Server:
         )
         return self._numbers
 
-    def answered(self, number: int, *, out: bool | None, play: Play | None = None) -> None:
+    def answered(self, number: int, *, out: bool | None, reply: Reply | None = None) -> None:
         """What was to be told of a request has gone `out`, has not, or nobody knows (None).
 
         Written after it was sent. Without this line the server was killed in between.
@@ -134,58 +134,58 @@ class Server:
         if not number:
             return
         facts: dict[str, Any] = {}
-        if play is not None:
-            facts["fault"] = play.fault if play.played else ""
-            facts["whole"] = play.fault in plays.FLAWLESS
-        self._books.write(e="answered", number=number, out=out, **facts)
+        if reply is not None:
+            facts["fault"] = reply.fault if reply.met else ""
+            facts["whole"] = reply.fault in faults.FLAWLESS
+        self._journal.write(e="answered", number=number, out=out, **facts)
 
     def bug(self) -> None:
         """Write down an error of this program: no comparison may go on as if nothing was."""
-        self._books.write(e="bug", what=traceback.format_exc())
+        self._journal.write(e="bug", what=traceback.format_exc())
 
-    def receive(self, target: str, body: bytes, line: Line) -> Play:
+    def receive(self, target: str, body: bytes, line: Line) -> Reply:
         """Decide about a request that is complete, and write it down before anybody can know."""
         split = urlsplit(target)
         try:
             fields = json.loads(body)
             order = fields["order_id"]
             data = fields.pop("card_ext")["user_card"]["invoice_user_data"]
-            content = ledger.digest(fields | data)
+            content = journal.digest(fields | data)
         except (ValueError, LookupError, TypeError) as error:
             why = f"{type(error).__name__}, line {line.number}"
-            self._books.write(e="garbled", what=f"{why}: {body[:120]!r}")
-            return plays.refusal("not-a-bill", 47001)
+            self._journal.write(e="garbled", what=f"{why}: {body[:120]!r}")
+            return faults.refusal("not-a-bill", 47001)
         if split.path != "/nontax/insertbill":
-            self._books.write(e="garbled", what=f"a request for {split.path}")
+            self._journal.write(e="garbled", what=f"a request for {split.path}")
         self._count()
         attempt = self._attempts[order] = self._attempts.get(order, 0) + 1
         rng = Random(f"{self.options.seed}/{order}/{attempt}")
         code, openid = f"6{attempt}{order[-8:]}", f"oChaos{order[-8:]}"
         # The first requests of all bills meet each fault a few times.
         fault = self._bills.deal(int(order[-8:]), rng) if attempt == 1 else self._bills.draw(rng)
-        play = plays.choose(rng, fault, code, openid)
+        reply = faults.choose(rng, fault, code, openid)
         if fault == "quota":
             if self._quota_left <= 0:
-                play = plays.refusal("busy", errcodes.BUSY[0])
+                reply = faults.refusal("busy", errcodes.BUSY[0])
             self._quota_left -= 1
         if not self._valid(parse_qs(split.query).get("access_token", [""])[0]):
-            play = plays.refusal("token-refused", rng.choice(errcodes.TOKEN_REFUSED))
+            reply = faults.refusal("token-refused", rng.choice(errcodes.TOKEN_REFUSED))
         self._numbers += 1
-        play.number = self._numbers
-        self._books.write(
+        reply.number = self._numbers
+        self._journal.write(
             e="request",
-            number=play.number,
+            number=reply.number,
             order=order,
             attempt=attempt,
             line=line.number,
-            fault=play.fault,
-            takes=play.takes,
-            errcode=play.errcode,
+            fault=reply.fault,
+            takes=reply.takes,
+            errcode=reply.errcode,
             code=code,
-            openid=play.openid,
+            openid=reply.openid,
             content=content,
         )
-        return play
+        return reply
 
     # --- tokens -----------------------------------------------------------------------------------
 
@@ -206,7 +206,7 @@ class Server:
         if self._changes > 2:
             self._refused_from += self._rng.choice((0, 20, 100))
         self._tokens.append(token)
-        self._books.write(e="token", token=token)
+        self._journal.write(e="token", token=token)
         fresh = self.options.token.with_suffix(".new")
         fresh.write_text(token, "ascii")
         fresh.replace(self.options.token)
@@ -349,7 +349,7 @@ class Server:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", default="1")
-    parser.add_argument("--books", type=Path, required=True, help="written to the end of")
+    parser.add_argument("--journal", type=Path, required=True, help="written to the end of")
     parser.add_argument("--token", type=Path, required=True, help="where the token is published")
     parser.add_argument("--cert", type=Path, required=True)
     parser.add_argument("--key", type=Path, required=True)

@@ -1,11 +1,11 @@
-"""Compares the server's books with the clients', and says what does not balance."""
+"""Compares the server's journal with the clients', and lists where they disagree."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from chaos import ledger
-from chaos.ledger import Line
+from chaos import journal
+from chaos.journal import Line
 
 # Only after one of these answers may a bill be sent again by itself: WeChat has not taken it. How
 # often at most is the driver's `retries`; once for a token; ten times for the calls of a minute.
@@ -32,9 +32,9 @@ SILENT_SHARE = 0.01
 class Report:
     """violations: one sentence each. All else is for information.
 
-    unsaid: bills of which a Ctrl-C has said nothing; no outcome. faults: those that were played, by
-    where they were met. needless: bills in doubt that need not have been. broken_off: those that
-    are in doubt since the driver itself has ended the call.
+    unsaid: bills of which a Ctrl-C has said nothing; no outcome. faults: those that a client met,
+    by where. needless: bills in doubt that need not have been. broken_off: those that are in doubt
+    since the driver itself has ended the call.
     """
 
     violations: list[str] = field(default_factory=list)
@@ -192,7 +192,7 @@ class _Comparison:
             self._refused(order, line, requests)
 
     def _repeats(self, order: str, requests: list[Line]) -> None:
-        expected = ledger.digest(ledger.bill(order))
+        expected = journal.digest(journal.bill(order))
         again: Counter[str] = Counter()
         for number, request in enumerate(requests):
             if request["e"] == "request" and request["content"] != expected:

@@ -1,4 +1,4 @@
-"""What the server may do to a client: the faults with their weights, and one request's play."""
+"""What the server may do to a client: faults with their weights, and the reply to a request."""
 
 import json
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ IDLE_FAULTS = {
     "idle-bytes": 4,
 }
 
-# Asked for each request whose body has come. The play says whether the bill is taken.
+# Asked for each request whose body has come. The reply says whether the bill is taken.
 REPLY_FAULTS = {
     # No reply at all.
     "close": 5,
@@ -141,14 +141,14 @@ class Deck:
 
 
 @dataclass(slots=True)
-class Play:
+class Reply:
     """What becomes of one request whose body has come.
 
     fault: its name; "" for none. takes: whether the bill is taken. errcode: what the reply's text
     says, None if it says none. text: the reply's body. status: its HTTP status. ending: how the
     connection ends, where the fault leaves that open. place: where something happens, as a share of
-    the whole. openid: what the text says, if it says one. number: of the request in the books.
-    out: whether that answer has gone out to its end; None if nobody can know. played: whether the
+    the whole. openid: what the text says, if it says one. number: of the request in the journal.
+    out: whether that answer has gone out to its end; None if nobody can know. met: whether the
     client can have met the fault.
     """
 
@@ -162,7 +162,7 @@ class Play:
     openid: str | None = None
     number: int = 0
     out: bool | None = False
-    played: bool = False
+    met: bool = False
 
 
 def answer(errcode: int, **fields: object) -> bytes:
@@ -170,8 +170,8 @@ def answer(errcode: int, **fields: object) -> bytes:
     return json.dumps({"errcode": errcode, "errmsg": message, **fields}).encode()
 
 
-def refusal(fault: str, errcode: int) -> Play:
-    return Play(fault, False, errcode, answer(errcode))
+def refusal(fault: str, errcode: int) -> Reply:
+    return Reply(fault, False, errcode, answer(errcode))
 
 
 def _odd_texts(code: str, openid: str) -> list[bytes]:
@@ -201,16 +201,16 @@ def _odd_texts(code: str, openid: str) -> list[bytes]:
     ]
 
 
-def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
-    """The play for one request with a current token."""
+def choose(rng: Random, fault: str, code: str, openid: str) -> Reply:
+    """The reply for one request with a current token."""
     good = answer(0, code=code, openid=openid)
-    play = Play(fault, True, 0, good, openid=openid)
+    reply = Reply(fault, True, 0, good, openid=openid)
     takes = rng.random() < 0.5
-    play.ending = rng.choice(ENDINGS)
-    play.place = rng.random()
+    reply.ending = rng.choice(ENDINGS)
+    reply.place = rng.random()
     match fault:
         case "minus-one":
-            return Play(fault, takes, -1, answer(-1))
+            return Reply(fault, takes, -1, answer(-1))
         case "busy":
             return refusal(fault, rng.choice(errcodes.BUSY))
         case "token-refused-for-nothing":
@@ -225,16 +225,16 @@ def choose(rng: Random, fault: str, code: str, openid: str) -> Play:
             odd = rng.choice(_odd_texts(code, openid))
             # Whoever reads an insertion out of it must not be lied to. With a code it may be one.
             said = openid if openid.encode() in odd else None
-            return Play(fault, takes or b'"code"' in odd, None, odd, openid=said)
+            return Reply(fault, takes or b'"code"' in odd, None, odd, openid=said)
         case "status" | "redirect":
             status = rng.choice((301, 302, 303, 307, 308) if fault == "redirect" else STATUSES)
-            return Play(fault, takes, None, b"<html>", status=status)
+            return Reply(fault, takes, None, b"<html>", status=status)
         case "close" | "drop" | "reset" | "half-close" | "silence" | "garbage":
-            play.takes, play.errcode = takes, None
+            reply.takes, reply.errcode = takes, None
         case "status-line-wrong":
-            play.errcode = None
+            reply.errcode = None
         case "cut" if not takes:
             # What is cut may also have been a refusal.
             errcode = rng.choice((*errcodes.BUSY, *errcodes.TOKEN_REFUSED, 72018))
-            play.takes, play.errcode, play.text = False, errcode, answer(errcode)
-    return play
+            reply.takes, reply.errcode, reply.text = False, errcode, answer(errcode)
+    return reply

@@ -73,7 +73,9 @@ def ctrl_c_at(place: int, file: str) -> Iterator[None]:
         sys.setprofile(None)
 
 
-def is_pressed_at(place: int, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> bool:
+def is_interrupted_at(
+    place: int, loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]"
+) -> bool:
     """Run a task with Ctrl-C at a place in nontax/aio/. False: the task ended before that."""
     try:
         with ctrl_c_at(place, aio.__path__[0]):

@@ -1,4 +1,4 @@
-"""The books: append-only files of JSON lines, one fact a line, that outlive a killed writer."""
+"""The journals: append-only files of JSON lines, one fact a line, that outlive a killed writer."""
 
 import json
 import os
@@ -10,8 +10,8 @@ from typing import Any
 Line = dict[str, Any]
 
 
-class Ledger:
-    """Each line is one write to the file: threads and forked children share a ledger."""
+class Journal:
+    """Each line is one write to the file: threads and forked children share a journal."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
