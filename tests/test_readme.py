@@ -129,7 +129,7 @@ def test_every_method_is_in_it(language: str) -> None:
         if ("/zh/" in page or page == "README.zh-CN.md") == (language == "zh")
     ]
     text = "\n".join(map(read, pages))
-    for name in vars(nontax.Client):
+    for name in dir(nontax.Client):
         twin = f"a{name}"
         if not name.startswith("_") and hasattr(nontax.Client, twin):
             assert name in text, name
