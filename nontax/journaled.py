@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 # How often a bill that another run has under way is looked at.
 LOOK_EVERY = 0.05
-_TROUBLE = (AccessTokenError, AccountError, QuotaError)
+_OF_ALL_BILLS = (AccessTokenError, AccountError, QuotaError)
 _OTHERS = "another run of this ledger has it under way"
 
 
@@ -47,12 +47,12 @@ def answer_of(
         return Answer("inserted", code=inserted.code, openid=inserted.openid or "",
                       transfers=transfers)  # fmt: skip
     if isinstance(error, WeChatError):
-        trouble = isinstance(error, _TROUBLE) or (
+        stops_run = isinstance(error, _OF_ALL_BILLS) or (
             isinstance(error, SystemBusyError) and error.outcome != "in_doubt"
         )
         return Answer(
             error.outcome, error.errcode, error.errmsg, error.rid or "",
-            http_status=error.http_status or 0, transfers=transfers, trouble=trouble,
+            http_status=error.http_status or 0, transfers=transfers, stops_run=stops_run,
         )  # fmt: skip
     if isinstance(error, InDoubtError):
         return Answer(

@@ -1,5 +1,5 @@
-"""What an event loop's own trouble must not do to bills: Ctrl-C in the middle of our callbacks, and
-an executor that has no thread for the token source."""
+"""What an event loop's own failures must not do to bills: Ctrl-C in the middle of our callbacks,
+and an executor that has no thread for the token source."""
 
 import asyncio
 import signal

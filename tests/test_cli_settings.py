@@ -1,4 +1,4 @@
-"""Profiles, secrets, languages, exit codes, and who is told of trouble."""
+"""Profiles, secrets, languages, exit codes, and the command that is run on a failure."""
 
 import io
 import itertools
@@ -53,7 +53,9 @@ def test_precedence_of_exit_codes() -> None:
     assert worst(()) is Exit.DONE
 
 
-def test_trouble_counts_more_than_doubt_and_doubt_more_than_work(office: Office) -> None:
+def test_an_error_of_all_bills_counts_more_than_doubt_and_doubt_more_than_work(
+    office: Office,
+) -> None:
     office.sandbox.inject(faults.Errcode(72031), path=POST)
     office.sandbox.inject(faults.Close("body"), path=POST)
     printed = office.insert(office.list(count=4), "--new-ledger", "--concurrency", "1")
@@ -107,7 +109,7 @@ def test_a_secret_that_others_may_read_is_refused(office: Office, mode: int) -> 
     ("text", "said"),
     [
         ("secret = ", "Invalid value"),
-        ('on_trouble = "x"\nprofil = 1', "profil is not known; did you mean profile?"),
+        ('on_failure = "x"\nprofil = 1', "profil is not known; did you mean profile?"),
         ("[profile.a]\nsecrte = 'x'", "did you mean secret?"),
         ("[profile.a]\nconcurrency = '4'", "concurrency of profile a has the wrong type"),
         ("[profile.a]\nconcurrency = true", "wrong type"),
@@ -200,13 +202,13 @@ def test_names_are_shown_when_asked_for(office: Office) -> None:
     assert NAME not in (office.folder / "out.csv").read_text("utf-8-sig")
 
 
-# Whoever is told of trouble
+# The command that is run on a failure
 
 
-def test_on_trouble_is_told_once_a_cause_and_hour(office: Office) -> None:
+def test_on_failure_is_told_once_a_cause_and_hour(office: Office) -> None:
     told = office.folder / "told"
     program = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + '\\n'); print('noise')"
-    office.config(f"on_trouble = {json.dumps([sys.executable, '-c', program, str(told)])}\n")
+    office.config(f"on_failure = {json.dumps([sys.executable, '-c', program, str(told)])}\n")
     office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
     printed = office.insert(office.list(), "--new-ledger")
     assert (printed.code, "noise" in printed.out) == (5, False)
@@ -215,7 +217,7 @@ def test_on_trouble_is_told_once_a_cause_and_hour(office: Office) -> None:
     lines = [json.loads(line) for line in told.read_text().splitlines()]
     assert [(line["command"], line["exit"]) for line in lines] == [("insert", 5), ("resume", 5)]
     assert lines[1]["waiting"] == 3
-    state = office.folder / "state" / "nontax" / "trouble.json"
+    state = office.folder / "state" / "nontax" / "failure.json"
     state.write_text(
         json.dumps({name: time.time() - 3700 for name in json.loads(state.read_text())})
     )
@@ -229,11 +231,11 @@ def test_on_trouble_is_told_once_a_cause_and_hour(office: Office) -> None:
     assert len(told.read_text().splitlines()) == 4
 
 
-def test_on_trouble_that_cannot_be_run_changes_no_exit_code(office: Office) -> None:
-    office.config('on_trouble = "/no/such/command"\n')
+def test_on_failure_that_cannot_be_run_changes_no_exit_code(office: Office) -> None:
+    office.config('on_failure = "/no/such/command"\n')
     office.sandbox.inject(faults.Errcode(45009), times=99, path=POST)
     printed = office.insert(office.list(), "--new-ledger")
-    assert (printed.code, "on_trouble cannot be run" in printed.err) == (5, True)
+    assert (printed.code, "on_failure cannot be run" in printed.err) == (5, True)
 
 
 # Details of insert and resume

@@ -87,7 +87,7 @@ def test_trouble_stops_it_and_the_rest_is_sent_the_next_day(
     sandbox.inject(faults.Errcode(45009), times=100, skip=5)
     given = [bill() for _ in range(30)]
     report = ledger.deliver(client, given, concurrency=4)
-    assert isinstance(report.trouble, nontax.QuotaError)
+    assert isinstance(report.error, nontax.QuotaError)
     assert report.waiting == 25
     assert not report.is_complete
     sandbox.behave()
@@ -220,7 +220,7 @@ def test_a_server_that_is_down_ends_it(
     sandbox.stop()
     with nontax.Client(access_token="x" * 32, base_url=sandbox.base_url, retries=0) as client:
         report = ledger.deliver(client, given, concurrency=concurrency, limit=limit)
-    assert isinstance(report.trouble, nontax.NotSentError)
+    assert isinstance(report.error, nontax.NotSentError)
     assert not report.is_complete
     assert report.waiting == bills
     assert report.counts["waiting"] <= (limit or 2 * max(concurrency, 3))
@@ -229,7 +229,7 @@ def test_a_server_that_is_down_ends_it(
 def test_a_certificate_that_is_not_trusted_ends_it(ledger: Ledger, tls_sandbox: Sandbox) -> None:
     with nontax.Client(access_token="x" * 32, base_url=tls_sandbox.base_url) as client:
         report = ledger.deliver(client, [bill() for _ in range(9)], concurrency=1)
-    assert isinstance(report.trouble, nontax.TLSError)
+    assert isinstance(report.error, nontax.TLSError)
     assert report.counts == {"waiting": 1}
 
 

@@ -71,14 +71,14 @@ def test_each_answer_is_a_step_of_the_table(signed: bool, outcome: str) -> None:
     backs: tuple[states.State, ...] = ("in_doubt",) if signed else ("waiting", "not_sent")
     for back in backs:
         for code in codes:
-            for trouble in (False, True):
-                settled = settle(Attempt(signed, back), Answer(outcome, code, trouble=trouble))
+            for stops_run in (False, True):
+                settled = settle(Attempt(signed, back), Answer(outcome, code, stops_run=stops_run))
                 assert step("sending", settled.event, settled.state) == settled.state
 
 
 def test_trouble_of_the_account_is_no_rejection_of_the_bill() -> None:
     """A list that met the day's quota is sent on the next day, the bill that met it included."""
-    refused = Answer("rejected", 45009, trouble=True)
+    refused = Answer("rejected", 45009, stops_run=True)
     assert settle(Attempt(False, "waiting"), refused).state == "waiting"
     assert settle(Attempt(False, "not_sent"), refused).state == "not_sent"
     assert settle(Attempt(True, "in_doubt"), refused).state == "in_doubt"

@@ -272,7 +272,7 @@ def test_what_would_stop_every_bill_is_told_and_the_rest_waits(
     sandbox.inject(faults.Errcode(45009), times=50, skip=4, path=INSERT)
     frame = frame_of(range(1, 21))
     result = nb.insert(client, frame, defaults=GIVEN, concurrency=2)
-    assert isinstance(result.trouble, nontax.QuotaError)
+    assert isinstance(result.error, nontax.QuotaError)
     assert result.counts == {"inserted": 4, "waiting": 16}
     assert "45009" in result._repr_html_()
     assert all("45009" in reason for reason in result.frame["reason"][result.frame.index > 5])

@@ -2,7 +2,7 @@
 
 from nontax.cli import asking, books, orders
 from nontax.cli.exits import Exit, worst
-from nontax.cli.trouble import exit_for
+from nontax.cli.failures import exit_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def run(desk: "Desk") -> Exit:
                 except NontaxError as error:
                     desk.out.warn(f"{bill.order_id}: {desk.words.error(error)}")
                     codes.add(exit_for(error))
-                    if exit_for(error) in (Exit.TROUBLE, Exit.LEDGER):
+                    if exit_for(error) in (Exit.STOPPED, Exit.LEDGER):
                         break
                 else:
                     done += 1

@@ -30,7 +30,7 @@ class Finding(NamedTuple):
     topic: str
     state: str
     words: str
-    code: Exit = Exit.TROUBLE
+    code: Exit = Exit.STOPPED
 
 
 def arguments(parser: "ArgumentParser", words: "Words") -> None:

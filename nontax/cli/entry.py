@@ -114,7 +114,7 @@ def _versions() -> Exit | None:
 
 
 def _run(desk: Desk) -> Exit:
-    from nontax.cli.trouble import exit_for, report
+    from nontax.cli.failures import exit_for, report
 
     try:
         code = Exit(desk.args.run(desk))
@@ -135,6 +135,6 @@ def _run(desk: Desk) -> Exit:
         # Of files that a person has named. What a ledger or a connection meets is a NontaxError.
         desk.warn("{file}: {reason}", file=error.filename or "-", reason=error.strerror or error)
         code = Exit.USAGE
-    if code in (Exit.TROUBLE, Exit.LEDGER):
+    if code in (Exit.STOPPED, Exit.LEDGER):
         report(desk, code)
     return code

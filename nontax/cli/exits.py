@@ -14,7 +14,7 @@ class Exit(IntEnum):
     USAGE = 2  # wrong arguments or a bad file; nothing was sent
     WORK_LEFT = 3  # something waits, was refused, or differs
     IN_DOUBT = 4
-    TROUBLE = 5  # what every bill would meet: account, quota, network
+    STOPPED = 5  # what every bill would meet: account, quota, network
     LEDGER = 6  # the ledger cannot be used
     INTERRUPTED = 130
     TERMINATED = 143
@@ -25,7 +25,7 @@ _PRECEDENCE = (
     Exit.LEDGER,
     Exit.TERMINATED,
     Exit.INTERRUPTED,
-    Exit.TROUBLE,
+    Exit.STOPPED,
     Exit.IN_DOUBT,
     Exit.WORK_LEFT,
     Exit.USAGE,

@@ -1,7 +1,7 @@
 """The configuration file: language, profiles, secrets. Read, checked, never written.
 
 lang = "zh"
-on_trouble = ["/usr/local/bin/page-the-office"]
+on_failure = ["/usr/local/bin/page-the-office"]
 
 [profile.default]
 appid = "wx…"
@@ -41,7 +41,7 @@ KEYS: dict[str, tuple[type, ...]] = {
     "bill_appid": (str,),
     "s_pappid": (str,),
 }
-TOP = ("lang", "on_trouble", "profile")
+TOP = ("lang", "on_failure", "profile")
 _SECRETS = ("secret", "access_token")
 
 
@@ -60,7 +60,7 @@ class Config:
     def __init__(self, path: Path, data: Mapping[str, object]) -> None:
         self.path = path
         self.lang = data.get("lang")
-        self.on_trouble = _command(data.get("on_trouble"))
+        self.on_failure = _command(data.get("on_failure"))
         profiles = data.get("profile", {})
         assert isinstance(profiles, dict)
         self.profiles: dict[str, dict[str, object]] = profiles

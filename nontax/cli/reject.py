@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from nontax.cli import asking, books, orders
 from nontax.cli.auth import s_pappid_of
 from nontax.cli.exits import Exit, worst
-from nontax.cli.trouble import exit_for
+from nontax.cli.failures import exit_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run(desk: "Desk") -> Exit:
             except NontaxError as error:
                 desk.out.warn(f"{order}: {desk.words.error(error)}")
                 codes.add(exit_for(error))
-                if exit_for(error) in (Exit.TROUBLE, Exit.LEDGER):
+                if exit_for(error) in (Exit.STOPPED, Exit.LEDGER):
                     break
             else:
                 done += 1

@@ -84,7 +84,7 @@ def _resend(desk: "Desk", ledger: "Ledger") -> Exit:
             if not goes_on:
                 desk.warn("stopped: every other bill would meet the same")
                 desk.count(settled=settled, in_doubt=len(bills) - settled)
-                return Exit.TROUBLE
+                return Exit.STOPPED
     desk.count(settled=settled, in_doubt=len(bills) - settled)
     return Exit.IN_DOUBT if settled < len(bills) else Exit.DONE
 

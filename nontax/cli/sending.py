@@ -9,7 +9,7 @@ from typing import Any
 
 from nontax.cli import books
 from nontax.cli.exits import Exit, StopError, worst
-from nontax.cli.trouble import exit_for
+from nontax.cli.failures import exit_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ class Progress:
         self._total = total
         self._began = self._shown = time.monotonic()
         self.states: Counter[str] = Counter()
-        self.troubled: list[dict[str, Value]] = []
+        self.unsettled: list[dict[str, Value]] = []
 
     def __call__(self, delivered: "Delivered") -> None:
         self.states[delivered.state] += 1
         if delivered.state in _SHOWN:
             error = delivered.outcome.error
-            self.troubled.append(
+            self.unsettled.append(
                 {
                     "order_id": delivered.key.order_id,
                     "state": delivered.state,
@@ -91,7 +91,7 @@ def deliver(desk: "Desk", ledger: "Ledger", client: "Client", *, probe: bool = F
         raise
     finally:
         desk.out.progress("")
-        _print(desk, progress.troubled)
+        _print(desk, progress.unsettled)
         desk.count(sent=dict(progress.states))
     code = _conclude(desk, ledger, report, progress.states)
     ledger.close(code.name.lower())
@@ -113,9 +113,9 @@ def _deliver(
         )
 
     report = send(limit=1) if probe else send()
-    if probe and report.trouble is None and report.waiting:
+    if probe and report.error is None and report.waiting:
         report = send()
-    while report.trouble is None and _await_others(ledger, client._timeout):
+    while report.error is None and _await_others(ledger, client._timeout):
         report = send()
     return report
 
@@ -186,16 +186,16 @@ def _conclude(desk: "Desk", ledger: "Ledger", report: "Report", states: Counter[
     codes = {books.exit_of(counts)}
     if any(states[state] for state in _REFUSED):
         codes.add(Exit.WORK_LEFT)
-    if report.trouble is not None:
-        desk.out.warn(desk.words.error(report.trouble))
+    if report.error is not None:
+        desk.out.warn(desk.words.error(report.error))
         desk.say("go on when that is mended: nontax resume")
-        desk.count(error=type(report.trouble).__name__)
-        codes.add(exit_for(report.trouble))
+        desk.count(error=type(report.error).__name__)
+        codes.add(exit_for(report.error))
     return worst(codes)
 
 
-def _print(desk: "Desk", troubled: "list[dict[str, Value]]") -> None:
-    if not troubled:
+def _print(desk: "Desk", unsettled: "list[dict[str, Value]]") -> None:
+    if not unsettled:
         return
     headings = {
         "order_id": desk.words("order"),
@@ -203,6 +203,6 @@ def _print(desk: "Desk", troubled: "list[dict[str, Value]]") -> None:
         "reason": desk.words("reason"),
     }
     if desk.out.form == "table":
-        for row in troubled:
+        for row in unsettled:
             row["state"] = desk.words(books.STATES[str(row["state"])])
-    desk.out.rows(headings, troubled)
+    desk.out.rows(headings, unsettled)

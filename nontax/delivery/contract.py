@@ -79,7 +79,7 @@ _FIRST = (
     _Case(Answer("rejected", 72035), "rejected", False),
     _Case(Answer("rejected", 72036), "waiting", True),
     _Case(Answer("rejected", 45011), "waiting", True),
-    _Case(Answer("rejected", 45009, trouble=True), "waiting", True),
+    _Case(Answer("rejected", 45009, stops_run=True), "waiting", True),
     _Case(Answer("not_sent", reason="no connection"), "waiting", True),
     _Case(Answer("in_doubt", reason="timeout"), "in_doubt", False),
     _Case(Answer("in_doubt", -1), "in_doubt", False),
@@ -99,7 +99,7 @@ RESEND: "tuple[tuple[Answer, State, bool], ...]" = (
     (Answer("rejected", 72038), "in_doubt", False),
     (Answer("rejected", 72013), "in_doubt", False),
     (Answer("rejected", 72050), "in_doubt", False),
-    (Answer("rejected", 40001, trouble=True), "in_doubt", False),
+    (Answer("rejected", 40001, stops_run=True), "in_doubt", False),
     (Answer("not_sent", reason="no connection"), "in_doubt", False),
 )
 _SHOWN = (72035, 72038, 72013, 72050)

@@ -47,14 +47,14 @@ class Delivered(NamedTuple):
 class Report(NamedTuple):
     """What a delivery has come to.
 
-    counts: bills by the state in which they are now, of those that were sent. trouble: what has
+    counts: bills by the state in which they are now, of those that were sent. error: what has
     ended it before all was sent, or None. pdf_problems: bills that wait on because of their PDF.
-    waiting: how many bills are left. interface: what met the trouble, "insertbill" or "setpdf".
+    waiting: how many bills are left. interface: where it came from, "insertbill" or "setpdf".
     pause: seconds for which the store lets nothing be sent, 0 if it does.
     """
 
     counts: "dict[str, int]"
-    trouble: BaseException | None
+    error: BaseException | None
     pdf_problems: "list[tuple[Key, str]]"
     waiting: int
     interface: str = "insertbill"
@@ -63,7 +63,7 @@ class Report(NamedTuple):
     @property
     def is_complete(self) -> bool:
         """Whether nothing waits any more, and nothing is in doubt."""
-        return self.trouble is None and not self.waiting and not self.counts.get("in_doubt")
+        return self.error is None and not self.waiting and not self.counts.get("in_doubt")
 
 
 class ClaimedBill(dict):  # type: ignore[type-arg]
@@ -131,12 +131,12 @@ class Delivery:
         """
         self._store.expire()
         interface = "setpdf"
-        trouble = self._upload()
-        if trouble is None:
+        error = self._upload()
+        if error is None:
             interface = "insertbill"
-            trouble = self._send()
+            error = self._send()
         return Report(
-            dict(self._counts), trouble, self._pdf_problems, self._store.waiting(), interface,
+            dict(self._counts), error, self._pdf_problems, self._store.waiting(), interface,
             self._closed_for,
         )  # fmt: skip
 
@@ -162,7 +162,7 @@ class Delivery:
                     self._pdf_problems.append((each.key, f"{each.path}: {error}"))
                 except NontaxError as error:
                     answer = answer_of(None, error)
-                    if answer.trouble or answer.outcome == "not_sent":
+                    if answer.stops_run or answer.outcome == "not_sent":
                         return error
                     self._pdf_problems.append((each.key, str(error)))
         return None

@@ -32,7 +32,7 @@ def resend(
     answer shown; call it from nowhere else. by, checked_by: who signs (经办, 复核). at_least:
     seconds since its last attempt.
 
-    Returns what it has come to, and whether the others can be resent: not after trouble that every
+    Returns what it has come to, and whether the others can be resent: not after an error that every
     bill would meet. Raises ValueError if the bill is not in doubt, or its attempt is too young.
     """
     attempts = store.attempts(key)
@@ -53,6 +53,6 @@ def resend(
     (outcome,) = outcomes
     answer = answer_of(outcome.inserted, outcome.error, outcome.attempts)
     (settled,) = store.settle([(claim, answer)])
-    trouble = answer.trouble and answer.errcode not in BUSY
-    goes_on = not (trouble or answer.outcome == "not_sent")
+    stops = answer.stops_run and answer.errcode not in BUSY
+    goes_on = not (stops or answer.outcome == "not_sent")
     return Delivered(key, settled.state, outcome, settled.shown), goes_on

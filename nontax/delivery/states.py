@@ -148,7 +148,7 @@ class Answer(NamedTuple):
     """What became of one attempt, as the client reports it.
 
     outcome: "inserted", "rejected", "not_sent" or "in_doubt". errcode: WeChat's, or 0.
-    trouble: whether it would meet every other bill, too: token, account, quota, network.
+    stops_run: whether every other bill would meet the same: token, account, quota, network.
     """
 
     outcome: str
@@ -161,7 +161,7 @@ class Answer(NamedTuple):
     transfers: int = 0
     code: str = ""
     openid: str = ""
-    trouble: bool = False
+    stops_run: bool = False
 
 
 class Settlement(NamedTuple):
@@ -203,7 +203,7 @@ def settle(
         return _settle_signed(answer, number_elsewhere, we_rejected)
     if answer.outcome == "inserted":
         return Settlement("inserted", "inserted", code_unknown=not answer.code)
-    if answer.outcome == "rejected" and not (answer.errcode in BUSY or answer.trouble):
+    if answer.outcome == "rejected" and not (answer.errcode in BUSY or answer.stops_run):
         frees: Literal["", "bill"] = "" if is_final(answer.errcode) else "bill"
         return Settlement("rejected", "rejected", frees)
     if answer.outcome in ("rejected", "not_sent"):
@@ -223,7 +223,7 @@ def _settle_signed(answer: Answer, number_elsewhere: bool, we_rejected: bool) ->
             return Settlement("inserted", "inserted", code_unknown=True)
         if answer.errcode == ORDER_REJECTED and we_rejected:
             return Settlement("rejected", "rejected")
-        if answer.errcode in BUSY or answer.trouble:
+        if answer.errcode in BUSY or answer.stops_run:
             return Settlement("returned", "in_doubt", "attempt")
         # Refused, which says nothing of the first attempt; what a person may conclude is theirs.
         return Settlement("returned", "in_doubt", "attempt", shown=True)

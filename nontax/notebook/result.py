@@ -41,7 +41,7 @@ class Inserted:
     """What `insert` returns, and what is kept when it was interrupted. It shows itself.
 
     bills: the `Bills` that were handed in. rows: a `Row` for each row that is a bill or has a
-    problem, in the order of the list. trouble: what stopped it before all was sent, or None.
+    problem, in the order of the list. error: what stopped it before all was sent, or None.
     interrupted: whether Ctrl-C did (bool). others: bills of earlier lists that were waiting, and
     were sent, too (int).
     """
@@ -51,13 +51,13 @@ class Inserted:
         bills: Bills,
         rows: Sequence[Row],
         *,
-        trouble: BaseException | None,
+        error: BaseException | None,
         interrupted: bool,
         others: int,
     ) -> None:
         self.bills = bills
         self.rows = list(rows)
-        self.trouble = trouble
+        self.error = error
         self.interrupted = interrupted
         self.others = others
 
@@ -108,8 +108,8 @@ class Inserted:
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         ended = "; interrupted" if self.interrupted else ""
-        if self.trouble is not None:
-            ended += f"; stopped by {type(self.trouble).__name__}"
+        if self.error is not None:
+            ended += f"; stopped by {type(self.error).__name__}"
         return f"<Inserted: {counts or 'no bills'}{ended}>"
 
     def _repr_html_(self) -> str:
@@ -131,8 +131,8 @@ class Inserted:
             yield page.line(
                 words("Interrupted. Run the cell again to go on: nothing is sent twice."), "bad"
             )
-        elif self.trouble is not None:
-            yield page.line(words("Stopped: {reason}", reason=self.trouble), "bad")
+        elif self.error is not None:
+            yield page.line(words("Stopped: {reason}", reason=self.error), "bad")
         elif counts.get("waiting"):
             text = "Bills wait to be sent. Run the cell again to go on: nothing is sent twice."
             yield page.line(words(text), "bad")

@@ -148,8 +148,8 @@ class _Sending:
         """What is known of each row now. It is kept for `last`."""
         report = self.report
         late = dict(report.pdf_problems) if report else {}
-        trouble = report.trouble if report else None
-        rows = [self._row(one, late, trouble) for one in self.bills.ready]
+        error = report.error if report else None
+        rows = [self._row(one, late, error) for one in self.bills.ready]
         ready = {row.row for row in rows}
         semicolon = self._words("; ")
         rows += [
@@ -161,7 +161,7 @@ class _Sending:
         made = Inserted(
             self.bills,
             rows,
-            trouble=trouble,
+            error=error,
             interrupted=interrupted,
             others=len(self._told.keys() - self._rows.keys()),
         )
@@ -172,7 +172,7 @@ class _Sending:
         self,
         one: ListedBill,
         late: Mapping[Key, str],
-        trouble: BaseException | None,
+        error: BaseException | None,
     ) -> Row:
         bill: dict[str, Any] = one.bill
         key = Key(bill["appid"], bill["order_id"])
@@ -189,10 +189,10 @@ class _Sending:
             return self._with_error(row._replace(outcome="not_sent"), conflict_of(answer))
         if answer is None:  # interrupted before it was handed in
             return row._replace(outcome="not_sent")
-        if answer.state in ("waiting", "sending") and self.report and not trouble:
+        if answer.state in ("waiting", "sending") and self.report and not error:
             answer = self.ledger.look(key) or answer  # another process may have sent it meanwhile
         if answer.state == "waiting":
-            why = late.get(key) or (str(trouble) if trouble else "")
+            why = late.get(key) or (str(error) if error else "")
             return row._replace(reason=why)
         return self._known(row, key, answer)
 
@@ -251,7 +251,7 @@ def insert(
 
     Bills that the ledger knows as inserted come back with their code, those in doubt with the
     reason; neither is sent. What waits of earlier lists is sent, too. What would stop every bill
-    (a token, a day's quota) is not raised: see `Inserted.trouble`.
+    (a token, a day's quota) is not raised: see `Inserted.error`.
 
     Ctrl-C begins nothing more, waits for what is under way, shows what there is, keeps it for
     `last`, and then is raised. Run the cell again to go on.

@@ -38,8 +38,8 @@ class Sandbox:
     """A local imitation of WeChat's server, for trying and testing.
 
     It answers WeChat's interfaces for fiscal e-bills as WeChat's documentation has them, remembers
-    every request and every bill, and injects faults on demand. At `/sandbox/` it shows people what is
-    going on. Use it in a `with` statement, or call `start()` and `stop()`. Every method may be
+    every request and every bill, and injects faults on demand. At `/sandbox/` it shows people what
+    is going on. Use it in a `with` statement, or call `start()` and `stop()`. Every method may be
     called from any thread, but not from a forked child.
 
     Args:

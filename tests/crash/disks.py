@@ -124,8 +124,8 @@ def _small_run(path: str, base_url: str, name: str, told: str) -> None:
             "kept",
         ),
     )
-    if report.trouble is not None:
-        raise report.trouble
+    if report.error is not None:
+        raise report.error
     ledger.close()
 
 

@@ -172,11 +172,11 @@ class Relay:
                        extra={"order_id": key.order_id, "account": alias})  # fmt: skip
         if report.pdf_problems:
             self._pause_until(alias, _TROUBLE_PAUSE)
-        trouble = report.trouble
-        if isinstance(trouble, _STOPPERS):
-            self._pause(alias, trouble, self._keep_from(alias, report.interface, trouble))
-        elif trouble is not None:
-            self._pause(alias, trouble, _TROUBLE_PAUSE)
+        error = report.error
+        if isinstance(error, _STOPPERS):
+            self._pause(alias, error, self._keep_from(alias, report.interface, error))
+        elif error is not None:
+            self._pause(alias, error, _TROUBLE_PAUSE)
         elif report.pause:
             self._pause_until(alias, min(report.pause, _ASK_AGAIN))
             with self._lock:

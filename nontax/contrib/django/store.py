@@ -68,7 +68,7 @@ def worker_name() -> str:
 
 def _goes_through(answer: Answer) -> bool:
     """WeChat has dealt with the bill itself: the account's trouble is over."""
-    return answer.outcome in ("inserted", "rejected") and not answer.trouble
+    return answer.outcome in ("inserted", "rejected") and not answer.stops_run
 
 
 def _tell(settled: Settled) -> None:

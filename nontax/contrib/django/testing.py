@@ -79,8 +79,8 @@ def drain() -> dict[str, int]:
         finally:
             store.close()
         counts.update(report.counts)
-        if report.trouble is not None:
-            raise report.trouble
+        if report.error is not None:
+            raise report.error
     return dict(counts)
 
 

@@ -1,4 +1,4 @@
-"""Trouble that a person must hear of: which exit code an error means, and `on_trouble`."""
+"""Failures that a person must hear of: which exit code an error means, and `on_failure`."""
 
 import json
 import os
@@ -30,12 +30,12 @@ def exit_for(error: BaseException) -> Exit:
         errors.AccountError,
         errors.QuotaError,
     )
-    return Exit.TROUBLE if isinstance(error, everywhere) else Exit.WORK_LEFT
+    return Exit.STOPPED if isinstance(error, everywhere) else Exit.WORK_LEFT
 
 
 def _state_file() -> Path:
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "nontax" / "trouble.json"
+    return Path(base) / "nontax" / "failure.json"
 
 
 def _is_news(cause: str) -> bool:
@@ -64,7 +64,7 @@ def _is_news(cause: str) -> bool:
 
 def report(desk: "Desk", code: Exit) -> None:
     """Hand the summary as JSON to the configured command, once per cause and hour."""
-    command = desk.config.on_trouble
+    command = desk.config.on_failure
     cause = f"{desk.args.command}: {desk.summary.get('error', code.name.lower())}"
     if not command or not _is_news(cause):
         return
@@ -77,4 +77,4 @@ def report(desk: "Desk", code: Exit) -> None:
             command, input=text, text=True, check=False, timeout=60, stdout=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        desk.warn("on_trouble cannot be run: {reason}", reason=type(error).__name__)
+        desk.warn("on_failure cannot be run: {reason}", reason=type(error).__name__)
