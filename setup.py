@@ -1,4 +1,4 @@
-"""The extension nontax._core: its sources, its libraries and its build switches.
+"""The extension nontax._core: its sources, its libraries and its build switches; the index's page.
 
 Environment variables, all optional:
 
@@ -14,11 +14,13 @@ NONTAX_POLL=1             the portable driver (curl_multi_poll) on every system
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from glob import glob
 from pathlib import Path
 
@@ -38,6 +40,25 @@ Install what it needs, then try again:
 
 Libraries in an unusual place: set NONTAX_CFLAGS and NONTAX_LIBS to the compiler and linker
 options for libcurl and cJSON, or NONTAX_PKG_CONFIG to another pkg-config program."""
+
+# Ubuntu 22.04 has 7.81, RHEL 9 has 7.76.
+TOO_OLD = """
+
+This system's libcurl is too old. The ready-made wheel brings its own:
+    pip install --upgrade pip && pip install --only-binary nontax nontax"""
+
+
+def index_page() -> str:
+    """Return the README with links that lead somewhere from an index, which shows nothing else."""
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+    source = project["urls"]["Source"]
+
+    def absolute(link: re.Match[str]) -> str:
+        kind = "raw" if link[1].startswith("!") else "blob"
+        return f"{link[1]}{source}/{kind}/v{project['version']}/{link[2]})"
+
+    text = Path("README.md").read_text("utf-8")
+    return re.sub(r"(!?\[[^]]*\]\()(?!https?://|#)([^)\s]+)\)", absolute, text)
 
 
 def switched_on(name: str) -> bool:
@@ -100,7 +121,8 @@ class BuildExt(build_ext):
         if not any(Path(folder, "Python.h").is_file() for folder in self.compiler.include_dirs):
             missing.append(f"the C headers of Python {sysconfig.get_python_version()} (Python.h)")
         if missing:
-            raise SystemExit(MISSING.format(missing="; ".join(missing)))
+            old = TOO_OLD if any("(found" in one for one in missing) else ""
+            raise SystemExit(MISSING.format(missing="; ".join(missing)) + old)
         version = self.distribution.get_version()
         ext.define_macros.append(("NONTAX_VERSION", f'"{version}"'))
         ext.extra_compile_args += [*cflags, "-MMD"]  # for is_current()
@@ -155,6 +177,8 @@ if limited_api:
     macros.append(("Py_LIMITED_API", "0x030B0000"))
 
 setup(
+    long_description=index_page(),
+    long_description_content_type="text/markdown",
     ext_modules=[
         Extension(
             "nontax._core",

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import nontax
 
 pytestmark = pytest.mark.build
 
@@ -158,6 +161,12 @@ def test_what_is_missing_is_named(
     assert system.noted("compiled") == []
 
 
+def test_an_old_libcurl_is_told_of_the_wheel(system: FakeSystem) -> None:
+    cure = "pip install --only-binary nontax nontax"
+    assert cure in system.build(FAKE_LIBCURL="7.74.0").stderr
+    assert cure not in system.build(FAKE_LIBCURL="").stderr
+
+
 def test_missing_python_headers_are_named(system: FakeSystem) -> None:
     without_headers = (
         "import runpy, setuptools, distutils.sysconfig as found\n"
@@ -212,6 +221,19 @@ def test_the_wheel_holds_the_types_and_no_sources(wheel: Path) -> None:
     assert {"nontax/py.typed", "nontax/_core.pyi", "nontax/_core.abi3.so"}.issubset(names)
     assert not [name for name in names if not name.startswith(("nontax/", "nontax-"))]
     assert not [name for name in names if name.endswith((".c", ".h"))]
+
+
+def test_the_page_of_an_index_links_to_this_version(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        metadata = archive.read(name).decode()
+    source = "https://github.com/nontax/nontax"
+    assert f"Project-URL: Source, {source}\n" in metadata
+    links = re.findall(r"\]\(([^)\s]+)\)", metadata)
+    assert len(links) > 40
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+    assert f"{source}/blob/v{nontax.__version__}/docs/tutorial.md" in links
+    assert f"{source}/raw/v{nontax.__version__}/benchmarks/report.svg" in links
 
 
 def test_the_wheel_keeps_to_the_stable_abi(wheel: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The READMEs and the pages under docs/: every block runs as it stands, and every link leads on."""
 
+import codeop
 import os
 import pkgutil
 import re
@@ -82,6 +83,18 @@ def test_every_block_runs_as_it_stands(page: str, tmp_path: Path) -> None:
         elif kind == "text" and before == "python":
             assert re.fullmatch(pattern_of(text), printed[number].strip(), re.DOTALL), text
         before = kind
+
+
+@pytest.mark.parametrize("page", [*READMES, "docs/tutorial.md", "docs/zh/tutorial.md"])
+def test_it_can_be_typed_line_by_line(page: str) -> None:
+    # Before Python 3.13, a line that follows an indented one without a blank one is an error there.
+    for kind, text in blocks_of(page):
+        typed: list[str] = []
+        for line in [*text.splitlines(), ""] if kind == "python" else ():
+            typed.append(line)
+            if codeop.compile_command("\n".join(typed), page, "single") is not None:
+                typed = []
+        assert typed == [], text
 
 
 @pytest.mark.parametrize("page", PAGES)
