@@ -259,23 +259,12 @@ class Client(Calls):
         """
         from nontax.runs import Run
 
-        settings = run_settings(bills, concurrency, rate, minute_quota, keep)
-        if self._journal is not None:
-            from nontax.gated import LedgerRun
-
-            run: Run = LedgerRun._begin_with(
-                self._core,
-                self._journal.ledger,
-                bills,
-                timeout=self._timeout,
-                **settings,
-            )
-            self._last_run = run._record
-            return run
         run = Run._begin(
             self._core,
             bills,
-            **settings,
+            ledger=self.ledger,
+            timeout=self._timeout,
+            **run_settings(bills, concurrency, rate, minute_quota, keep),
         )
         self._last_run = run._record
         return run
@@ -303,23 +292,12 @@ class Client(Calls):
         """
         from nontax.aio.runs import AsyncRun
 
-        settings = run_settings(bills, concurrency, rate, minute_quota, keep)
-        if self._journal is not None:
-            from nontax.aio.gated import AsyncLedgerRun
-
-            run: AsyncRun = AsyncLedgerRun(
-                self._core,
-                self._journal.ledger,
-                bills,
-                timeout=self._timeout,
-                **settings,
-            )
-            self._last_run = run._record
-            return run
         run = AsyncRun(
             self._core,
             bills,
-            **settings,
+            ledger=self.ledger,
+            timeout=self._timeout,
+            **run_settings(bills, concurrency, rate, minute_quota, keep),
         )
         self._last_run = run._record
         return run

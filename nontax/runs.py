@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from nontax.gate import Gate
+    from nontax.ledger import Ledger
     from nontax.shapes import Bill
 
     _CoreRun = _core.Run[Outcome]
@@ -170,12 +172,24 @@ def warn_of_unused(stacklevel: int) -> None:
     )
 
 
+def gate_of(ledger: "Ledger | None", timeout: float, *, retry_quota: bool) -> "Gate | None":
+    """What stands between a run and its ledger, if it has one."""
+    if ledger is None:
+        return None
+    from nontax.gate import Gate
+
+    return Gate(ledger, timeout=timeout, retry_quota=retry_quota)
+
+
 class Run(_CoreRun, Recorded):
     """Many bills under way at once: an iterator of `Outcome`, in order of completion.
 
-    Made by `Client.insert_bills`. Either call `collect()`, or iterate. It is a context manager;
+    Made by `Client.insert_bills`. With a ledger each bill is on disk before it is sent, and each
+    outcome before it is seen. Either call `collect()`, or iterate. It is a context manager;
     leaving it calls `close()`. All outcomes are kept in `outcomes`, and in `Client.last_run`.
     """
+
+    _gate: "Gate | None" = None
 
     @classmethod
     def _begin(
@@ -188,7 +202,10 @@ class Run(_CoreRun, Recorded):
         keep: int,
         never_waits: bool = False,
         quota_pause: float = 0.0,
+        ledger: "Ledger | None" = None,
+        timeout: float = 0.0,
     ) -> "Self":
+        gate = gate_of(ledger, timeout, retry_quota=not never_waits)
         run = cls(
             client=client,
             make_outcome=Outcome._from_core,
@@ -196,10 +213,14 @@ class Run(_CoreRun, Recorded):
             bills=iter(bills),  # None would be a run of single calls
             concurrency=concurrency,
             rate=rate,
-            quota_pause=quota_pause,
-            never_waits=never_waits,
+            quota_pause=quota_pause if gate is None else gate.quota_pause,
+            never_waits=never_waits or gate is not None,
             bulk=True,
+            journal=gate,
         )
+        if gate is not None:
+            run._gate = gate
+            gate.wakes(run)
         run._record = RunRecord(run)
         return run
 
@@ -245,14 +266,36 @@ class Run(_CoreRun, Recorded):
 
     def __del__(self) -> None:
         record = getattr(self, "_record", None)
-        if record is None:  # it could not be made
+        if record is not None:  # else it could not be made
+            finish(self, record, self, self._gate)
+
+
+def finish(
+    run: Recorded, record: RunRecord, core: "_core.Run[Outcome]", gate: "Gate | None"
+) -> None:
+    """A run is dropped: end it, and say what nobody has read."""
+    if gate is not None and gate.is_writing_here():
+        # This thread had the last reference for a moment, and cannot wait for itself.
+        import threading
+
+        threading.Thread(target=_finish, args=(run, record, core, gate)).start()
+    else:
+        _finish(run, record, core, gate)
+
+
+def _finish(
+    run: Recorded, record: RunRecord, core: "_core.Run[Outcome]", gate: "Gate | None"
+) -> None:
+    try:
+        if not core._is_ours():
             return
-        try:
-            if not self._is_ours():
-                return
-            if not self._begun():
-                warn_of_unused(2)
-            elif self._is_open():
-                warn_of_unread(self.close(), self._kept().maxlen, 2)
-        finally:
-            record._end(self)
+        if gate is not None:
+            gate.wakes_to_the_end(core)
+        if not core._begun():
+            warn_of_unused(4)
+        elif core._is_open():
+            warn_of_unread(core.close(), core._kept().maxlen, 4)
+    finally:
+        record._end(run)
+        if gate is not None:
+            gate.forget()

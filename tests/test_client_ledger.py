@@ -309,7 +309,7 @@ def test_the_minutes_quota_is_waited_for_with_nothing_open(
     client: nontax.Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sandbox.inject(faults.Errcode(45011))
-    monkeypatch.setattr("nontax.gated.QUOTA_PAUSE", 0.2)
+    monkeypatch.setattr("nontax.gate.QUOTA_PAUSE", 0.2)
     given = [bill() for _ in range(6)]
     outcomes = client.insert_bills(given, concurrency=2).collect()
     assert [outcome.outcome for outcome in outcomes] == ["inserted"] * 6

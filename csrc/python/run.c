@@ -2,6 +2,8 @@
  * by one from an event loop. */
 #include "run.h"
 
+#include <string.h>
+
 bool run_check_ours(run_object *self)
 {
     bool ours = nontax_run_is_ours(self->run);
@@ -282,19 +284,19 @@ static const core_state *state_of(PyTypeObject *type)
 
 static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
-    static char *names[] = {"client",      "make_outcome", "kept",         "bills",
-                            "concurrency", "rate",         "quota_pause",  "never_waits",
-                            "bulk",        "in_loop",      "awaits_bills", NULL};
-    PyObject *client = NULL, *make_outcome = NULL, *kept = NULL, *bills = NULL;
+    static char *names[] = {"client",       "make_outcome", "kept",        "bills", "concurrency",
+                            "rate",         "quota_pause",  "never_waits", "bulk",  "in_loop",
+                            "awaits_bills", "journal",      NULL};
+    PyObject *client = NULL, *make_outcome = NULL, *kept = NULL, *bills = NULL, *journal = Py_None;
     const core_state *state = state_of(type);
     nontax_run_settings settings = {0};
     double quota_pause = 0;
     int bulk = 0, never_waits = 0, in_loop = 0, awaits_bills = 0;
     nontax_text why;
     if (!state || !PyArg_ParseTupleAndKeywords(
-                      arguments, keywords, "|$O!OOOiddpppp", names, state->client_type, &client,
+                      arguments, keywords, "|$O!OOOiddppppO", names, state->client_type, &client,
                       &make_outcome, &kept, &bills, &settings.concurrency, &settings.rate,
-                      &quota_pause, &never_waits, &bulk, &in_loop, &awaits_bills)) {
+                      &quota_pause, &never_waits, &bulk, &in_loop, &awaits_bills, &journal)) {
         return NULL;
     }
     if (!client || !make_outcome || !kept || !bills) {
@@ -318,6 +320,13 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     nontax_status status = NONTAX_OK;
     if ((self->bills || bills == Py_None) && (kept == Py_None || run_set_kept(self, kept) == 0)) {
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
+    }
+    if (self->run && journal != Py_None) {
+        (void)nontax_run_descriptor(self->run); /* with it, the journal can wake the run */
+        if (run_set_journal(self, journal, settings.concurrency, settings.rate > 0) < 0) {
+            Py_CLEAR(self);
+            return NULL;
+        }
     }
     if (status == NONTAX_NO_DESCRIPTOR) {
         client_raise_not_sent(self->client, why.text);
@@ -346,9 +355,20 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->source_error);
     Py_VISIT(self->answer_error);
     Py_VISIT(self->gathered);
-    Py_VISIT(self->last_prepared);
+    Py_VISIT(self->journal);
+    Py_VISIT(self->opens);
+    Py_VISIT(self->closes);
+    Py_VISIT(self->answers);
+    Py_VISIT(self->put_open);
+    Py_VISIT(self->put_close);
+    Py_VISIT(self->attend);
+    Py_VISIT(self->mark);
+    Py_VISIT(self->arrived);
+    Py_VISIT(self->failure);
     for (const entry *entry = self->entries; entry; entry = entry->next) {
         Py_VISIT(entry->subject);
+        Py_VISIT(entry->claim);
+        Py_VISIT(entry->fallback);
     }
     return 0;
 }
@@ -358,13 +378,23 @@ static int run_clear(PyObject *object)
     run_object *self = (run_object *)object;
     nontax_run_free(self->run); /* with its calls */
     self->run = NULL;
-    while (self->oldest) {
-        nontax_call_free(run_take_oldest(self)->call);
-    }
     while (self->entries) {
+        if (self->entries->stage != STAGE_IN_RUN) {
+            nontax_call_free(self->entries->call);
+        }
         run_forget_entry(self, self->entries);
     }
-    Py_CLEAR(self->last_prepared);
+    memset(self->queues, 0, sizeof self->queues);
+    Py_CLEAR(self->journal);
+    Py_CLEAR(self->opens);
+    Py_CLEAR(self->closes);
+    Py_CLEAR(self->answers);
+    Py_CLEAR(self->put_open);
+    Py_CLEAR(self->put_close);
+    Py_CLEAR(self->attend);
+    Py_CLEAR(self->mark);
+    Py_CLEAR(self->arrived);
+    Py_CLEAR(self->failure);
     Py_CLEAR(self->client);
     Py_CLEAR(self->make_outcome);
     Py_CLEAR(self->kept);
@@ -424,11 +454,7 @@ static void run_dealloc(PyObject *object)
 static PyMethodDef run_methods[] = {
     {"close", run_close, METH_NOARGS, run_close_doc},
     {"_add", run_add, METH_VARARGS, run_add_doc},
-    {"_prepare", run_prepare, METH_VARARGS, run_prepare_doc},
-    {"_begin_prepared", run_begin, METH_O, run_begin_doc},
-    {"_skip_prepared", run_skip, METH_O, run_skip_doc},
     {"_wake", run_wake, METH_NOARGS, run_wake_doc},
-    {"_work", run_work, METH_VARARGS, run_work_doc},
     {"_poll", run_poll, METH_NOARGS, run_poll_doc},
     {"_end", run_end, METH_NOARGS, run_end_doc},
     {"_ask_for_token", run_ask_for_token, METH_O, run_ask_for_token_doc},
@@ -440,9 +466,9 @@ static PyMethodDef run_methods[] = {
     {"_no_more_bills", run_no_more_bills, METH_O, run_no_more_bills_doc},
     {"_may_pull", run_may_pull, METH_NOARGS, run_may_pull_doc},
     {"_give_back", run_give_back, METH_NOARGS, run_give_back_doc},
+    {"_begin_end", run_begin_end, METH_NOARGS, run_begin_end_doc},
+    {"_look_again", run_look_again, METH_NOARGS, run_look_again_doc},
     {"_last_word", run_last_word, METH_NOARGS, run_last_word_doc},
-    {"_wants_in", run_wants_in, METH_NOARGS, run_wants_in_doc},
-    {"_fatal_error", run_fatal_error, METH_NOARGS, run_fatal_error_doc},
     {"_cancel", run_cancel, METH_O, run_cancel_doc},
     {"_fileno", run_fileno, METH_NOARGS, run_fileno_doc},
     {"stop", run_stop, METH_NOARGS, run_stop_doc},

@@ -6,6 +6,17 @@
 
 #include <time.h>
 
+/* Where a call is on its way. All but the first one only with a journal: see run_journal.c. */
+typedef enum stage {
+    STAGE_IN_RUN,
+    STAGE_OPENING,
+    STAGE_READY,
+    STAGE_CLOSING,
+    STAGE_AGAIN,
+    STAGE_ELSEWHERE,
+    STAGES
+} stage;
+
 /* A call on its way. */
 typedef struct entry {
     nontax_call *call;
@@ -14,9 +25,18 @@ typedef struct entry {
     double began;
     struct entry *next;
     struct entry *previous;
-    bool prepared;       /* its call is not in the run yet */
-    struct entry *newer; /* the one that was prepared after it */
+    stage stage;
+    struct entry *newer; /* the one after it in its stage */
+    PyObject *claim;     /* its attempt, which the journal has; or NULL */
+    PyObject *fallback;  /* its outcome if the run is stopped before it goes on; or NULL */
+    int attempts;        /* transfers of those that were before */
 } entry;
+
+typedef struct entry_queue {
+    entry *first;
+    entry *last;
+    Py_ssize_t count;
+} entry_queue;
 
 typedef struct run_object {
     PyObject_HEAD
@@ -41,11 +61,23 @@ typedef struct run_object {
     bool awaits_bills;   /* an asynchronous iterable may have more of them */
     entry *entries;
     Py_ssize_t under_way; /* entries */
-    entry *oldest;        /* of those that are prepared */
-    entry *newest;
-    PyObject *last_prepared; /* subject of the last one, also when it has begun */
-    atomic_bool woken;       /* somebody has something for whoever works on it */
-    PyObject *gathered;      /* outcomes that were not given out yet; or NULL */
+    atomic_bool woken;    /* somebody has something for whoever works on it */
+    PyObject *gathered;   /* outcomes that were not given out yet; or NULL */
+
+    /* With a journal. Its queues, and methods of those and of its own. */
+    PyObject *journal;
+    PyObject *opens, *closes, *answers, *put_open, *put_close, *attend, *mark;
+    entry_queue queues[STAGES];
+    PyObject *arrived;     /* the answer that is being taken over, */
+    Py_ssize_t arrived_at; /* and how far */
+    PyObject *failure;     /* the journal's */
+    int64_t marked;        /* the last attempt that may leave the machine */
+    double pause_until;    /* nothing begins before then */
+    double waits_since;    /* there is something for the journal; 0: there is not */
+    int window;            /* bills that the journal is ahead */
+    bool paced;            /* bills begin at a rate */
+    bool attending;        /* the journal was told that there is something */
+    bool ending;           /* what is under way is ended */
 
     /* While another thread asks the token source for an event loop. */
     bool fetching;
@@ -61,6 +93,14 @@ static inline double seconds_now(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Replaces what is there, or NULL. */
+static inline void set_reference(PyObject **place, PyObject *object)
+{
+    PyObject *before = *place;
+    *place = Py_NewRef(object);
+    Py_XDECREF(before);
 }
 
 /* run.c. Only one at a time is inside; whoever has reserved the run releases it. false with an
@@ -80,8 +120,8 @@ entry *run_make_entry(run_object *self, PyObject *payload, const nontax_interfac
                       PyObject *subject);
 void run_keep_entry(run_object *self, entry *entry);
 int run_enter(run_object *self, entry *entry);
-/* Of the queue of those that are prepared. */
-entry *run_take_oldest(run_object *self);
+/* An outcome is kept, and gathered to be given out. */
+int run_give_outcome(run_object *self, PyObject *outcome);
 /* The outcome of a call; the next one; all that have come, or, with `end`, that are to come. */
 PyObject *run_outcome_of(run_object *self, nontax_call *call);
 PyObject *run_next_outcome(run_object *self);
@@ -102,6 +142,7 @@ typedef enum run_need {
     NEED_WAIT,        /* until something happens */
     NEED_TOKEN,       /* an access token, from the source */
     NEED_BILL,        /* the next bill of an asynchronous iterable */
+    NEED_OTHERS,      /* other runs, which have the bills under way that are left */
     NEED_END          /* there will be no other outcome */
 } run_need;
 run_need run_feed(run_object *self, int64_t *wait_ms);
@@ -109,6 +150,16 @@ int run_turn(run_object *self, int64_t wait_ms);
 bool run_has_outcome(run_object *self);
 int run_wait_for_outcome(run_object *self);
 PyObject *run_take_last_word(run_object *self);
+
+/* run_journal.c */
+int run_set_journal(run_object *self, PyObject *journal, int window, bool paced);
+bool run_journal_wants(const run_object *self);
+int run_journal_print(run_object *self);
+int run_journal_advance(run_object *self, int64_t *due_in);
+int run_journal_collect(run_object *self);
+bool run_journal_waits_for_others(const run_object *self);
+int run_journal_wait_for_others(run_object *self);
+int run_journal_end(run_object *self);
 
 /* Methods that stand beside what they work on. */
 #define RUN_METHOD(name)                                                                           \
@@ -121,18 +172,13 @@ RUN_METHOD(fetch_token);
 RUN_METHOD(fetch_ended);
 RUN_METHOD(ask_for_token);
 RUN_METHOD(set_pending);
-
 RUN_METHOD(no_more_bills);
 RUN_METHOD(may_pull);
 RUN_METHOD(give_back);
 RUN_METHOD(last_word);
-RUN_METHOD(wants_in);
-RUN_METHOD(fatal_error);
-RUN_METHOD(prepare);
-RUN_METHOD(begin);
-RUN_METHOD(skip);
+RUN_METHOD(begin_end);
+RUN_METHOD(look_again);
 RUN_METHOD(wake);
-RUN_METHOD(work);
 extern const char run_feed_doc[];
 PyObject *run_feed_method(PyObject *object, PyObject *argument);
 #undef RUN_METHOD

@@ -71,11 +71,21 @@ static bool may_pull(run_object *self)
     return (self->bills || self->awaits_bills) && !self->fatal_error && !self->stopped;
 }
 
-/* In an event loop outcomes count when they are gathered: each turn of the loop does that once. */
+/* In an event loop outcomes count when they are gathered, which each turn of the loop does once;
+ * with a journal when that has them. */
 bool run_has_outcome(run_object *self)
 {
     return (self->gathered && PyList_Size(self->gathered) > 0) ||
-           (!self->in_loop && nontax_run_finished(self->run));
+           (!self->in_loop && !self->journal && nontax_run_finished(self->run));
+}
+
+/* In how many ms the next bill is wanted; -1: that is not known. */
+static int64_t wants_in(run_object *self)
+{
+    if (!may_pull(self)) {
+        return -1;
+    }
+    return !self->journal ? nontax_run_wants_in(self->run) : run_journal_wants(self) ? 0 : -1;
 }
 
 /* Does all that can be done without waiting: what has finished is given out first, since it may
@@ -85,21 +95,27 @@ run_need run_feed(run_object *self, int64_t *wait_ms)
 {
     self->begun = true;
     for (;;) {
-        if (run_has_outcome(self)) {
+        int64_t due_in = -1;
+        if (self->journal && run_journal_advance(self, &due_in) < 0) {
+            return NEED_FAILED;
+        }
+        if (run_has_outcome(self) && !self->ending) {
             return NEED_NOTHING;
         }
         if (!self->in_loop && nontax_run_needs_token(self->run)) {
             return NEED_TOKEN;
         }
-        int64_t wanted_in = may_pull(self) ? nontax_run_wants_in(self->run) : -1;
+        int64_t wanted_in = wants_in(self);
         if (wanted_in == 0 && !self->pending && !self->bills) {
             return NEED_BILL;
         } else if (wanted_in == 0) {
             if (pull(self) < 0) {
                 return NEED_FAILED;
             }
+        } else if (!may_pull(self) && run_journal_waits_for_others(self)) {
+            return NEED_OTHERS;
         } else if (self->entries || may_pull(self)) {
-            *wait_ms = wanted_in;
+            *wait_ms = self->journal ? due_in : wanted_in;
             return NEED_WAIT;
         } else if (!self->pending) {
             return NEED_END;
@@ -147,6 +163,11 @@ int run_wait_for_outcome(run_object *self)
                 return -1;
             }
             break;
+        case NEED_OTHERS:
+            if (run_journal_wait_for_others(self) < 0) {
+                return -1;
+            }
+            break;
         case NEED_BILL: /* only in an event loop */
         case NEED_FAILED:
             return -1;
@@ -161,14 +182,15 @@ const char run_feed_doc[] = PyDoc_STR(
     "Take bills as far as the run wants some; return what it needs now, and a time in seconds.\n\n"
     "\"nothing\": there are outcomes. \"wait\": for whatever happens, at most so long; -1: as "
     "long\n"
-    "as it takes. \"bill\": _set_pending() or _no_more_bills(). \"end\": there will be no other\n"
-    "outcome.");
+    "as it takes. \"bill\": _set_pending() or _no_more_bills(). \"others\": expire() of the "
+    "journal,\n"
+    "and _look_again() after so long. \"end\": there will be no other outcome.");
 
 PyObject *run_feed_method(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     static const char *const names[] = {
-        [NEED_NOTHING] = "nothing", [NEED_WAIT] = "wait", [NEED_TOKEN] = "token",
-        [NEED_BILL] = "bill",       [NEED_END] = "end",
+        [NEED_NOTHING] = "nothing", [NEED_WAIT] = "wait",     [NEED_TOKEN] = "token",
+        [NEED_BILL] = "bill",       [NEED_OTHERS] = "others", [NEED_END] = "end",
     };
     run_object *self = (run_object *)object;
     if (!run_reserve(self)) {
@@ -246,25 +268,4 @@ PyObject *run_last_word(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     PyObject *error = run_take_last_word((run_object *)object);
     return error ? error : Py_NewRef(Py_None);
-}
-
-const char run_wants_in_doc[] =
-    PyDoc_STR("_wants_in($self, /)\n--\n\n"
-              "In how many seconds it can take another call; -1: not before another step.");
-
-PyObject *run_wants_in(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    run_object *self = (run_object *)object;
-    int64_t wait_ms = nontax_run_wants_in(self->run);
-    return PyFloat_FromDouble(wait_ms < 0 ? -1.0 : (double)wait_ms / 1000);
-}
-
-const char run_fatal_error_doc[] =
-    PyDoc_STR("_fatal_error($self, /)\n--\n\n"
-              "Return the error that every other bill would meet, too, or None.");
-
-PyObject *run_fatal_error(PyObject *object, PyObject *Py_UNUSED(ignored))
-{
-    run_object *self = (run_object *)object;
-    return Py_NewRef(self->fatal_error ? self->fatal_error : Py_None);
 }

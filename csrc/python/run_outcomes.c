@@ -13,6 +13,8 @@ void run_forget_entry(run_object *self, entry *entry)
     }
     self->under_way--;
     Py_DECREF(entry->subject);
+    Py_XDECREF(entry->claim);
+    Py_XDECREF(entry->fallback);
     PyMem_Free(entry);
 }
 
@@ -93,6 +95,9 @@ int run_add_call(run_object *self, PyObject *payload, const nontax_interface *in
 /* Begins the pending bill. If that fails, it stays pending: it has no outcome yet. */
 int run_add_pending(run_object *self, bool begin)
 {
+    if (begin && self->journal) {
+        return run_journal_print(self);
+    }
     PyObject *payload = begin ? self->pending : NULL;
     if (run_add_call(self, payload, nontax_interface_find("insertbill"), self->pending) < 0) {
         return -1;
@@ -144,8 +149,9 @@ PyObject *run_outcome_of(run_object *self, nontax_call *call)
     PyObject *error = inserted ? Py_NewRef(Py_None) : error_of(self, call);
     PyObject *outcome = NULL;
     if (fields && error) {
-        PyObject *args = Py_BuildValue("nOOOid", entry->index, entry->subject, fields, error,
-                                       result->attempts, seconds_now() - entry->began);
+        PyObject *args =
+            Py_BuildValue("nOOOid", entry->index, entry->subject, fields, error,
+                          result->attempts + entry->attempts, seconds_now() - entry->began);
         outcome =
             args ? client_call_with_reply(nontax_call_interface(call), self->make_outcome, args)
                  : NULL;
@@ -207,49 +213,30 @@ PyObject *run_next_outcome(run_object *self)
     return outcome;
 }
 
-/* Adds the outcome of a finished call to the gathered ones. */
-static int gather_one(run_object *self, nontax_call *call)
+/* An outcome is kept, and gathered to be given out. After a failure it is neither. */
+int run_give_outcome(run_object *self, PyObject *outcome)
 {
-    PyObject *outcome = run_outcome_of(self, call);
     Py_ssize_t before = PyList_Size(self->gathered);
-    int failed = outcome ? PyList_Append(self->gathered, outcome) : -1;
+    int failed = PyList_Append(self->gathered, outcome);
     if (!failed && keep_outcome(self, outcome) < 0) {
         PyObject *raised = take_exception();
         (void)PyList_SetSlice(self->gathered, before, before + 1, NULL);
         raise_object(raised);
         failed = -1;
     }
+    return failed;
+}
+
+/* Adds the outcome of a finished call to the gathered ones. */
+static int gather_one(run_object *self, nontax_call *call)
+{
+    PyObject *outcome = run_outcome_of(self, call);
+    int failed = outcome ? run_give_outcome(self, outcome) : -1;
     Py_XDECREF(outcome);
     if (!failed) {
         take_call(self, call);
     }
     return failed;
-}
-
-/* Of the queue of those that are prepared. */
-entry *run_take_oldest(run_object *self)
-{
-    entry *entry = self->oldest;
-    self->oldest = entry->newer;
-    if (!self->oldest) {
-        self->newest = NULL;
-    }
-    entry->newer = NULL;
-    entry->prepared = false;
-    return entry;
-}
-
-/* Ends those that are prepared: none of them was sent. */
-static int end_prepared(run_object *self)
-{
-    while (self->oldest) {
-        nontax_call_cancel(self->oldest->call);
-        if (run_enter(self, self->oldest) < 0) {
-            return -1;
-        }
-        (void)run_take_oldest(self);
-    }
-    return 0;
 }
 
 /* The outcomes of all finished calls, or, with `end`, of all calls, in a list. After a failure
@@ -259,10 +246,11 @@ PyObject *run_gather(run_object *self, bool end)
     if (!self->gathered && !(self->gathered = PyList_New(0))) {
         return NULL;
     }
-    if (end && (end_prepared(self) < 0 || (self->pending && run_add_pending(self, false) < 0))) {
+    int failed = !self->journal ? 0 : end ? run_journal_end(self) : run_journal_collect(self);
+    if (failed || (end && self->pending && run_add_pending(self, false) < 0)) {
         return NULL;
     }
-    for (;;) {
+    while (!self->journal) {
         nontax_call *call = nontax_run_finished(self->run);
         if (!call && end && self->entries) {
             nontax_run_end(self->run);

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from contextvars import copy_context
 
 from nontax import _core
-from nontax.aio.driver import Driver
+from nontax.aio.driver import LOOK_EVERY, Driver
+from nontax.errors import LedgerError
 from nontax.outcomes import Outcome
-from nontax.runs import Recorded, RunRecord, warn_of_unread, warn_of_unused
+from nontax.runs import Recorded, RunRecord, finish, gate_of, warn_of_unread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from nontax._core import Run
+    from nontax.ledger import Ledger
     from nontax.shapes import Bill
 
 
@@ -24,7 +27,8 @@ class AsyncRun(Driver, Recorded):
 
     Made by `Client.ainsert_bills`. Either await `collect()`, or iterate. It is an asynchronous
     context manager; leaving it calls `aclose()`. All outcomes are kept in `outcomes`, and in
-    `Client.last_run`.
+    `Client.last_run`. With a ledger each bill is on disk before it is sent, and each outcome before
+    it is seen.
     """
 
     def __init__(
@@ -37,7 +41,11 @@ class AsyncRun(Driver, Recorded):
         keep: int,
         never_waits: bool = False,
         quota_pause: float = 0.0,
+        ledger: "Ledger | None" = None,
+        timeout: float = 0.0,
     ) -> None:
+        self._gate = gate_of(ledger, timeout, retry_quota=not never_waits)
+        self._ledger = ledger
         self._pulling: asyncio.Task[None] | None = None  # gets the next bill
         # A plain iterable is the run's own.
         self._abills: AsyncIterator[Bill] | None = None
@@ -50,12 +58,15 @@ class AsyncRun(Driver, Recorded):
             bills=None if self._abills is not None else iter(bills),  # type: ignore[arg-type]
             concurrency=concurrency,
             rate=rate,
-            quota_pause=quota_pause,
-            never_waits=never_waits,
+            quota_pause=quota_pause if self._gate is None else self._gate.quota_pause,
+            never_waits=never_waits or ledger is not None,
             bulk=True,
             in_loop=True,
             awaits_bills=self._abills is not None,
+            journal=self._gate,
         )
+        if self._gate is not None:
+            self._gate.wakes_to_the_end(run)
         super().__init__(run, asyncio.get_running_loop())
         # One for all pulls: an asynchronous generator may set and reset context variables.
         self._context = copy_context()
@@ -90,6 +101,9 @@ class AsyncRun(Driver, Recorded):
     async def _wait_for_outcome(self) -> None:
         """Wait until there is an outcome, or there will be no other: the run says what it needs."""
         loop = asyncio.get_running_loop()
+        if self._ledger is not None and not self._ledger.run:
+            with suppress(LedgerError):  # which comes as what ends the run
+                await loop.run_in_executor(None, self._ledger.begin)
         while not self._completed and not self._is_over:
             self._end_pulling()
             self._began()  # first: a bill that is in the run must be looked after
@@ -105,9 +119,18 @@ class AsyncRun(Driver, Recorded):
                     return
                 # A bill that comes nevertheless gets its outcome like the others.
                 self._stop_pulling(self._pulling)
+            if need == "others":
+                await self._wait_for_others(loop)
+                continue
             if need != "wait":
                 self._ended()  # if nothing is under way
             await self._until_woken(loop, seconds)
+
+    async def _wait_for_others(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._gate is not None
+        await loop.run_in_executor(None, self._gate.expire)
+        await self._until_woken(loop, LOOK_EVERY)
+        self._run._look_again()
 
     async def _until_woken(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         """Wait for at most so many seconds; -1: as long as it takes."""
@@ -164,7 +187,7 @@ class AsyncRun(Driver, Recorded):
         self._pulling = None
 
     def _deliver(self) -> None:
-        if self._completed:
+        if self._completed or self._gate is not None:
             self._woken()
 
     def _woken(self) -> None:
@@ -189,6 +212,8 @@ class AsyncRun(Driver, Recorded):
             await asyncio.wait([pulling])
             pulling = None
         self._pulling = self._abills = None
+        if self._gate is not None and not self._is_over:
+            await self._until_kept(asyncio.get_running_loop())
         self._completed = self._run._end()
         if pulling is None:
             self._give_back()
@@ -197,6 +222,16 @@ class AsyncRun(Driver, Recorded):
         outcomes: list[Outcome] = self._completed[:]
         del self._completed[:]
         return outcomes
+
+    async def _until_kept(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End what is under way, and wait until the ledger has all that is known of it."""
+        self._run._begin_end()
+        while True:
+            self._began()
+            need, seconds = self._run._feed()
+            if need == "end":
+                return
+            await self._until_woken(loop, seconds)
 
     def stop(self) -> None:
         """Take no more bills from the iterable; those under way come to their ends."""
@@ -247,17 +282,8 @@ class AsyncRun(Driver, Recorded):
 
     def __del__(self) -> None:
         record = getattr(self, "_record", None)
-        if record is None:  # it could not be made
-            return
-        try:
-            if not self._run._is_ours():
-                return
-            if not self._run._begun():
-                warn_of_unused(2)
-            elif self._run._is_open():
-                warn_of_unread(list(self._run._end()), self._kept().maxlen, 2)
-        finally:
-            record._end(self)
+        if record is not None:  # else it could not be made
+            finish(self, record, self._run, self._gate)
 
     async def __aenter__(self) -> "Self":
         return self

@@ -316,3 +316,24 @@ class Journal(Protocol):
 
     def close_attempts(self, answers: "Sequence[tuple[Claim, Answer]]") -> "list[bool]":
         """Keep what became of attempts. For each, whether it had to go into the spool."""
+
+
+class Batch(Protocol):
+    """What a run has for a journal when its turn comes; used in the thread that writes.
+
+    The first two may be asked again, where a transaction is repeated, and return the same then.
+    """
+
+    def answers(self) -> "Sequence[tuple[Claim, Answer]]":
+        """The answers that are to be kept."""
+
+    def bills(self) -> "Sequence[Content]":
+        """The bills whose attempts are to be written down."""
+
+    def kept(self, *, spooled: bool, error: BaseException | None = None) -> None:
+        """The answers are kept, perhaps in the spool; or, with an error, nowhere. Comes first."""
+
+    def opened(
+        self, answers: "list[Claim | Known | Refused] | None", error: BaseException | None
+    ) -> None:
+        """As `Journal.open_attempts` has returned, or its error. Comes last."""

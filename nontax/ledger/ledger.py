@@ -7,6 +7,7 @@ from nontax.delivery import states
 from nontax.delivery.states import Answer, State
 from nontax.delivery.store import (
     AttemptRow,
+    Batch,
     Claim,
     Content,
     EvidenceRow,
@@ -299,6 +300,14 @@ class Ledger:
 
     def close_attempts(self, answers: "Sequence[tuple[Claim, Answer]]") -> "list[bool]":
         return self._owner.keep(answers)
+
+    def attend(self, batch: "Batch") -> None:
+        """Keep a batch's answers and write its attempts down, in the writer's thread.
+
+        All in one transaction. Raises LedgerError if the ledger cannot be written to.
+        """
+        self._may_write()
+        self._owner.attend(batch)
 
     def submit_open(
         self,

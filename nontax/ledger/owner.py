@@ -16,7 +16,16 @@ from contextlib import suppress
 
 from nontax.delivery.spool import Spool, SpoolError
 from nontax.delivery.states import Answer
-from nontax.delivery.store import GIVEN_UP, Claim, Content, Key, Settled
+from nontax.delivery.store import (
+    GIVEN_UP,
+    Batch,
+    Claim,
+    Content,
+    Key,
+    Known,
+    Refused,
+    Settled,
+)
 from nontax.errors import LedgerError
 from nontax.ledger import attempts, books, evidence, highwater
 from nontax.ledger.books import DamageError, now_ms
@@ -209,6 +218,38 @@ class Owner:
         except DamageError as error:
             raise damaged(self.path, str(error)) from error
 
+    def attend(self, batch: Batch) -> None:
+        """See `Ledger.attend`."""
+
+        def close(connection: sqlite3.Connection) -> None:
+            if answers := batch.answers():
+                settle(connection, answers)
+
+        def closed(_result: object, error: BaseException | None) -> None:
+            if error is None:
+                batch.kept(spooled=False)
+                return
+            try:
+                self.spool_answers(batch.answers(), error)
+            except BaseException as failure:
+                batch.kept(spooled=False, error=failure)
+            else:
+                batch.kept(spooled=True)
+
+        def open_(connection: sqlite3.Connection) -> "list[Claim | Known | Refused]":
+            bills = batch.bills()
+            if not bills:
+                return []
+            return attempts.open_attempts(connection, self.run, bills, all_new=True)
+
+        def opened(result: "Any", error: BaseException | None) -> None:
+            batch.opened(result, self._translated(error))
+
+        self.begin().submit((close, closed), (open_, opened))
+
+    def _translated(self, error: BaseException | None) -> BaseException | None:
+        return damaged(self.path, str(error)) if isinstance(error, DamageError) else error
+
     def submit(
         self,
         work: "Callable[[sqlite3.Connection], T]",
@@ -217,11 +258,9 @@ class Owner:
         """The same without waiting: `done` is called in the writer's thread."""
 
         def translated(result: "Any", error: BaseException | None) -> None:
-            done(
-                result, damaged(self.path, str(error)) if isinstance(error, DamageError) else error
-            )
+            done(result, self._translated(error))
 
-        self.begin().submit(work, translated)
+        self.begin().submit((work, translated))
 
     def handed_over(self, claims: "Iterable[Claim]") -> None:
         """See `Store.handed_over`."""
@@ -353,7 +392,7 @@ def _take_back(writer: Writer, claims: "Iterable[object]") -> None:
     answers = [(claim, unsent) for claim in claims if isinstance(claim, Claim)]
     if answers:
         with suppress(LedgerError):  # the run ends, which settles them
-            writer.submit(lambda connection: settle(connection, answers), _nobody_waits)
+            writer.submit((lambda connection: settle(connection, answers), _nobody_waits))
 
 
 def _nobody_waits(_result: object, _error: BaseException | None) -> None:

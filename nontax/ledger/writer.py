@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     # Called in the writer's thread when it is on disk, or has failed: what the work has returned,
     # and the error or None. It must be short and must not raise.
     Done = Callable[[Any, BaseException | None], None]
+    Job = tuple[Work, Done]
 
 # Pages of the log after which it is brought into the ledger: SQLite's own number.
 CHECKPOINT_PAGES = 1000
@@ -38,7 +39,7 @@ class Writer:
         self._connect = connect
         self._wal_size = wal_size
         # Its put() is done in one go: no signal leaves a job there that the thread does not see.
-        self._jobs: SimpleQueue[tuple[Work, Done] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[Job, ...] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._closing = False
         # Who has it writes: a caller for a single job, or this writer's thread.
@@ -49,12 +50,15 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="nontax ledger", daemon=True)
         self._thread.start()
 
-    def submit(self, work: "Work", done: "Done") -> None:
-        """Queue work; `done` is called when it is on disk. Raises LedgerError if it is closed."""
+    def submit(self, *jobs: "Job") -> None:
+        """Queue jobs for one transaction; each one's `done` is called when it is on disk.
+
+        Raises LedgerError if it is closed.
+        """
         with self._lock:
             if self._closing:
                 raise LedgerError(reason="the ledger is closed")
-            self._jobs.put((work, done))
+            self._jobs.put(jobs)
 
     def run(self, work: "Work", abandoned: "Callable[[Any], None] | None" = None) -> "Any":
         """Queue work and wait until it is on disk; what it has returned.
@@ -72,7 +76,7 @@ class Writer:
                 turn.release()
         waiter = Waiter()
         try:
-            self.submit(work, waiter.done)
+            self.submit((work, waiter.done))
             return waiter.wait()
         except BaseException:
             if abandoned is not None:
@@ -122,14 +126,14 @@ class Writer:
 
     # In the writer's thread
 
-    def _next_group(self) -> "list[tuple[Work, Done]]":
+    def _next_group(self) -> "list[Job]":
         """All jobs that wait, at least one; none: it is the end."""
-        job = self._jobs.get()
-        group = []
-        while job is not None:
-            group.append(job)
+        jobs = self._jobs.get()
+        group: list[Job] = []
+        while jobs is not None:
+            group += jobs
             try:
-                job = self._jobs.get_nowait()
+                jobs = self._jobs.get_nowait()
             except Empty:
                 return group
         if group:
@@ -148,9 +152,7 @@ class Writer:
             if self._connection is not None:
                 self._connection.close()
 
-    def _write_group(
-        self, group: "list[tuple[Work, Done]]"
-    ) -> "list[tuple[Any, BaseException | None]]":
+    def _write_group(self, group: "list[Job]") -> "list[tuple[Any, BaseException | None]]":
         try:
             connection = self._connection_here()
         except BaseException as error:
@@ -158,7 +160,7 @@ class Writer:
         return self._write(connection, group)
 
     def _write(
-        self, connection: "sqlite3.Connection", group: "list[tuple[Work, Done]]"
+        self, connection: "sqlite3.Connection", group: "list[Job]"
     ) -> "list[tuple[Any, BaseException | None]]":
         try:
             connection.execute("BEGIN IMMEDIATE")
