@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -19,11 +20,13 @@ from nontax.journaled import conflict_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 _PAGE = 500
 # Problems that are listed; of a list of the wrong kind there would be as many as bills.
 _MOST = 100
+# Is never sent: a bill whose PDF is not uploaded is not taken by a relay.
+_LATER = "later"
 
 
 def enqueue(
@@ -42,7 +45,7 @@ def enqueue(
 
     bill: as for `Client.insert_bill`. account: alias of NONTAX["ACCOUNTS"]. pdf: path of its PDF on
     a disk that the relays see, or a FieldFile of such; it is uploaded before the bill is sent, and
-    then replaces `s_pdf_media_id`. when: "authorised": a new bill is
+    then replaces `s_pdf_media_id`, which may be missing or "". when: "authorised": a new bill is
     held until the citizen's authorisation is pushed (see `EventView`), if it has not been already.
     priority: higher ones go first. replace: a bill that waits takes
     other content. again: also if the last answer was that the citizen has not authorised the order.
@@ -54,10 +57,11 @@ def enqueue(
     """
     if when not in (None, "authorised"):
         raise ValueError('when must be "authorised" or None')
-    content = _content_of(account, bill)
+    file = _pdf_of(pdf)
+    content = _content_of(account, _with_media_id(bill) if file.path else bill)
     using = _database(durable)
     return _enqueue(
-        using, account, content, _pdf_of(pdf), priority=priority, replace=replace, again=again,
+        using, account, content, file, priority=priority, replace=replace, again=again,
         allow_same_number=allow_same_number,
         state="held" if when else "waiting",
     )  # fmt: skip
@@ -146,6 +150,21 @@ def _content_of(account: str, bill: "Mapping[str, object]") -> Content:
     content = content_of(accounts.client(account)._core.body("insertbill", bill))
     intake.check_lengths(content)
     return content
+
+
+def _with_media_id(bill: "Mapping[str, object]") -> "Mapping[str, object]":
+    """The bill with something in the place of the id that the upload will give."""
+    path = ("card_ext", "user_card", "invoice_user_data")
+    copied: dict[str, Any] = dict(bill)
+    inner = copied
+    for name in path:
+        if not isinstance(inner.get(name), Mapping):
+            break
+        inner[name] = dict(inner[name])
+        inner = inner[name]
+    if not inner.get("s_pdf_media_id"):
+        inner["s_pdf_media_id"] = _LATER
+    return copied
 
 
 def _database(durable: bool) -> str:
