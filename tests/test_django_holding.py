@@ -140,6 +140,20 @@ def test_two_relays_ask_about_each_order_once(rows: None, sandbox: Sandbox) -> N
     assert {*orders.values()} == {1}
 
 
+def test_a_relay_that_dies_while_it_asks(rows: None, sandbox: Sandbox) -> None:
+    row = _held(sandbox)
+    sandbox.authorise(row.order_id)
+    _pass(60)
+    held = Hold.objects.using("outbox").select_related("bill").get()
+    assert holding._take("outbox", held)  # and is not heard of again
+    assert not holding._take("outbox", held)
+    assert holding.poll("outbox") == 0
+    _pass(181)
+    assert holding.poll("outbox") == 1
+    assert _state(row) == "waiting"
+    assert not Hold.objects.using("outbox").exists()
+
+
 def test_an_order_that_is_given_up(rows: None, sandbox: Sandbox) -> None:
     rejected, late = _held(sandbox), _held(sandbox)
     # No account of the settings can ask about it.

@@ -35,10 +35,11 @@ class Beats:
         rows = Relay.objects.using(self._using)
         if self._last == -math.inf:
             rows.filter(beat_at__lt=timezone.now() - _KEPT).delete()
-            rows.update_or_create(
-                worker=self._worker,
-                defaults={"host": socket.gethostname()[:150], "began_at": Now(), "beat_at": Now(),
-                          "version": nontax.__version__},
+            # Not update_or_create(): SQLite refuses a transaction that reads before it writes.
+            rows.filter(worker=self._worker).delete()
+            rows.create(
+                worker=self._worker, host=socket.gethostname()[:150], began_at=Now(),
+                beat_at=Now(), version=nontax.__version__,
             )  # fmt: skip
         else:
             rows.filter(worker=self._worker).update(beat_at=Now())

@@ -30,6 +30,8 @@ _log = logging.getLogger("nontax.delivery")
 # After a bill is handed in; then every day.
 _STEPS = (FIRST_ASK, *(timedelta(minutes=minutes) for minutes in (5, 30, 120)))
 _DAY = timedelta(days=1)
+# For so long an order is this relay's to ask about.
+_TAKEN = timedelta(minutes=3)
 _BY = "nontax"
 # Seconds between two looks of a relay.
 _PAUSE = 15.0
@@ -44,24 +46,28 @@ def poll(using: str, *, limit: int = 50, stopping: "Callable[[], bool]" = lambda
     now = timezone.now()
     due = Hold.objects.using(using).filter(due_at__lte=now).order_by("due_at")
     silent: set[str | None] = {None}  # units that cannot be asked now
-    settled, left = 0, []
+    settled = 0
     for row in due.select_related("bill")[:limit]:
         if stopping():
             break
         if row.bill.state != "held":
-            left.append(row.pk)
-        elif _take(using, row, now):
-            settled += _settle(using, row.bill, _ask(row.bill, silent), now)
-    Hold.objects.using(using).filter(pk__in=left).delete()
+            Hold.objects.using(using).filter(pk=row.pk).delete()
+        elif _take(using, row):
+            settled += _settle(using, row, _ask(row.bill, silent), now)
     return settled
 
 
-def _take(using: str, row: Hold, now: Any) -> bool:
-    """Write down when it is asked about next; False if another relay has done so."""
+def _take(using: str, row: Hold) -> bool:
+    """Whether this relay is the one that asks; if it dies, another one does a little later."""
+    mine = Hold.objects.using(using).filter(pk=row.pk, due_at=row.due_at)
+    return bool(mine.update(due_at=timezone.now() + _TAKEN))
+
+
+def _put_back(using: str, row: Hold, now: Any) -> None:
+    """Write down when it is asked about next."""
     later = [row.bill.created_at + step for step in _STEPS if row.bill.created_at + step > now]
     due_at = later[0] if later else now + _DAY
-    mine = Hold.objects.using(using).filter(pk=row.pk, due_at=row.due_at)
-    return bool(mine.update(due_at=due_at, asked=row.asked + 1))
+    Hold.objects.using(using).filter(pk=row.pk).update(due_at=due_at, asked=row.asked + 1)
 
 
 def _ask(bill: Bill, silent: "set[str | None]") -> str:
@@ -89,22 +95,24 @@ def _s_pappid(account: str) -> str:
     return str(found)
 
 
-def _settle(using: str, bill: Bill, status: str, now: Any) -> bool:
-    key = Key(bill.appid, bill.order_id)
-    if status == "auth success":
-        with transaction.atomic(using=using):
-            force_commits(using)
-            return bool(events.authorised(using, bill.order_id, bill.appid, kind="getauthdata"))
+def _settle(using: str, row: Hold, status: str, now: Any) -> bool:
+    bill = row.bill
     days = conf.outbox().hold_days
     why = "the unit has rejected the order" if status == "reject insert" else ""
     if not why and now - bill.created_at > timedelta(days=days):
         why = f"not authorised within {days:g} days"
-    if not why:
+    if status != "auth success" and not why:
+        _put_back(using, row, now)
         return False
     try:
         with transaction.atomic(using=using):
             force_commits(using)
-            settling.withdraw(using, key, by=_BY, note=why)
+            # Written first: SQLite refuses a transaction that reads before it writes.
+            Hold.objects.using(using).filter(pk=row.pk).delete()
+            if status == "auth success":
+                kind = "getauthdata"
+                return bool(events.authorised(using, bill.order_id, bill.appid, kind=kind))
+            settling.withdraw(using, Key(bill.appid, bill.order_id), by=_BY, note=why)
     except ValueError:  # an event or a person has come first
         return False
     _log.warning("order %s is withdrawn: %s", bill.order_id, why,
