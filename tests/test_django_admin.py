@@ -348,6 +348,29 @@ def test_a_resend_is_committed_before_it_is_sent_whatever_atomic_requests_says(
     assert row.state == "inserted"
 
 
+def test_after_a_restore_from_a_backup(rows: None, sandbox: Sandbox) -> None:
+    """What docs/province.md has people do; then each bill can be settled or resent."""
+    guide = (Path(__file__).parent.parent / "docs" / "province.md").read_text("utf-8")
+    (statement,) = re.findall(r"UPDATE nontax_bill .*?;", guide, re.DOTALL)
+    held = outbox.enqueue(bill(), account="bureau", when="authorised", durable=False)
+    waiting, settled = _bill(), _bill()
+    with connections["outbox"].cursor() as cursor:
+        cursor.execute(statement)
+    Relay().run(once=True)
+    assert count_posts(sandbox) == {}
+    assert {row.state for row in Bill.objects.using("outbox").all()} == {"in_doubt"}
+    said = StringIO()
+    call_command("nontax_resolve", stdout=said)
+    assert f"{held.order_id}: the database was restored" in said.getvalue()
+    boss = _browser("resend_bill", "resolve_bill")
+    _sign(boss, "resend_in_doubt", [waiting])
+    _sign(boss, "settle_as_inserted", [settled], code="1")
+    _sign(boss, "settle_as_not_taken", [held])
+    Relay().run(once=True)
+    assert {row.state for row in Bill.objects.using("outbox").all()} == {"inserted"}
+    assert count_posts(sandbox) == {waiting.order_id: 1, held.order_id: 1}
+
+
 # Files, and what must stand nowhere
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from nontax.contrib.django import accounts, conf, events, pace
+from nontax.contrib.django import accounts, conf, events, pace, signals
 from nontax.contrib.django.beats import Beats
 from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
@@ -186,7 +186,11 @@ class Relay:
         """All relays of the account pause; for how many seconds."""
         errcode = error.errcode if isinstance(error, WeChatError) else 0
         why = f"{type(error).__name__} {errcode}" if errcode else type(error).__name__
-        return pace.pause(self._settings.database, alias, interface, errcode, why)
+        seconds = pace.pause(self._settings.database, alias, interface, errcode, why)
+        signals.relay_paused.send_robust(
+            sender=type(self), account=alias, interface=interface, seconds=seconds, why=why
+        )
+        return seconds
 
     def _pause_until(self, alias: str, seconds: float) -> None:
         self._not_before[alias] = time.monotonic() + seconds

@@ -162,7 +162,7 @@ def resend(
     top = Attempt.objects.using(using).filter(bill=row.pk).aggregate(top=Max("slot"))["top"]
     now = timezone.now()
     Attempt(
-        bill=row, number=row.attempt + 1, slot=max(top, 0) + 1, signed=1, signed_by=by,
+        bill=row, number=row.attempt + 1, slot=max(top or 0, 0) + 1, signed=1, signed_by=by,
         back_to="in_doubt", claim=claim, worker=worker, began_at=now, changed_at=now,
     ).save(using=using)  # fmt: skip
     learn(row.pk, using, "resend", "ordered", by=by, checked_by=checked_by)

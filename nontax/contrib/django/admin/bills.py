@@ -32,7 +32,7 @@ class BillAdmin(admin.ModelAdmin):
 
     list_display = (
         "order_id", "state_shown", "account", "amount", "billing_no", "billing_code",
-        "refusal", "created_at", "changed_at",
+        "code_of_answer", "created_at", "changed_at",
     )  # fmt: skip
     list_filter = (StateFilter, AccountFilter, UnitFilter, ErrcodeFilter, DayFilter)
     search_fields = ("order_id",)  # shows the box; get_search_results() does it
@@ -42,6 +42,7 @@ class BillAdmin(admin.ModelAdmin):
     sortable_by = ()
     paginator = QuickPaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     list_per_page = 50
     fields = readonly_fields = (
         "order_id", "appid", "account", "state_shown", "payer", "amount", "billing_no",
@@ -103,6 +104,10 @@ class BillAdmin(admin.ModelAdmin):
     @admin.display(description=words("WeChat's answer"))
     def refusal(self, bill: Bill) -> str:
         return advice(bill.errcode)
+
+    @admin.display(description=words("error code"))
+    def code_of_answer(self, bill: Bill) -> str:
+        return str(bill.errcode or "")
 
     @admin.display(description=words("code of the card"))
     def card_code(self, bill: Bill) -> str:

@@ -31,7 +31,8 @@ class Command(BaseCommand):
         bills = Bill.objects.using(using)
         if options["order"] is None:
             for row in bills.filter(state="in_doubt").order_by("pk"):
-                reason = row.attempts.order_by("-number").values_list("reason", flat=True)[0]
+                last = row.attempts.order_by("-number").first()
+                reason = "the database was restored" if last is None else last.reason
                 self.stdout.write(f"{row.account} {row.appid} {row.order_id}: {reason}")
             return
         if not options["inserted"] and not options["not_taken"]:
