@@ -145,9 +145,10 @@ pytest: build core ## the Python tests
 	@$(PYTEST)
 
 .PHONY: pytest-pages
-pytest-pages: build ## reports as pages, in LibreOffice and Chromium
+pytest-pages: build ## reports as pages, and the hospital, in LibreOffice and Chromium
 	@echo "pytest  pages"
-	@NONTAX_TEST_PAGES=1 $(BIN)/pytest -q tests/test_reconciliation_pages.py
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
+	@NONTAX_TEST_PAGES=1 $(BIN)/pytest -q tests/test_reconciliation_pages.py tests/test_hospital.py
 
 # --- the C tests: each tests/core/test_*.c is one cmocka program, built in several variants --------
 

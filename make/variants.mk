@@ -87,7 +87,7 @@ VARIANT_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/$*/lib" $(RUN_ENV)
 # What does not run the extension is not run again; and where only the driver is another, nor is
 # what passes through it in one way only, or what leaks.
 NOT_AGAIN = $(foreach name,sandbox* events* sheets* reconciliation* delivery* ledger* language values \
-	layers core_layers readme import django* cli* notebook* demo memory_over_tls,\
+	layers core_layers readme import django* hospital pytest_plugin cli* notebook* demo memory_over_tls,\
 	--ignore-glob="*/test_$(name).py") \
 	--deselect=tests/test_problems.py::test_validating_needs_no_credential_and_no_network \
 	--deselect=tests/test_chaos.py::test_the_same_seed_makes_the_same_choices

@@ -1,5 +1,6 @@
 """A real browser, with JavaScript off, presses the button on the sandbox's authorisation page."""
 
+import base64
 import contextlib
 import json
 import os
@@ -96,14 +97,37 @@ class Browser:
         assert isinstance(html, str)
         return html
 
-    def click(self, selector: str) -> None:
+    def type(self, selector: str, text: str) -> None:
+        """Put the cursor into a field, and type."""
+        self.call("DOM.focus", nodeId=self._node(selector))
+        self.call("Input.insertText", text=text)
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose in a list; the page's own scripts stay off."""
+        node = self._node(f"{selector} option[value={value}]")
+        self.call("DOM.setAttributeValue", nodeId=node, name="selected", value="selected")
+
+    def resize(self, width: int, height: int) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width, height=height, deviceScaleFactor=1, mobile=False,
+        )  # fmt: skip
+
+    def take_picture(self, path: Path) -> None:
+        data = self.call("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def click(self, selector: str, *, leads_on: bool = True) -> None:
         """Click into the middle of an element, and wait for the page it leads to."""
-        corners = self.call("DOM.getBoxModel", nodeId=self._node(selector))["model"]["content"]
+        node = self._node(selector)
+        self.call("DOM.scrollIntoViewIfNeeded", nodeId=node)
+        corners = self.call("DOM.getBoxModel", nodeId=node)["model"]["content"]
         place = {"x": (corners[0] + corners[4]) / 2, "y": (corners[1] + corners[5]) / 2}
         self.events.clear()
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
-        self.wait_for("Page.loadEventFired")
+        if leads_on:
+            self.wait_for("Page.loadEventFired")
 
 
 @pytest.fixture
