@@ -31,6 +31,7 @@ def set_up() -> None:
     if not settings.configured:
         settings.configure(
             SECRET_KEY="of tests",
+            ALLOWED_HOSTS=["*"],
             USE_TZ=True,
             INSTALLED_APPS=[
                 *(f"django.contrib.{name}" for name in ADMIN_APPS),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bills import bill
 from django.apps import apps
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.models import Q
 from django.http import HttpRequest
@@ -221,6 +221,19 @@ def test_the_line_above_the_list(rows: None, sandbox: Sandbox) -> None:
         assert "待核实：1" in _text(browser)
 
 
+def test_units_get_names_and_rates(rows: None) -> None:
+    unit = Unit.objects.using("outbox").create(appid="wx7", used=5)
+    boss = _browser("view_unit", "change_unit")
+    page = f"/admin/nontax/unit/{unit.pk}/change/"
+    assert "wx7" in _text(boss, page)
+    Unit.objects.using("outbox").update(used=6)  # a relay, meanwhile
+    data = {"name": "第二医院", "rate": "2.5", "appid": "wxother"}
+    assert boss.post(page, data).status_code == 302
+    unit.refresh_from_db()
+    assert (unit.appid, unit.name, unit.rate, unit.used) == ("wx7", "第二医院", 2.5, 6)
+    assert boss.post(f"/admin/nontax/unit/{unit.pk}/delete/").status_code == 403
+
+
 # Ordering
 
 
@@ -346,6 +359,32 @@ def test_a_resend_is_committed_before_it_is_sent_whatever_atomic_requests_says(
         connections["default"].settings_dict["ATOMIC_REQUESTS"] = False
     row.refresh_from_db()
     assert row.state == "inserted"
+
+
+def test_resending_at_a_terminal(
+    rows: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bills = _doubtful(sandbox, 3, taken=True)
+    _make_old()
+    signed = {"by": "王", "checked_by": "李", "note": "问过"}
+
+    def resend(*orders: str, **typed: str) -> str:
+        said = StringIO()
+        monkeypatch.setattr("builtins.input", lambda _: typed["count"])
+        call_command("nontax_resend", *orders, stdout=said, stderr=said, **signed)
+        return said.getvalue()
+
+    with pytest.raises(CommandError, match="only at a terminal"):
+        resend()
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    with pytest.raises(CommandError, match="It is 2"):
+        resend(count="3")
+    assert count_posts(sandbox)[bills[0].order_id] == 2
+    assert sum(count_posts(sandbox).values()) == 4
+    assert bills[1].order_id in resend(bills[1].order_id)
+    assert "72056" in resend(count="1")
+    assert "None of these" in resend()
+    assert count_posts(sandbox) == {row.order_id: 2 for row in bills}
 
 
 def test_after_a_restore_from_a_backup(rows: None, sandbox: Sandbox) -> None:

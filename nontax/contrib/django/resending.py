@@ -11,6 +11,8 @@ from nontax.delivery.store import Key, PdfDue
 
 # Seconds since the last attempt was given up: an answer of its own may still come.
 AT_LEAST = 600.0
+# Bills at a time, for people who look at the answers.
+MOST = 100
 
 
 def resend(

@@ -93,7 +93,7 @@ class ForwardedView(View):
         """Another system passes a push on."""
         key = _account(account, "FORWARD_KEY")["EVENTS"]["FORWARD_KEY"]
         try:
-            if int(request.headers.get("Content-Length") or 0) > MAX_BODY:
+            if len(request.body) > MAX_BODY:
                 raise UntrustedEventError(f"it is larger than {MAX_BODY} bytes")
             forwarding.check(key, request.headers, request.body)
             event = read_event(request.body)

@@ -15,6 +15,7 @@ from django.utils import timezone
 from nontax.contrib.django import conf
 from nontax.contrib.django.admin.showing import log, yuan
 from nontax.contrib.django.models import Attempt, Bill
+from nontax.contrib.django.resending import MOST as MOST_RESENT
 from nontax.contrib.django.resending import resend
 from nontax.contrib.django.store import OutboxStore
 from nontax.contrib.django.words import STATES, say, words
@@ -26,8 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST = 1000
-MOST_RESENT = 100
+# A page has one field for each, and Django takes a thousand.
+_MOST = 500
 # A page that takes longer is cut off by many servers; what is left is resent by another one.
 _SECONDS = 20.0
 _PAGE = "admin/nontax/bill/confirm.html"
