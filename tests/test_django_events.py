@@ -13,7 +13,7 @@ import pytest
 from bills import bill
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
-from django.db import connections
+from django.db import connections, transaction
 from django.test import override_settings
 from django.utils import timezone
 from djangos import (
@@ -276,3 +276,16 @@ def test_names_are_forgotten_and_keys_are_not(rows: None, sandbox: Sandbox) -> N
         outbox.enqueue(bill(row.order_id, billing_code=number), account="bureau", durable=False)
     Relay().run(once=True)
     assert count_posts(sandbox)[row.order_id] == 1
+
+
+def test_what_fails_after_the_commit_fails_no_payment(
+    rows: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise ConnectionRefusedError
+
+    with transaction.atomic(using="outbox"):
+        held = outbox.enqueue(bill(), account="bureau", when="authorised")
+        monkeypatch.setattr("nontax.contrib.django.events.match_held", away)
+    assert _state(held) == "held"
+    assert "in on_commit()" in caplog.text

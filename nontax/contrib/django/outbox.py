@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -75,8 +74,9 @@ def _enqueue(using: str, account: str, content: Content, pdf: Pdf, **more: Any) 
         if answer.state == "held":
             # Again when it is committed: an event of that moment has not seen this row.
             events.match_held(using, content.order_id)
+            # No partial: if it fails, Django can log no name of it, and raises that.
             transaction.on_commit(
-                partial(events.match_held, using, content.order_id), using=using, robust=True
+                lambda: events.match_held(using, content.order_id), using=using, robust=True
             )
         row = look(using, content.key)
     assert row is not None
