@@ -21,7 +21,7 @@ def check_credential(name: str, value: object) -> str:
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str")
         if value[:1] in ("'", '"') and value:
-            raise ValueError(f"{name} has quotes around it (an env file for Docker has none)")
+            raise ValueError(f"{name} is enclosed in quotes (an env file for Docker needs none)")
         if not is_plain(value):
             raise ValueError(f"{name} is empty or has a character that cannot be in it")
         return value

@@ -80,7 +80,7 @@ class InvalidRequestError(NontaxError, ValueError):
         self.reason = "; ".join(self._lines())
 
     def _lines(self) -> list[str]:
-        return [f"{path or 'what was given'} {message}" for path, message in self.problems]
+        return [f"{path or 'the payload'} {message}" for path, message in self.problems]
 
     def __str__(self) -> str:
         lines = self._lines()
@@ -130,7 +130,7 @@ class LedgerError(NontaxError):
         self.reason = reason
         self.outcome = outcome
         self.outcomes = list(outcomes)
-        self.advice = "Put the ledger in order as the message says, then run the same again."
+        self.advice = "Fix the ledger as the message says, then try again."
 
     def __str__(self) -> str:
         return self.reason
@@ -156,7 +156,7 @@ class NotSentError(NontaxError):
         self.timed_out = timed_out
 
     def __str__(self) -> str:
-        return f"nothing was sent: {self.reason}; it may be sent again"
+        return f"nothing was sent: {self.reason}; sending it again is safe"
 
 
 class TLSError(NotSentError):
@@ -198,7 +198,7 @@ class InDoubtError(NontaxError):
     timed_out: bool
     read_only: bool
     reply: str | None = None
-    advice = "Find out whether it was carried out before you send it again."
+    advice = "Check whether it was carried out before you send it again."
 
     def __init__(
         self,
@@ -215,7 +215,7 @@ class InDoubtError(NontaxError):
         self.read_only = read_only
         if read_only:
             self.retry = "yes"
-            self.advice = "Call it again: it only reads."
+            self.advice = "Call it again: it changes nothing."
         self.reply = reply
         self.reason = reason
         self.curl_code = curl_code
@@ -224,15 +224,18 @@ class InDoubtError(NontaxError):
 
     def __str__(self) -> str:
         if self.read_only:
-            return f"{self.interface} gave no usable answer: {self.reason}; it may be called again"
+            return (
+                f"{self.interface} returned no usable answer: {self.reason}; "
+                "calling it again is safe"
+            )
         if self.interface != "insertbill":
             return (
                 f"{self.interface} may or may not have been carried out: {self.reason}; do not "
-                "call it again before you know"
+                "call it again until you know"
             )
         return (
             f"the bill may or may not have been inserted: {self.reason}; do not send it again "
-            "before you know (see docs/outcomes.md: In doubt)"
+            "until you know (see docs/in-doubt.md)"
         )
 
 
@@ -289,7 +292,7 @@ class WeChatError(NontaxError):
         words = f"{self.errcode} {self.name}: {self.errmsg}{rid} | {self.advice}{account}"
         what = "" if self.interface == "insertbill" else f"{self.interface} "
         if self.outcome == "not_sent":
-            return f"nothing was sent, there is no access token: {what}rejected: {words}"
+            return f"nothing was sent, no access token could be fetched: {what}rejected: {words}"
         if self.outcome == "rejected":
             return f"{what}rejected: {words}"
         return f"WeChat's answer leaves the {what.strip() or 'bill'} in doubt: {words}"

@@ -73,7 +73,7 @@ class Notes:
         elif kind == "pause":
             _write(
                 True,
-                "%s: %s: the calls of this minute are used up (errcode %d); pausing for %.0f s",
+                "%s: %s: the quota of calls per minute is used up (errcode %d); pausing for %.0f s",
                 *(who, interface, errcode, seconds),
             )
         elif kind == "host_failed":

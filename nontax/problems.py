@@ -85,7 +85,7 @@ class Problem(tuple[str, str]):
         return f"{subject}: {self._words()}" if subject else self._words()
 
     def _words(self) -> str:
-        return f"{self.path or 'what was given'} {self.message}"
+        return f"{self.path or 'the payload'} {self.message}"
 
     def __repr__(self) -> str:
         return f"<nontax.Problem {self.id or 'without id'}: {self}>"

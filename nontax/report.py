@@ -127,7 +127,7 @@ def _error_of_call(report: "Report") -> NontaxError:
         )
     if report.cause == "later":
         error.retry = "later"
-        error.advice = "It was not taken: send it again a minute later."
+        error.advice = "It was not processed: send it again in a minute."
     error.interface = report.interface
     return error
 

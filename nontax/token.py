@@ -178,7 +178,9 @@ class FetchedToken:
                 return _not_fetched(interface, reason)
             return answer
         except _UnusableError:
-            return _not_fetched(interface, "it has characters that no access token has")
+            return _not_fetched(
+                interface, "it contains characters that an access token cannot have"
+            )
         finally:
             del answer
 

@@ -27,7 +27,7 @@ LAST_SECOND = 9_999_999_999
 # By id, so that they can be said in another language, too.
 MESSAGES = {
     "amount_empty": "is empty",
-    "amount_nan": "is {text}, which an empty cell becomes: leave the row out, or correct it",
+    "amount_nan": "is {text}, the value of an empty cell: leave the row out, or correct it",
     "amount_float": (
         "is a float, which cannot hold every amount exactly: read the column as text (pandas: "
         'dtype=str) and give that, such as nontax.fen("388.50"), or round it yourself: '
@@ -49,7 +49,7 @@ MESSAGES = {
     "amount_character": "has the character {character} in it: an amount is digits, such as 388.50",
     "amount_range": "is too large for a 64-bit integer",
     "time_empty": "is empty",
-    "time_nan": "is {text}, which an empty cell becomes: leave the row out, or correct it",
+    "time_nan": "is {text}, the value of an empty cell: leave the row out, or correct it",
     "time_float": (
         "is a float, which may be seconds or a spreadsheet's days: give a text such as "
         '"2026-11-30 09:15:00", a datetime or Unix seconds as an int'
@@ -60,11 +60,11 @@ MESSAGES = {
     ),
     "time_clock_only": 'is a time without a date: join the two, such as "2026-11-30 09:15:00"',
     "time_hour_only": (
-        "reads as year, month, day and hour, not as Unix seconds: add minutes and seconds, such as "
+        "looks like year, month, day and hour, not Unix seconds: add minutes and seconds, such as "
         '"20261130091500"'
     ),
     "time_offset": (
-        "has the offset {offset}, which no time zone has (pytz gives it to "
+        "has the UTC offset {offset}, which no time zone uses (pytz gives it to "
         "datetime(…, tzinfo=timezone(…)); use zoneinfo.ZoneInfo, or the zone's localize())"
     ),
     "time_form": (

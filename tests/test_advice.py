@@ -256,7 +256,7 @@ CASES: list[tuple[Callable[[World], object], int, type[nontax.WeChatError], list
     (the_units_token, 48001, nontax.AccountError, ["right account", "finance bureau's"]),
     (the_bureaus_token, 48001, nontax.AccountError, ["right account", "collecting unit's"]),
     (answered(-1), -1, nontax.SystemBusyError, ["do not send it again", "check the bill's data"]),
-    (address_not_on_the_list, 40164, nontax.AccountError, ["IP list", "this very account"]),
+    (address_not_on_the_list, 40164, nontax.AccountError, ["IP list", "this account's"]),
 ]
 
 

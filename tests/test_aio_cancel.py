@@ -181,7 +181,7 @@ def test_an_answer_that_nobody_has_read(run: Strict) -> None:
         ended = await cancelled(task)
         assert ended.__context__ is None
         assert ended.__notes__ == [
-            "nontax: WeChat has taken the call: {'code': '682000661927', 'openid': 'oA1'}"
+            "nontax: WeChat has processed the call: {'code': '682000661927', 'openid': 'oA1'}"
         ]
 
         task = asyncio.create_task(client.ainsert_bill(bill()))
@@ -418,7 +418,7 @@ def test_an_interface_that_changes_something(run: Strict) -> None:
         await until(lambda: server.bodies)
         server.answer(0)
         ended = await cancelled(task)
-        assert ended.__notes__ == ["nontax: WeChat has taken the call: {}"]
+        assert ended.__notes__ == ["nontax: WeChat has processed the call: {}"]
 
     with Gate(b'{"errcode":0,"errmsg":"ok"}') as gate:
         run(main(client_of(gate.base_url), gate))

@@ -316,7 +316,7 @@ def test_close_after_ctrl_c_while_a_bill_is_converted(
         next(run)
     (rest,) = run.close()
     assert (rest.index, rest.outcome) == (1, "not_sent")
-    assert "ended before it was sent" in str(rest.error)
+    assert "cancelled before it was sent" in str(rest.error)
     assert len(sandbox.requests) == 1
 
 

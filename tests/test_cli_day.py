@@ -108,7 +108,7 @@ def test_a_signal_ends_cleanly_and_the_same_command_goes_on(
     out, err = process.communicate()
     assert process.returncode == code, err
     assert json.loads(out.splitlines()[-1])["exit"] == code
-    assert "the same command goes on where this one stopped" in err
+    assert "run the same command again to continue" in err
     with Ledger(office.folder / "bills.db", read_only=True) as ledger:
         counts = ledger.counts()
         assert ledger.runs()[-1].end_reason == "interrupted"

@@ -72,7 +72,9 @@ def test_ctrl_c_ends_after_those_under_way_and_says_how_to_go_on(office: Office)
         terminal.type("\x03")
         assert terminal.end() == 130
     said = terminal.text
-    assert said.index("stopping: waiting for the answers") < said.index("the same command goes on")
+    assert said.index("stopping: waiting for the answers") < said.index(
+        "run the same command again"
+    )
     with Ledger(office.folder / "bills.db", read_only=True) as ledger:
         counts = ledger.counts()
     assert set(counts) == {"inserted", "waiting"}

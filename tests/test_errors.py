@@ -222,7 +222,7 @@ def test_the_reason_of_a_lost_connection_has_no_time_in_it() -> None:
 
 def test_the_reason_of_an_invalid_request() -> None:
     assert ERRORS[0].reason == "fee is missing"
-    assert ERRORS[1].reason == "what was given is no bill; 票.标题 is empty"
+    assert ERRORS[1].reason == "the payload is no bill; 票.标题 is empty"
 
 
 def test_what_came_is_not_printed() -> None:
@@ -247,13 +247,13 @@ def test_problems_are_a_list_of_their_own() -> None:
 def test_what_an_invalid_request_says() -> None:
     assert str(ERRORS[0]) == "nothing was sent: fee is missing"
     assert str(ERRORS[1]) == (
-        "nothing was sent, 2 problems:\n  what was given is no bill\n  票.标题 is empty"
+        "nothing was sent, 2 problems:\n  the payload is no bill\n  票.标题 is empty"
     )
 
 
 def test_what_unsent_bills_say() -> None:
     assert str(nontax.NotSentError(reason="refused")) == (
-        "nothing was sent: refused; it may be sent again"
+        "nothing was sent: refused; sending it again is safe"
     )
     text = str(nontax.TLSError(reason="expired"))
     assert text.startswith("nothing was sent: expired; check base_url, ca_file")

@@ -187,7 +187,7 @@ def test_both_nestings_at_once(refused: Refused) -> None:
     user_card |= user_card["invoice_user_data"]
     problems = dict(refused(given))
     assert problems == {
-        f"card_ext.user_card.{name}": f"stands in the wrong place: it belongs at "
+        f"card_ext.user_card.{name}": f"is in the wrong place: it belongs at "
         f"card_ext.user_card.invoice_user_data.{name}"
         for name in BILL_FIELDS
     }
@@ -241,8 +241,7 @@ def test_a_problem_of_the_whole_has_a_subject(client: nontax.Client) -> None:
     with pytest.raises(nontax.InvalidRequestError) as told:
         client.insert_bill(None)  # type: ignore[arg-type]
     assert str(told.value) == (
-        "nothing was sent: what was given must be an object with fields, not a NoneType: "
-        "give a dict"
+        "nothing was sent: the payload must be an object with fields, not a NoneType: give a dict"
     )
 
 
@@ -302,10 +301,10 @@ def test_amounts(sandbox: Sandbox, sent: Sent, fee: SupportsIndex, expected: int
         (12.34, "12.34 yuan is 1234"),
         (-0.0, "integer"),
         (1e300, "integer"),
-        (float("nan"), "is NaN, which an empty cell becomes"),
+        (float("nan"), "is NaN, the value of an empty cell"),
         (Decimal("12.00"), 'not a Decimal; nontax.fen("12.34") converts yuan to fen'),
-        (float("inf"), "JSON can hold"),
-        (float("-inf"), "JSON can hold"),
+        (float("inf"), "JSON can represent"),
+        (float("-inf"), "JSON can represent"),
         (True, "a boolean"),
         (False, "a boolean"),
         ("123", "a string"),
@@ -356,7 +355,7 @@ def test_subclasses_of_str(sent: Sent) -> None:
     [
         (5, NUMBER),
         (5.5, NUMBER),
-        (float("nan"), "is NaN, which an empty cell becomes: leave the bill out, or fill the cell"),
+        (float("nan"), "is NaN, the value of an empty cell: leave the bill out, or fill the cell"),
         (True, "must be a string, not a boolean"),
         (None, "must be a string, not null"),
         ([], "must be a string, not a list"),
@@ -475,7 +474,7 @@ NOON = dt.datetime(2017, 11, 20, 12)
         (NOON.replace(tzinfo=OddZone(dt.timedelta(seconds=29143))), "offset +08:05:43, which no"),
         (NOON.replace(tzinfo=OddZone(dt.timedelta(hours=-12.25))), "offset -12:15, which no time"),
         (NOON.replace(tzinfo=OddZone(dt.timedelta(hours=14.25))), "offset +14:15, which no time"),
-        (NOON.replace(tzinfo=OddZone(dt.timedelta(microseconds=1))), "which no time zone has"),
+        (NOON.replace(tzinfo=OddZone(dt.timedelta(microseconds=1))), "which no time zone uses"),
         (Moment(2017, 1, 1, tzinfo=dt.UTC), "not a time: it raised TypeError"),
         (dt.datetime(1970, 1, 1, tzinfo=dt.UTC), "10 digits"),
         (dt.datetime(1969, 12, 31, tzinfo=dt.UTC), "10 digits"),
@@ -615,10 +614,10 @@ def halfway(error: BaseException) -> Iterator[tuple[str, str]]:
         (lambda: halfway(KeyError("x")), "cannot be read: it raised KeyError"),
         (lambda: 5, "cannot be read: it raised TypeError"),
         (lambda: None, "cannot be read: it raised TypeError"),
-        (lambda: [5], "cannot be read: its items() gives no pairs"),
-        (lambda: ["ab"], "cannot be read: its items() gives no pairs"),
-        (lambda: [("a", "b", "c")], "cannot be read: its items() gives no pairs"),
-        (lambda: [()], "cannot be read: its items() gives no pairs"),
+        (lambda: [5], "cannot be read: its items() does not return pairs"),
+        (lambda: ["ab"], "cannot be read: its items() does not return pairs"),
+        (lambda: [("a", "b", "c")], "cannot be read: its items() does not return pairs"),
+        (lambda: [()], "cannot be read: its items() does not return pairs"),
         (lambda _: [], "cannot be read: it raised TypeError"),
     ],
 )
@@ -858,15 +857,15 @@ def test_extra_fields_go_out_as_they_are(
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        (float("nan"), "is NaN, which an empty cell becomes"),
-        (Decimal("12.00"), "is a Decimal, which JSON does not have: give a str or an int"),
-        ([float("inf")], "JSON can hold"),
+        (float("nan"), "is NaN, the value of an empty cell"),
+        (Decimal("12.00"), "is a Decimal, which JSON cannot represent: give a str or an int"),
+        ([float("inf")], "JSON can represent"),
         ({"a": "\ud800"}, "surrogate"),
         (["a\0"], "NUL"),
         ({"a\0": 1}, "NUL"),
         ({1: 2}, "not a string but the int 1"),
         ({1}, "is a set"),
-        (MOMENT, "JSON can hold"),
+        (MOMENT, "JSON can represent"),
     ],
     ids=shown,
 )

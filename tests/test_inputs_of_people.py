@@ -128,9 +128,17 @@ REPORTS = [
     Report("fee=388.5", "12.34 yuan is 1234", flat(fee=388.5), FEN),
     Report("fee='388.50'", "not a string", flat(fee="388.50"), FEN),
     Report(
-        "fee=float('nan')", "JSON can hold", flat(fee=float("nan")), "is NaN, which an empty cell"
+        "fee=float('nan')",
+        "JSON can hold",
+        flat(fee=float("nan")),
+        "is NaN, the value of an empty cell",
     ),
-    Report("fee=pandas.NA", GIVE_STR, flat(fee=lambda: pandas().NA), "is NA, which an empty cell"),
+    Report(
+        "fee=pandas.NA",
+        GIVE_STR,
+        flat(fee=lambda: pandas().NA),
+        "is NA, the value of an empty cell",
+    ),
     Report("fee=numpy.float32(3)", GIVE_STR, flat(fee=lambda: numpy().float32(3)), FEN),
     Report("fen(0.29)", "no fen(): int(0.29 * 100) is 28", lambda: nontax.fen(0.29), "is a float"),  # type: ignore[arg-type]
     Report(
@@ -144,7 +152,7 @@ REPORTS = [
     ),
     # times
     Report(
-        "'2023111506'", "Unix seconds of 2034", flat(billing_time="2023111506"), "reads as year"
+        "'2023111506'", "Unix seconds of 2034", flat(billing_time="2023111506"), "looks like year"
     ),
     Report("'2026-11-30 09:15:00'", "10 digits", flat(billing_time="2026-11-30 09:15:00"), TIME),
     Report(
@@ -161,7 +169,7 @@ REPORTS = [
         "pandas.NaT",
         "not a time",
         flat(billing_time=lambda: pandas().NaT),
-        "is NaT, which an empty",
+        "is NaT, the value of an empty cell",
     ),
     Report(
         "numpy.datetime64",
@@ -216,10 +224,13 @@ REPORTS = [
         "title=float('nan')",
         "an empty cell?",
         flat(title=float("nan")),
-        "is NaN, which an empty cell",
+        "is NaN, the value of an empty cell",
     ),
     Report(
-        "title=pandas.NA", GIVE_STR, flat(title=lambda: pandas().NA), "is NA, which an empty cell"
+        "title=pandas.NA",
+        GIVE_STR,
+        flat(title=lambda: pandas().NA),
+        "is NA, the value of an empty cell",
     ),
     # files
     Report(
@@ -240,10 +251,10 @@ REPORTS = [
         "str(b'72_…')",
         "40001 from WeChat",
         with_token("b'72_abcdef'"),
-        "bytes that were written out",
+        "the text of a bytes object",
     ),
     Report(
-        "a token in quotes", "40001 from WeChat", with_token('"72_abcdef"'), "has quotes around it"
+        "a token in quotes", "40001 from WeChat", with_token('"72_abcdef"'), "is enclosed in quotes"
     ),
     Report(
         "a JSON reply as token",

@@ -325,7 +325,7 @@ def test_a_success_that_is_none(sandbox: Sandbox, once: nontax.Client, name: str
             assert field in error.reason
             assert (error.interface, error.read_only) == (name, row.read_only)
             assert error.http_status == 200
-            assert ("may be called again" in str(error)) == row.read_only
+            assert ("calling it again is safe" in str(error)) == row.read_only
 
 
 # Each documented field, and each of its spellings that WeChat's pages or WeChat itself may have.

@@ -42,7 +42,7 @@ SAID = {
     "advice": [
         *{errcode(code).advice for code in (*_core.errcodes(), 1)},
         errors.TLSError.advice,
-        "It was not taken: send it again a minute later.",
+        "It was not processed: send it again in a minute.",
     ],
     "notebook": [*notebook_words.translatable()],
 }

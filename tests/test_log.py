@@ -155,7 +155,7 @@ def test_a_pause_is_told_when_it_begins(sandbox: Sandbox, records: list[logging.
     asyncio.run(pause())
     [pause_line] = [line for line in lines(records) if "pausing" in line]
     assert pause_line.startswith(
-        f"WARNING {sandbox.bureau.appid}: insertbill: the calls of this minute are used up "
+        f"WARNING {sandbox.bureau.appid}: insertbill: the quota of calls per minute is used up "
         "(errcode 45011); pausing for "
     )
 

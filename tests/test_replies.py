@@ -365,7 +365,7 @@ def test_heads_that_tell_nothing(head: bytes) -> None:
 def test_a_line_without_end_is_no_lack_of_memory(head: bytes) -> None:
     error = doubtful(ask(head + b"\r\n\r\n"))
     assert "memory" not in str(error)
-    assert "a line of the reply's head is too long" in error.reason
+    assert "a header line of the reply is too long" in error.reason
 
 
 def test_a_body_without_its_last_chunk() -> None:

@@ -691,7 +691,7 @@ def test_the_minutes_quota_as_an_outcome(
             assert outcome.error.retry == "later"
             assert outcome.error.advice
         assert {str(one.error) for one in outcomes[4:]} == {
-            "nothing was sent: the calls of this minute are used up; it may be sent again"
+            "nothing was sent: the quota of calls per minute is used up; sending it again is safe"
         }
 
 
@@ -738,7 +738,7 @@ def test_a_token_that_must_be_waited_for_as_an_outcome(forced: nontax.Client) ->
     for outcome in run.outcomes:
         if outcome.error is not None:
             assert outcome.error.retry == "later"
-            assert outcome.error.advice == "It was not taken: send it again a minute later."
+            assert outcome.error.advice == "It was not processed: send it again in a minute."
             assert isinstance(outcome.error, nontax.AccessTokenError | nontax.NotSentError)
 
 

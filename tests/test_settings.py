@@ -182,7 +182,11 @@ def test_arguments_come_before_the_environment(
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
-        ("NONTAX_ACCESS_TOKEN", "a b", "access_token (from NONTAX_ACCESS_TOKEN) has characters "),
+        (
+            "NONTAX_ACCESS_TOKEN",
+            "a b",
+            "access_token (from NONTAX_ACCESS_TOKEN) contains characters ",
+        ),
         ("NONTAX_BASE_URL", "http://example.org", "base_url (from NONTAX_BASE_URL) must begin "),
         ("NONTAX_BASE_URL", "https://a\tb", "base_url (from NONTAX_BASE_URL) has a character "),
         ("NONTAX_CA_FILE", "/nowhere.pem", "ca_file (from NONTAX_CA_FILE) cannot be read: "),

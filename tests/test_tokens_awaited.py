@@ -145,7 +145,7 @@ def test_a_coroutine_that_nobody_awaits(sandbox: Sandbox, run: Strict) -> None:
         return coroutines[-1]
 
     client = nontax.Client(token_source=source, base_url=sandbox.base_url)
-    with pytest.raises(nontax.InvalidRequestError, match="give the async def function itself"):
+    with pytest.raises(nontax.InvalidRequestError, match="pass the async def function itself"):
         client.insert_bill(bill())
     coroutines.pop().close()
 

@@ -52,7 +52,7 @@ void nx_attempt_begin_in_turn(nx_lane *lane, nontax_call *call)
     int64_t now = nx_now_ms(), due;
     nx_turn turn = call->wants_turn ? nx_pace_take_turn(&lane->pace, now, &due) : NX_TURN_NOW;
     if (turn == NX_TURN_NEVER) {
-        finish_unsent(lane, call, NONTAX_CAUSE_LATER, "the calls of this minute are used up");
+        finish_unsent(lane, call, NONTAX_CAUSE_LATER, "the quota of calls per minute is used up");
         return;
     }
     if (turn == NX_TURN_LATER) {
@@ -188,7 +188,7 @@ static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
     }
     if (call->deadline <= nx_now_ms()) {
         if (call->result.attempts == 0) {
-            nx_call_finish_too_late(call, "the time was over before it was sent");
+            nx_call_finish_too_late(call, "timed out before it was sent");
             nx_attempt_finish_call(lane, call);
         } else {
             nx_attempt_finish_call(

@@ -136,8 +136,9 @@ void nx_call_finish_broken(nontax_call *call, const char *why)
 
 void nx_call_finish_in_child(nontax_call *call)
 {
-    nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED,
-                          "this process was forked during the call, which its parent goes on with");
+    nx_call_finish_unsent(
+        call, NONTAX_CAUSE_CANCELLED,
+        "this process was forked during the call; the parent process continues it");
     call->result.outcome = NONTAX_IN_DOUBT;
 }
 
@@ -305,13 +306,14 @@ const char *nontax_token_problem(const char *token, size_t size)
     } else if (begins_with(token, size, "{")) {
         return "is a JSON object: take its access_token";
     } else if (begins_with(token, size, "\"") || begins_with(token, size, "'")) {
-        return "has quotes around it: it was written as JSON or into a file, and not read back";
+        return "is enclosed in quotes: it was written as JSON and not parsed";
     } else if (begins_with(token, size, "b'") || begins_with(token, size, "b\"")) {
-        return "is bytes that were written out (b'...'): decode them in place of str()";
+        return "is the text of a bytes object (b'...'): decode the bytes instead of calling str()";
     }
     for (size_t i = 0; i < size; i++) {
         if (token[i] <= ' ' || token[i] > '~') {
-            return "has characters that no access token has (a blank or a line break?)";
+            return "contains characters that an access token cannot have (a blank or a line "
+                   "break?)";
         }
     }
     return NULL;
@@ -346,7 +348,7 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
 
 void nontax_call_cancel(nontax_call *call)
 {
-    nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "it was ended before it was sent");
+    nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "cancelled before it was sent");
 }
 
 void nontax_call_give_up(nontax_call *call)

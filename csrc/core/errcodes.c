@@ -10,11 +10,11 @@ static const char *const category_names[] = {
 
 static const char *const retry_names[] = {"no", "yes", "later", "after_token_refresh"};
 
-#define ADVICE_SUCCESS "Nothing is to be done."
+#define ADVICE_SUCCESS "No action required."
 #define ADVICE_ACCESS_TOKEN "Fetch a current access token and send again."
 #define ADVICE_ACCOUNT                                                                             \
     "Check in the console what the account is allowed to do; repeating does not help."
-#define ADVICE_QUOTA "A limit is reached: send less, and go on later."
+#define ADVICE_QUOTA "A limit is reached: send less, and continue later."
 #define ADVICE_PARAMETER                                                                           \
     "Compare the request with the interface's page; repeating it as it is does not help."
 #define ADVICE_NOT_AUTHORIZED "The citizen must authorise the order first."

@@ -39,7 +39,7 @@ typedef struct nx_transfer {
     nx_buffer reply;
     bool tls;       /* its connection has TLS */
     bool fresh;     /* it was prepared for a new connection */
-    bool refused;   /* by this file: the connection was not fit for a request */
+    bool refused;   /* by this file: the connection was not reusable */
     int open_error; /* the errno with which no socket could be made; 0: none */
     bool no_descriptor;
     bool reply_too_large;

@@ -17,7 +17,7 @@ static const char *reason_of(const nontax_result *result)
         return "";
     }
     if (result->timed_out) {
-        return "the time was over";
+        return "timed out";
     }
     return result->curl_code ? curl_easy_strerror((CURLcode)result->curl_code) : "no usable answer";
 }

@@ -165,7 +165,7 @@ static bool read_members(const nontax_interface *interface, int first, const cJS
         repetition repeated;
         cJSON *item = find_member(object, rows[i].name, &repeated);
         if (adapt(item, rows[i].kind) != NONTAX_OK) {
-            in_doubt(result, "out of memory: the answer was lost");
+            in_doubt(result, "out of memory: the reply was lost");
             result->cause = NONTAX_CAUSE_MEMORY;
             return false;
         }
@@ -301,7 +301,7 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
         return;
     }
     if (nx_literals_keep(reply, body) != NONTAX_OK) {
-        in_doubt(result, "out of memory: the answer was lost");
+        in_doubt(result, "out of memory: the reply was lost");
         result->cause = NONTAX_CAUSE_MEMORY;
         nx_json_free(reply);
         return;

@@ -147,7 +147,7 @@ static void end_without_token(nontax_run *run, nontax_call *call)
     if (call->token_refused) {
         nx_call_finish_later(call);
     } else {
-        nx_call_finish_unsent(call, NONTAX_CAUSE_LATER, "a newer access token cannot be had yet");
+        nx_call_finish_unsent(call, NONTAX_CAUSE_LATER, "no newer access token is available yet");
     }
     nx_list_append(&run->finished, call);
 }
@@ -186,7 +186,7 @@ static void expire_waiting(nontax_run *run)
             if (call->token_refused) {
                 nx_call_finish(call); /* with the refusal */
             } else {
-                nx_call_finish_too_late(call, "the time was over before there was an access token");
+                nx_call_finish_too_late(call, "timed out while waiting for an access token");
             }
             nx_list_append(&run->finished, call);
         }
@@ -412,7 +412,7 @@ void nontax_run_cancel(nontax_run *run, nontax_call *call)
         if (call->token_refused) {
             nx_call_finish(call); /* with the refusal */
         } else {
-            nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "it was ended before it was sent");
+            nx_call_finish_unsent(call, NONTAX_CAUSE_CANCELLED, "cancelled before it was sent");
         }
         break;
     case NX_CALL_FINISHED:

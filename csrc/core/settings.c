@@ -60,8 +60,8 @@ static nontax_status check_base_url(const char *text, const char *name, bool *lo
         status = nx_text_refuse(why, name, "must begin with https://");
     } else if (strcmp(scheme, "http") == 0 && !is_loopback(host)) {
         status = nx_text_refuse(why, name,
-                                "must begin with https://: http:// would show the access token to "
-                                "the network, and is allowed to this machine itself only");
+                                "must begin with https://: http:// would expose the access token "
+                                "on the network and is allowed only to this machine");
     } else {
         *loopback = is_loopback(host);
         status = NONTAX_OK;
@@ -115,8 +115,7 @@ static nontax_status add_base_url(nontax_client *client, const char *url, nontax
     }
     if (client->base_url_count && loopback != client->loopback) {
         /* It decides about the proxy, which is set once for all. */
-        return nx_text_refuse(why, name,
-                              "must all be this machine itself, or none of them, like base_url");
+        return nx_text_refuse(why, name, "must be on this machine if base_url is, and only then");
     }
     client->loopback = loopback;
     char *copy = nx_strdup(url);

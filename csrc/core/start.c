@@ -37,7 +37,7 @@ static void start(void)
         code = curl_global_init(CURL_GLOBAL_DEFAULT);
     }
     if (code != CURLE_OK) {
-        nx_text_format(&start_why, "libcurl does not start: %s", curl_easy_strerror(code));
+        nx_text_format(&start_why, "libcurl cannot be initialised: %s", curl_easy_strerror(code));
         return;
     }
     const curl_version_info_data *curl = curl_version_info(CURLVERSION_NOW);
@@ -49,7 +49,7 @@ static void start(void)
         nx_text_format(&start_why, "libcurl %s was built without TLS", curl->version);
     } else if (!(curl->features & CURL_VERSION_ASYNCHDNS)) {
         /* A blocking name look-up could not be interrupted, and would stop all calls of a lane. */
-        nx_text_format(&start_why, "libcurl %s was built without a resolver that can wait",
+        nx_text_format(&start_why, "libcurl %s was built without an asynchronous resolver",
                        curl->version);
     } else if (!nx_process_watch()) {
         start_status = NONTAX_NO_MEMORY;

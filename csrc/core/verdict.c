@@ -138,7 +138,7 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
         write_reason(result, "", nx_no_descriptor);
     } else if (has_endless_line(transfer, code)) {
         result->cause = NONTAX_CAUSE_REPLY;
-        write_reason(result, "a line of the reply's head is too long", "");
+        write_reason(result, "a header line of the reply is too long", "");
     } else if (transfer->no_memory || code == CURLE_OUT_OF_MEMORY) {
         result->cause = NONTAX_CAUSE_MEMORY;
         write_reason(result, "out of memory", sent ? "the answer was lost" : "");
@@ -149,15 +149,15 @@ static void read_failure(nx_transfer *transfer, CURLcode code, const nx_secrets 
         result->cause = NONTAX_CAUSE_CANCELLED;
         write_reason(result, "the file could not be read to its end", "");
     } else if (transfer->refused) {
-        write_reason(result, "the connection was not fit for a request", "");
+        write_reason(result, "the connection was not reusable", "");
     } else if (!sent) {
         bool tls = is_tls_failure(code) && !was_left_alone(transfer, code);
         result->cause = tls ? NONTAX_CAUSE_TLS : NONTAX_CAUSE_CONNECTION;
         write_reason(result, "", detail);
     } else if (code == CURLE_SEND_FAIL_REWIND || code == CURLE_ABORTED_BY_CALLBACK) {
-        write_reason(result, "the connection ended before an answer came", "");
+        write_reason(result, "the connection was closed before a reply arrived", "");
     } else {
-        write_reason(result, "no complete answer came", detail);
+        write_reason(result, "no complete reply arrived", detail);
     }
 }
 
@@ -191,7 +191,7 @@ static void read_reply(nx_transfer *transfer, const nx_account *account)
         *account->fields = NULL;
         *result = (nontax_result){
             .cause = NONTAX_CAUSE_REPLY, .http_status = http_status, .attempts = result->attempts};
-        write_reason(result, "success was answered before anything was sent", "");
+        write_reason(result, "a success reply arrived before the request was sent", "");
     }
     if (result->cause == NONTAX_CAUSE_REPLY) {
         result->outcome = NONTAX_NOT_SENT;
@@ -222,14 +222,14 @@ void nx_transfer_abandon(nx_transfer *transfer, bool timed_out, const nx_account
     if (timed_out) {
         result->cause = NONTAX_CAUSE_CONNECTION;
         result->curl_code = CURLE_OPERATION_TIMEDOUT;
-        write_reason(result,
-                     sent ? "no complete answer came in time" : "it could not be sent in time", "");
+        write_reason(
+            result,
+            sent ? "timed out before a complete reply arrived" : "timed out while it was sent", "");
     } else {
         result->cause = NONTAX_CAUSE_CANCELLED;
-        write_reason(result,
-                     sent ? "it was ended while waiting for the answer"
-                          : "it was ended before it was sent",
-                     "");
+        write_reason(
+            result, sent ? "cancelled while waiting for the reply" : "cancelled before it was sent",
+            "");
     }
     keep_reply(transfer, account);
     nx_transfer_forget(transfer);

@@ -73,7 +73,7 @@ static bool add_note(PyObject *exception, const cJSON *fields)
 {
     PyObject *python = python_from_json(fields);
     PyObject *note =
-        python ? PyUnicode_FromFormat("nontax: WeChat has taken the call: %R", python) : NULL;
+        python ? PyUnicode_FromFormat("nontax: WeChat has processed the call: %R", python) : NULL;
     PyObject *added = note ? PyObject_CallMethod(exception, "add_note", "O", note) : NULL;
     bool is_there = added != NULL;
     PyErr_Clear();

@@ -69,7 +69,7 @@ int run_enter(run_object *self, entry *entry)
         Py_CLEAR(self->answer_error);
     }
     if (nontax_run_add(self->run, entry->call) != NONTAX_OK) {
-        PyErr_SetString(PyExc_RuntimeError, "the iterator of bills has forked");
+        PyErr_SetString(PyExc_RuntimeError, "the iterable of bills has called fork()");
         return -1;
     }
     return 0;

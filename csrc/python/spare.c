@@ -5,7 +5,7 @@
 
 enum { CALL_FRAMES = 4 }; /* Client._call(), _change(), reject_bill(), and who has called that */
 
-static const char answer_lost[] = "out of memory: WeChat's answer was lost";
+static const char answer_lost[] = "out of memory: WeChat's reply was lost";
 
 /* The InDoubtError for a call that was sent and whose answer cannot be given out. It is made
  * before anything is sent, and kept for the next call if this one did not need it.

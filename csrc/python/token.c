@@ -9,11 +9,11 @@ const char *client_token_text(PyObject *token, Py_ssize_t *size, const char **pr
     if (!PyUnicode_Check(token)) {
         *problem = PyBytes_Check(token) ? "is bytes, not a str: decode it"
                    : PyObject_HasAttrString(token, "__await__")
-                       ? "is a coroutine that nobody awaits: give the async def function itself"
+                       ? "is a coroutine that was never awaited: pass the async def function itself"
                        : "is not a str";
     } else if (!(text = PyUnicode_AsUTF8AndSize(token, size))) {
         PyErr_Clear();
-        *problem = "has characters that no access token has";
+        *problem = "contains characters that an access token cannot have";
     } else if ((*problem = nontax_token_problem(text, (size_t)*size))) {
         text = NULL;
     }

@@ -240,12 +240,12 @@ def _tell(raised: BaseException, call: _Call) -> None:
     """Have the exception tell what is known of the call."""
     error = call.error
     if not call.has_ended:
-        error = NotSentError(reason="it was ended before it was sent")
+        error = NotSentError(reason="cancelled before it was sent")
         error.interface = call.interface
     if error is not None:
         raised.__context__ = raised.__cause__ = error
     elif not _core.is_read_only(call.interface):  # what was only read can be read again
-        raised.add_note(f"nontax: WeChat has taken the call: {call.fields}")
+        raised.add_note(f"nontax: WeChat has processed the call: {call.fields}")
         raised.nontax_fields = call.fields  # type: ignore[attr-defined]  # for a ledger
 
 

@@ -29,7 +29,7 @@ def s_pappid_of(desk: "Desk") -> str:
     """Return --s-pappid or the profile's; without one the command ends."""
     found = desk.args.s_pappid or desk.profile.get("s_pappid")
     if not found:
-        raise desk.stop(Exit.USAGE, "give --s-pappid, which the finance bureau hands out")
+        raise desk.stop(Exit.USAGE, "--s-pappid is required: ask the finance bureau for it")
     return str(found)
 
 

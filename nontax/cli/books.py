@@ -140,7 +140,7 @@ def find_one(desk: "Desk", ledger: "Ledger", key: str) -> "BillRecord":
     """The one bill that a key names: order, number, code and number, or the card's code."""
     found = ledger.find(key)
     if not found:
-        raise desk.stop(Exit.USAGE, "the ledger does not know {key}", key=key)
+        raise desk.stop(Exit.USAGE, "{key} is not in the ledger", key=key)
     if len(found) > 1:
         raise desk.stop(
             Exit.USAGE,

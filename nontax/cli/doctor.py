@@ -35,7 +35,7 @@ class Finding(NamedTuple):
 
 def arguments(parser: "ArgumentParser", words: "Words") -> None:
     parser.add_argument(
-        "--offline", action="store_true", help=words("examine this machine alone, send nothing")
+        "--offline", action="store_true", help=words("check this machine only, send nothing")
     )
 
 
@@ -58,7 +58,7 @@ def run(desk: "Desk") -> Exit:
     failed = [found for found in findings if found.state == FAILED]
     desk.count(failed=len(failed))
     if not failed:
-        desk.say("nothing stands in the way")
+        desk.say("no problems found")
     return worst(found.code for found in failed)
 
 
@@ -109,7 +109,7 @@ def _configuration(desk: "Desk") -> Iterator[Finding]:
         said = words("{path}, profile {name}", path=desk.config.path, name=name)
         yield Finding(topic, OK, said)
     else:
-        said = words("no {path}: the environment counts", path=desk.config.path)
+        said = words("no {path}: using environment variables", path=desk.config.path)
         yield Finding(topic, OK, said)
 
 
@@ -135,11 +135,11 @@ def _ledger(desk: "Desk") -> Iterator[Finding]:
     folder = str(path.parent) if path else "."
     seconds = _sync_seconds(folder)
     if seconds is None:
-        said = words("nothing can be written in {folder}", folder=folder)
+        said = words("{folder} is not writable", folder=folder)
         yield Finding(mark("disk"), FAILED, said, Exit.LEDGER)
     else:
         state = WARNING if seconds > _SLOW_SYNC else OK
-        took = words("a sync takes {ms} ms", ms=round(seconds * 1e3, 1))
+        took = words("one fsync takes {ms} ms", ms=round(seconds * 1e3, 1))
         yield Finding(mark("disk"), state, took)
 
 
@@ -222,7 +222,7 @@ def _server(desk: "Desk", client: "Client") -> Iterator[Finding]:
     if date is not None:
         off = round(date - began)
         state = OK if abs(off) <= _CLOCK_OFF else FAILED
-        said = words("{seconds} s off the server's", seconds=off)
+        said = words("{seconds} s different from the server's", seconds=off)
         yield Finding(mark("clock"), state, said)
 
 

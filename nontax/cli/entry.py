@@ -122,10 +122,10 @@ def _run(desk: Desk) -> Exit:
         desk.out.warn(stop.sentence)
         code = stop.code
     except KeyboardInterrupt:
-        desk.warn("interrupted: the same command goes on where this one stopped")
+        desk.warn("interrupted: run the same command again to continue")
         code = Exit.INTERRUPTED
     except Terminated:
-        desk.warn("terminated: the same command goes on where this one stopped")
+        desk.warn("terminated: run the same command again to continue")
         code = Exit.TERMINATED
     except (NontaxError, ImportError) as error:
         desk.out.warn(desk.words.error(error))

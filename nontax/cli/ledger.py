@@ -114,7 +114,7 @@ def _verify(desk: "Desk") -> Exit:
             desk.out.rows({"digest": "digest"}, [{"digest": digest}])
     desk.out.rows({"problem": desk.words("problem")}, [{"problem": each} for each in problems])
     if not problems:
-        desk.say("the ledger is whole")
+        desk.say("the ledger is intact")
     desk.count(problems=len(problems))
     return Exit.LEDGER if problems else Exit.DONE
 

@@ -151,7 +151,9 @@ def _check_names(found, known, words, refuse) -> None:  # type: ignore[no-untype
 def _check_mode(path: Path, words, refuse) -> None:  # type: ignore[no-untyped-def]
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         raise refuse(
-            words("others may read it, and it holds a secret: run chmod 600 {path}", path=path)
+            words(
+                "it contains a secret and other users can read it: run chmod 600 {path}", path=path
+            )
         )
 
 

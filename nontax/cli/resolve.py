@@ -64,9 +64,7 @@ def _resend(desk: "Desk", ledger: "Ledger") -> Exit:
     How WeChat answers a repeat has not been seen by anybody yet: a person looks before it goes on.
     """
     if not asking.at_a_terminal():
-        raise desk.stop(
-            Exit.USAGE, "--resend works at a terminal only: somebody has to look at the answers"
-        )
+        raise desk.stop(Exit.USAGE, "--resend needs a terminal: a person must look at the answers")
     bills = list(ledger.bills("in_doubt"))
     if not bills:
         desk.say("nothing is in doubt")

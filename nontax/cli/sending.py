@@ -182,13 +182,13 @@ def _conclude(desk: "Desk", ledger: "Ledger", report: "Report", states: Counter[
         in_doubt=in_doubt,
     )
     if in_doubt:
-        desk.say("bills in doubt are never sent by themselves: see nontax resolve --help")
+        desk.say("bills in doubt are never resent automatically: see nontax resolve --help")
     codes = {books.exit_of(counts)}
     if any(states[state] for state in _REFUSED):
         codes.add(Exit.WORK_LEFT)
     if report.error is not None:
         desk.out.warn(desk.words.error(report.error))
-        desk.say("go on when that is mended: nontax resume")
+        desk.say("when that is fixed, continue with: nontax resume")
         desk.count(error=type(report.error).__name__)
         codes.add(exit_for(report.error))
     return worst(codes)

@@ -22,7 +22,7 @@ def arguments(parser: "ArgumentParser", words: "Words") -> None:
         "--fresh",
         type=hours,
         metavar="HOURS",
-        help=words("fail if no run has ended well for so many hours"),
+        help=words("fail if no run has succeeded for so many hours"),
     )
 
 
@@ -40,14 +40,14 @@ def run(desk: "Desk") -> Exit:
     desk.count(**counts)
     ended_well = max((run.ended for run in runs if run.end_reason in _WELL), default=0)
     desk.count(last_good_run=books.moment(ended_well))
-    desk.say("last run that ended well: {when}", when=books.moment(ended_well) or "-")
+    desk.say("last successful run: {when}", when=books.moment(ended_well) or "-")
     if desk.args.fresh is None:
         return books.exit_of(counts)
     # Whether bills wait is not asked: they do, between two runs.
     code = Exit.IN_DOUBT if counts.get("in_doubt") else Exit.DONE
     if time.time() * 1000 - ended_well > desk.args.fresh * _HOUR_MS:
         desk.warn(
-            "no run has ended well for {hours:g} hours (the last one: {when})",
+            "no run has succeeded for {hours:g} hours (last success: {when})",
             hours=desk.args.fresh,
             when=books.moment(ended_well) or "-",
         )

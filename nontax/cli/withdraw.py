@@ -35,7 +35,9 @@ def run(desk: "Desk") -> Exit:
             except ValueError:
                 refused += 1
                 state = desk.words(books.STATES[bill.state])
-                desk.warn("{order} is {state}: it stays so", order=bill.order_id, state=state)
+                desk.warn(
+                    "{order} is {state} and was not changed", order=bill.order_id, state=state
+                )
             else:
                 done += 1
     desk.say("{count} bills withdrawn", count=done)

@@ -31,7 +31,7 @@ LULL_SECONDS = 0.03
 BULK_MODES = ("bulk", "abulk")
 MODES = ("threads", "bulk", "aio", "abulk")
 CLOSED = "closed run"
-_NOTE = "nontax: WeChat has taken the call: "
+_NOTE = "nontax: WeChat has processed the call: "
 
 
 class Driver:

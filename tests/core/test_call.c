@@ -93,7 +93,7 @@ static void test_bad_base_urls(void **state)
     static const char not_a_url[] = "base_url is not a URL: ";
     static const char parts[] = "base_url must have neither a user, a query nor a fragment";
     static const char scheme[] = "base_url must begin with https://";
-    static const char loopback[] = "is allowed to this machine itself only";
+    static const char loopback[] = "is allowed only to this machine";
     static const struct {
         const char *url;
         const char *words;
@@ -276,14 +276,14 @@ static void test_written_forms_are_no_tokens(void **state)
         const char *token, *problem;
     } rows[] = {
         {"", "is empty"},
-        {"b'72_abcdef'", "is bytes that were written out"},
-        {"b\"72_abcdef\"", "is bytes that were written out"},
-        {"\"72_abcdef\"", "has quotes around it"},
-        {"'72_abcdef'", "has quotes around it"},
-        {"\"72_abcdef\"\n", "has quotes around it"},
+        {"b'72_abcdef'", "is the text of a bytes object"},
+        {"b\"72_abcdef\"", "is the text of a bytes object"},
+        {"\"72_abcdef\"", "is enclosed in quotes"},
+        {"'72_abcdef'", "is enclosed in quotes"},
+        {"\"72_abcdef\"\n", "is enclosed in quotes"},
         {"{\"access_token\":\"72_abcdef\"}", "is a JSON object: take its access_token"},
         {"{ \"access_token\": \"72_abcdef\" }", "is a JSON object: take its access_token"},
-        {"72_abc def", "has characters that no access token has"},
+        {"72_abc def", "contains characters that an access token cannot have"},
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         const char *problem = nontax_token_problem(rows[i].token, strlen(rows[i].token));

@@ -92,7 +92,7 @@ static void test_none(void **state)
 static void test_bad_ones(void **state)
 {
     (void)state;
-    static const char mixed[] = "fallback_base_urls must all be this machine itself, or none";
+    static const char mixed[] = "fallback_base_urls must be on this machine if base_url is";
     static const struct {
         const char *first, *second, *words;
     } rows[] = {
@@ -102,7 +102,7 @@ static void test_bad_ones(void **state)
         {"https://a.example", "https://user:hunter2hunter2@b.example",
          "fallback_base_urls must have neither a user"},
         {"https://a.example", "ftp://b.example", "fallback_base_urls must begin with https://"},
-        {"https://a.example", "http://b.example", "is allowed to this machine itself only"},
+        {"https://a.example", "http://b.example", "is allowed only to this machine"},
         /* A bill meant for WeChat must not end up in a sandbox, nor the other way round. */
         {"https://a.example", "http://127.0.0.1:1", mixed},
         {"https://a.example", "https://localhost", mixed},

@@ -249,8 +249,8 @@ static void test_missing_and_unknown_fields(void **state)
                     "invoice_info.base_info: is missing\n");
     /* As the page's table has it, without the wrapper of its sample. */
     expect_problems("createbillcard", "{'payee':'p','base_info':{'logo_url':'u'}}",
-                    "payee: stands in the wrong place: it belongs at invoice_info.payee\n"
-                    "base_info: stands in the wrong place: it belongs at invoice_info.base_info\n"
+                    "payee: is in the wrong place: it belongs at invoice_info.payee\n"
+                    "base_info: is in the wrong place: it belongs at invoice_info.base_info\n"
                     "invoice_info: is missing\n");
     expect_problems("seturl", "{'a':1}", "a: is not a field of this interface\n");
     expect_problems("rejectinsert", "{'s_pappid':'d','order_id':'o','reason':''}",
@@ -385,8 +385,8 @@ static void test_only_bills_are_flat(void **state)
 {
     (void)state;
     expect_problems("createbillcard", "{'payee':'p','logo_url':'u'}",
-                    "payee: stands in the wrong place: it belongs at invoice_info.payee\n"
-                    "logo_url: stands in the wrong place: it belongs at "
+                    "payee: is in the wrong place: it belongs at invoice_info.payee\n"
+                    "logo_url: is in the wrong place: it belongs at "
                     "invoice_info.base_info.logo_url\n"
                     "invoice_info: is missing\n");
 }

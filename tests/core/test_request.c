@@ -336,8 +336,8 @@ static void test_fee_problems(void **state)
     static const char fraction[] =
         "must be an integer, the amount in fen: 12.34 yuan is 1234, not 12.34";
     static const char large[] = "is too large for a 64-bit integer";
-    static const char no_number[] = "is not a number that JSON can hold";
-    static const char nan[] = "is NaN, which an empty cell becomes";
+    static const char no_number[] = "is not a number that JSON can represent";
+    static const char nan[] = "is NaN, the value of an empty cell";
     expect_field_problem("fee", cJSON_CreateNumber(-1), negative);
     expect_field_problem("fee", nontax_json_number("-1"), negative);
     expect_field_problem("fee", nontax_json_number("-9223372036854775807"), negative);
@@ -389,11 +389,11 @@ static void test_number_literals(void **state)
                                         "1}",  "1\n",  "Infinity", "1.e5", "00",  "-01"};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         expect_field_problem("fee", nontax_json_number(wrong[i]),
-                             "is not a number that JSON can hold");
+                             "is not a number that JSON can represent");
         cJSON *bill = sample_bill();
         put(bill, "extra", nontax_json_number(wrong[i]));
         expect_problems_with(bill, NONTAX_EXTRA_SEND,
-                             "extra: is not a number that JSON can hold\n");
+                             "extra: is not a number that JSON can represent\n");
     }
     static const char *const right[] = {
         "0", "-0.5", "12.50", "1e5", "1E+5", "2.5e-3", "123456789012345678901234567890"};
@@ -440,7 +440,7 @@ static void test_time_problems(void **state)
     expect_field_problem("billing_time", cJSON_CreateNumber(20171120172204.0), number);
     expect_field_problem("billing_time", cJSON_CreateNumber(1511169724.5), number);
     expect_field_problem("billing_time", cJSON_CreateNumber((double)NAN),
-                         "is NaN, which an empty cell becomes");
+                         "is NaN, the value of an empty cell");
     expect_field_problem("billing_time", nontax_json_number("1511169724.0"), number);
     expect_field_problem("billing_time", nontax_json_time(-1), number);
     expect_field_problem("billing_time", nontax_json_time(999999999), number);
@@ -475,7 +475,7 @@ static void test_time_problems(void **state)
 static void test_time_to_the_hour(void **state)
 {
     (void)state;
-    static const char hour[] = "must be Unix seconds; this reads as year, month, day and hour";
+    static const char hour[] = "must be Unix seconds; this looks like year, month, day and hour";
     static const char *const hours[] = {"2033111506", "2036010100", "2099123124"};
     static const char *const seconds[] = {"2033131506", "2033001506", "2033113206",
                                           "2033110006", "2033111525", "2100010100"};
@@ -632,15 +632,14 @@ static void test_wrong_place(void **state)
             char expected[256];
             cJSON *bill = sample_bill();
             put(bill, rows[i].path, cJSON_CreateNumber(1));
-            snprintf(expected, sizeof expected, "%s: stands in the wrong place: it belongs at %s\n",
+            snprintf(expected, sizeof expected, "%s: is in the wrong place: it belongs at %s\n",
                      rows[i].path, rows[i].right);
             expect_problems_with(bill, extra, expected);
         }
     }
     cJSON *flat = flat_bill();
     put(flat, "user_card", cJSON_CreateObject());
-    expect_problems(flat,
-                    "user_card: stands in the wrong place: it belongs at card_ext.user_card\n");
+    expect_problems(flat, "user_card: is in the wrong place: it belongs at card_ext.user_card\n");
 }
 
 static void test_both_nestings_at_once(void **state)
@@ -648,26 +647,24 @@ static void test_both_nestings_at_once(void **state)
     (void)state;
     cJSON *bill = sample_bill();
     put(bill, IN_TABLE "fee", cJSON_CreateNumber(123));
-    expect_problems(bill,
-                    IN_TABLE "fee: stands in the wrong place: it belongs at " IN_SAMPLE "fee\n");
+    expect_problems(bill, IN_TABLE "fee: is in the wrong place: it belongs at " IN_SAMPLE "fee\n");
     bill = table_bill();
     put(bill, "card_ext.user_card.invoice_user_data", json("{'fee':123}"));
     expect_problems(
         bill, IN_TABLE
-        "fee: stands in the wrong place: it belongs at " IN_SAMPLE "fee\n" IN_TABLE
-        "title: stands in the wrong place: it belongs at " IN_SAMPLE "title\n" IN_TABLE
-        "billing_time: stands in the wrong place: it belongs at " IN_SAMPLE
-        "billing_time\n" IN_TABLE "billing_no: stands in the wrong place: it belongs at " IN_SAMPLE
-        "billing_no\n" IN_TABLE "billing_code: stands in the wrong place: it belongs at " IN_SAMPLE
-        "billing_code\n" IN_TABLE
-        "s_pdf_media_id: stands in the wrong place: it belongs at " IN_SAMPLE
+        "fee: is in the wrong place: it belongs at " IN_SAMPLE "fee\n" IN_TABLE
+        "title: is in the wrong place: it belongs at " IN_SAMPLE "title\n" IN_TABLE
+        "billing_time: is in the wrong place: it belongs at " IN_SAMPLE "billing_time\n" IN_TABLE
+        "billing_no: is in the wrong place: it belongs at " IN_SAMPLE "billing_no\n" IN_TABLE
+        "billing_code: is in the wrong place: it belongs at " IN_SAMPLE "billing_code\n" IN_TABLE
+        "s_pdf_media_id: is in the wrong place: it belongs at " IN_SAMPLE
         "s_pdf_media_id\n" IN_SAMPLE "title: is missing\n" IN_SAMPLE
         "billing_time: is missing\n" IN_SAMPLE "billing_no: is missing\n" IN_SAMPLE
         "billing_code: is missing\n" IN_SAMPLE "s_pdf_media_id: is missing\n");
     /* Nested and flat at once: the object decides. */
     bill = sample_bill();
     put(bill, "fee", cJSON_CreateNumber(123));
-    expect_problems(bill, "fee: stands in the wrong place: it belongs at " IN_SAMPLE "fee\n");
+    expect_problems(bill, "fee: is in the wrong place: it belongs at " IN_SAMPLE "fee\n");
 }
 
 static void test_given_twice(void **state)
@@ -816,10 +813,10 @@ static void test_extra_problems(void **state)
     cJSON_AddItemToObject(cJSON_GetObjectItem(bill, "x"), "\xC3", cJSON_CreateTrue());
     cJSON_AddItemToObject(bill, "\xC3", cJSON_CreateTrue());
     expect_problems_with(bill, NONTAX_EXTRA_SEND,
-                         "x.list.0: is NaN, which an empty cell becomes\n"
+                         "x.list.0: is NaN, the value of an empty cell\n"
                          "x.list.1: is not valid UTF-8\n"
-                         "x.list.2: is not a number that JSON can hold\n"
-                         "x.list.3: is not a number that JSON can hold\n"
+                         "x.list.2: is not a number that JSON can represent\n"
+                         "x.list.3: is not a number that JSON can represent\n"
                          "x.?: has a name that is not valid UTF-8\n"
                          "?: has a name that is not valid UTF-8\n");
 }
@@ -897,7 +894,7 @@ static void test_what_is_ignored_excuses_no_mistakes(void **state)
             bill, modes[i],
             "\xEF\xBB\xBForder_id: is not a field of this interface: it has U+FEFF "
             "(byte order mark) in its name; did you mean order_id?\n"
-            "user_card: stands in the wrong place: it belongs at "
+            "user_card: is in the wrong place: it belongs at "
             "card_ext.user_card\n"
             "order_id: is missing\n");
     }
@@ -914,7 +911,7 @@ static void test_a_problem_is_reported_where_it_stands(void **state)
         char expected[256];
         cJSON *bill = sample_bill();
         put(bill, paths[i], nontax_json_problem(NONTAX_PROBLEM_EMPTY_CELL, "NaT"));
-        snprintf(expected, sizeof expected, "%s: is NaT, which an empty cell becomes\n", paths[i]);
+        snprintf(expected, sizeof expected, "%s: is NaT, the value of an empty cell\n", paths[i]);
         expect_problems(bill, expected);
     }
     expect_problems(nontax_json_problem(NONTAX_PROBLEM_TOO_MANY, NULL), ": has too many values\n");
@@ -932,10 +929,11 @@ static void test_a_problem_in_an_extra_field(void **state)
                          nontax_json_problem(NONTAX_PROBLEM_TIME_NAIVE, NULL));
     put(bill, "y", nontax_json_problem(NONTAX_PROBLEM_UNREADABLE, "KeyError"));
     put(bill, "z", nontax_json_foreign("a Decimal"));
-    expect_problems_with(bill, NONTAX_EXTRA_SEND,
-                         "x.0: is a time without a time zone, which may mean any of 26 hours\n"
-                         "y: cannot be read: it raised KeyError\n"
-                         "z: is a Decimal, which JSON does not have\n");
+    expect_problems_with(
+        bill, NONTAX_EXTRA_SEND,
+        "x.0: has no time zone, so its moment is ambiguous: add one, such as +08:00\n"
+        "y: cannot be read: it raised KeyError\n"
+        "z: is a Decimal, which JSON cannot represent\n");
 }
 
 static void test_a_foreign_value_is_told_what_is_wanted(void **state)
