@@ -155,7 +155,9 @@ MAY_IMPORT = {
     "reconciliation/match.py": (
         "reconciliation.compare",
         "reconciliation.rows",
+        "reconciliation.shelf",
         "reconciliation.sums",
+        "reconciliation.tally",
     ),
 }
 

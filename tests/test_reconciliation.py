@@ -20,6 +20,7 @@ from nontax.reconciliation import (
     Sum,
     TieError,
     explain,
+    match,
 )
 from nontax.reconciliation.explain import read_explanations
 from nontax.reconciliation.period import period
@@ -85,6 +86,22 @@ def test_planted_differences_give_the_plan_in_any_order(plan: Plan, big: bool) -
         assert sum(total.fen for total in sums) == sum(row["fee"] for row in rows)
         days = report.by("day")
         assert sum(line.sums[at].rows for line in days) == len(rows) - report.outside[at].rows
+
+
+def test_a_side_that_streams_is_paired_slab_by_slab(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(match, "SLAB", 2)
+    cases = [case(10 * number) for number, case in enumerate(LISTS.values(), 1)]
+    few = [row for ones, _, _ in cases for row in ones]
+    # The held side is the short one; the long one has more than a slab beside its differences.
+    many = [row for _, others, _ in cases for row in others]
+    many += [bill(n, billing_time=NOON - 90000) for n in range(1000, 1000 + 3 * len(few))]
+    expected: Counter[tuple[str, ...]] = Counter()
+    for _, _, classes in cases:
+        expected.update(classes)
+    for step in (1, -1):
+        report = reconciled(few, many[::step])
+        assert found(report) == expected
+        assert report.outside[OTHER].rows == 3 * len(few) + 1
 
 
 @given(plans())

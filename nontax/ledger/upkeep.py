@@ -16,7 +16,7 @@ from nontax.ledger.words import unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    pass
+    from collections.abc import Sequence
 
 
 # Copies
@@ -209,22 +209,40 @@ def verify(path: str) -> list[str]:
     return problems
 
 
+class Digest:
+    """SHA-256 over bills, in the order of their ids, as a report names it."""
+
+    FIELDS = ("id", "appid", "order_id", "fee", "billing_no", "billing_code", "billing_time")
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+
+    def add(self, columns: "Sequence[Sequence[str]]") -> None:
+        """Take some bills: a column of texts for each of FIELDS."""
+        width = len(self.FIELDS) * 2
+        cells = ["\x1f"] * (width * len(columns[0]))
+        for place, column in enumerate(columns):
+            cells[2 * place :: width] = column
+        cells[width - 1 :: width] = ["\n"] * len(columns[0])
+        self._sha256.update("".join(cells).encode())
+
+    def text(self) -> str:
+        """In hexadecimal digits."""
+        return self._sha256.hexdigest()
+
+
 def digest(path: str, up_to: int) -> str:
-    """SHA-256 over the bills with ids up to `up_to`, as a report names it."""
+    """The digest over the bills with ids up to `up_to`."""
     from nontax.ledger import reading
 
-    found = hashlib.sha256()
-    fields = ("id", "appid", "order_id", "fee", "billing_no", "billing_code", "billing_time")
+    found = Digest()
     with reading.reader(path) as connection:
-        # Joined by the database, that is twice as fast.
         rows = connection.execute(
-            f"SELECT {' || char(31) || '.join(fields)} || char(10) FROM bill WHERE id <= ? "
-            "ORDER BY id",
-            (up_to,),
+            f"SELECT {', '.join(Digest.FIELDS)} FROM bill WHERE id <= ? ORDER BY id", (up_to,)
         )
         while some := rows.fetchmany(1024):
-            found.update("".join(row[0] for row in some).encode())
-    return found.hexdigest()
+            found.add([list(map(str, column)) for column in zip(*some, strict=True)])
+    return found.text()
 
 
 def prune(connection: sqlite3.Connection, before: int) -> int:

@@ -1,7 +1,6 @@
 """Compares the fields of two rows: equal, written differently, or different."""
 
 import unicodedata
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from nontax.reconciliation.period import calendar_day, is_midnight
@@ -54,6 +53,16 @@ class Fields(NamedTuple):
             (written if same else different).append(name)
         return different, written
 
+    def alike(self, one: bytes, two: bytes) -> bool:
+        """Whether two lines say the same, though one may not state all that the other does."""
+        mine, my_fee, my_time, _ = one.rsplit(SEPARATOR, 3)
+        theirs, their_fee, their_time, _ = two.rsplit(SEPARATOR, 3)
+        return (
+            my_fee == their_fee
+            and self.same_time(int(my_time), int(their_time))
+            and not any(self.differing(mine, theirs))
+        )
+
     def same_time(self, one: int, two: int) -> bool:
         """Whether two times agree. 0 is not stated, and midnight may stand for a date alone."""
         if one == two or not one or not two or not self.times:
@@ -83,20 +92,13 @@ class Fields(NamedTuple):
                 return f"{code.decode()} {number.decode()}" if number else ""
         return ""
 
-    def places_of_numbers(
-        self, side: int, wanted: Iterable[str], texts: list[bytes | None], more: list[bytes]
-    ) -> list[int]:
-        """Where rows with one of these numbers may stand: a fast choice, to be looked at again."""
-        heads = {number.replace(" ", SEPARATOR.decode()).encode() for number in wanted}
-        if self.compared[:2] != NUMBER and self.shown[side][:2] != NUMBER:
-            return []
-        column: Iterable[bytes | None] = texts if self.compared[:2] == NUMBER else more
-        places: set[int] = set()
-        for width in {len(head) for head in heads}:
-            # The last text is None where `Matcher` has one row more than there are.
-            cut = slice(None, width)
-            places.update(at for at, text in enumerate(column) if text and text[cut] in heads)
-        return sorted(places)
+    def where_number(self, side: int) -> str:
+        """Where the number of a row of a side begins: "key", "line", "more", or "" for nowhere."""
+        if self.key == NUMBER:
+            return "key"
+        if self.compared[:2] == NUMBER:
+            return "line"
+        return "more" if self.shown[side][:2] == NUMBER else ""
 
 
 def apart_key(kind: str, key: str) -> str:

@@ -7,12 +7,23 @@ from contextlib import ExitStack
 from typing import Any
 
 from nontax.ledger.reading import reader
-from nontax.ledger.upkeep import digest
-from nontax.reconciliation.compare import NUMBER, Fields
+from nontax.ledger.upkeep import Digest
+from nontax.reconciliation.compare import NUMBER
 from nontax.reconciliation.explain import Explanation
 from nontax.reconciliation.period import time_text
 from nontax.reconciliation.ranges import Ranges
-from nontax.reconciliation.rows import CARRIED, OTHER, OUT, SEPARATOR, Chunk, Mark, Row, Tables
+from nontax.reconciliation.rows import (
+    CARRIED,
+    OTHER,
+    OUT,
+    Chunk,
+    Mark,
+    Row,
+    Tables,
+    joined,
+    lines_of,
+    texts,
+)
 from nontax.reconciliation.sides import Plan, Source
 from nontax.reconciliation.sums import Sum
 
@@ -27,6 +38,10 @@ _MARK = (
     "CASE WHEN state = 'inserted' AND code_unknown = 0 THEN '' ELSE state || ' ' || code_unknown "
     "|| ' ' || errcode || ' ' || (length(pdf_path) = 0) || ' ' || pdf_uploaded END"
 )
+_NUMBERS = ("id", "fee", "billing_time")
+_COLUMNS = (*_NUMBERS, "appid", "order_id", *NUMBER, "title", "card_id", "mark")
+_SELECTED = f"{', '.join(_COLUMNS[:-1])}, {_MARK}"
+_Columns = dict[str, Sequence[str]]
 # What told the wallet that a bill was reversed: our call, or WeChat's event about any call.
 _CANCELLED = (
     "SELECT bill FROM change WHERE source = 'update_bill_status' AND outcome = 'inserted' "
@@ -64,6 +79,9 @@ class LedgerSide:
         self._cancelled: frozenset[int] = frozenset()
         self._as_of = 0  # when it is judged whether a PDF is too old
         self._units: dict[str, int] = {}
+        self._digest = Digest()
+        self._total = Sum()
+        self._upto = 0
 
     def close(self) -> None:
         """Let the ledger go."""
@@ -76,36 +94,33 @@ class LedgerSide:
     def chunks(self, plan: Plan) -> Iterator[Chunk]:
         """All bills."""
         self._begin(plan)
-        cursor = self._connection.execute(f"SELECT {self._columns(plan.fields)} FROM bill")
+        cursor = self._connection.execute(f"SELECT {_SELECTED} FROM bill ORDER BY id")
         while rows := cursor.fetchmany(_AT_ONCE):
-            yield self._chunk(rows, plan)
+            chunk, columns = self._chunk(rows, plan)
+            self._digest.add([columns[name] for name in Digest.FIELDS])
+            yield chunk
 
     def numbered(self, wanted: set[str]) -> Iterator[Row]:
         """The bills outside the period with one of these numbers."""
         if self._plan is None:
             return
-        query = (
-            f"SELECT {self._columns(self._plan.fields)} FROM bill "
-            "WHERE billing_no = ? AND billing_code = ?"
-        )
+        query = f"SELECT {_SELECTED} FROM bill WHERE billing_no = ? AND billing_code = ?"
         for number in sorted(wanted):
             rows = self._connection.execute(query, number.split(" ", 1)).fetchall()
             if not rows:
                 continue
-            chunk = self._chunk(rows, self._plan)
+            chunk, _ = self._chunk(rows, self._plan)
             for at, mark in enumerate(chunk.marks):
                 if self.tables.marks.all[mark].scope == OUT:
                     yield chunk.row(at, OTHER, self.tables)
 
     def totals(self) -> dict[str, Sum]:
         """Count and fen of all bills, as the database adds them up."""
-        [total] = self._connection.execute("SELECT count(*), coalesce(sum(fee), 0) FROM bill")
-        return {"bill": Sum(*total)}
+        return {"bill": self._total}
 
     def source(self) -> Source:
         """Name of the file, and the digest of its bills up to the last one."""
-        [(upto,)] = self._connection.execute("SELECT coalesce(max(id), 0) FROM bill")
-        return Source(os.path.basename(self.path), "ledger", digest(self.path, upto), upto)
+        return Source(os.path.basename(self.path), "ledger", self._digest.text(), self._upto)
 
     def explanations(self) -> Iterator[Explanation]:
         """What was explained, the oldest first."""
@@ -121,30 +136,37 @@ class LedgerSide:
         self._plan = plan
         self.tables.shift = plan.period.to_day
         self._cancelled = frozenset(row[0] for row in self._connection.execute(_CANCELLED))
-        [(changed,)] = self._connection.execute("SELECT coalesce(max(changed), 0) FROM bill")
+        [(rows, fen, self._upto, changed)] = self._connection.execute(
+            "SELECT count(*), coalesce(sum(fee), 0), coalesce(max(id), 0), "
+            "coalesce(max(changed), 0) FROM bill"
+        )
+        self._total = Sum(rows, fen)
+        self._digest = Digest()
         self._as_of = plan.period.end or changed // 1000
         payees = dict(self._connection.execute("SELECT card_id, payee FROM card").fetchall())
         self._units = _Units(self.tables, payees)
 
-    def _columns(self, fields: Fields) -> str:
-        """What is selected, with texts as `Row` has them: it is faster to join them in SQL."""
-        key = "order_id" if fields.key == ("order_id",) else "billing_no || ' ' || billing_code"
-        shown = _joined(fields.shown[OTHER])
-        text = _joined(fields.compared)
-        return f"{key}, fee, billing_time, {text}, {shown}, {_MARK}, card_id, id"
-
-    def _chunk(self, rows: Sequence[tuple[Any, ...]], plan: Plan) -> Chunk:
-        keys, fees, times, texts, more, marks, cards, ids = zip(*rows, strict=True)
-        return Chunk(
+    def _chunk(self, rows: Sequence[tuple[Any, ...]], plan: Plan) -> tuple[Chunk, _Columns]:
+        """Some bills as a chunk, and as columns of texts."""
+        raw = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
+        ids, fees, times = (raw[name] for name in _NUMBERS)
+        columns: _Columns = {**raw, **{name: texts(raw[name]) for name in _NUMBERS}}
+        keys = columns["order_id"]
+        if plan.fields.key == NUMBER:
+            keys = list(map(" ".join, zip(*map(columns.__getitem__, NUMBER), strict=True)))
+        compared = [columns[name] for name in plan.fields.compared]
+        shown = [columns[name] for name in plan.fields.shown[OTHER]]
+        chunk = Chunk(
             keys,
             fees,
             times,
-            texts,
-            self._marks(keys, times, marks, ids, plan),
-            list(map(self._units.__getitem__, cards)),
+            lines_of(compared, columns["fee"], columns["billing_time"], keys),
+            self._marks(keys, times, columns["mark"], ids, plan),
+            list(map(self._units.__getitem__, columns["card_id"])),
             ids,
-            more if plan.fields.shown[OTHER] else None,
+            joined(shown) if shown else None,
         )
+        return chunk, columns
 
     def _marks(
         self,
@@ -183,12 +205,6 @@ class _Units(dict[str, int]):
         unit = (self._payees.get(card_id, ""), "", card_id)
         number = self[card_id] = self._tables.units[unit]
         return number
-
-
-def _joined(names: Sequence[str]) -> str:
-    """An expression in SQL: the fields as one blob."""
-    between = f" || char({SEPARATOR[0]}) || "
-    return f"CAST({between.join(names)} AS BLOB)" if names else "x''"
 
 
 def _usual(scope: str) -> Mark:

@@ -14,18 +14,17 @@ from nontax.reconciliation.rows import (
     LIST,
     OUT,
     REFUNDS,
-    SEPARATOR,
     Chunk,
     Mark,
     Row,
     Tables,
+    joined,
+    lines_of,
+    texts,
 )
 from nontax.reconciliation.sides import NoCommonKeyError, Plan, Source
 from nontax.reconciliation.sums import Sum
 
-_BETWEEN = SEPARATOR.decode()
-_ROW_END = "\x1e"
-_CLASH = str.maketrans({_BETWEEN: " ", _ROW_END: " "})
 _RELATED = ("related_no", "related_code")
 
 
@@ -194,17 +193,21 @@ class ListSide:
         if not all(map(all, map(batch.__getitem__, fields.key))):
             keys = self._filled(batch, keys, kinds, fields)
         shown = fields.shown[self.side]
+        compared = [batch[name] for name in fields.compared]
+        own = {} if plain else {at: keys[at] for at, kind in enumerate(kinds) if kind in APART}
+        if not plain:
+            keys, fees = _keys(batch, keys, kinds, fields), _signed(fees, kinds)
         return Chunk(
-            keys if plain else _keys(batch, keys, kinds, fields),
-            fees if plain else _signed(fees, kinds),
+            keys,
+            fees,
             times,
-            _joined(batch, fields.compared),
+            lines_of(compared, texts(fees), texts(times), keys),
             self._marks(kinds, times, plan, plain=plain),
             self._units(batch),
             batch.rows,
-            _joined(batch, shown) if shown else None,
+            joined([batch[name] for name in shown]) if shown else None,
             {} if plain else self._related(batch, kinds),
-            {} if plain else {at: keys[at] for at, kind in enumerate(kinds) if kind in APART},
+            own,
         )
 
     def _marks(
@@ -314,15 +317,3 @@ def _keys(batch: Batch, keys: Sequence[str], kinds: Sequence[str], fields: Field
 
 def _signed(fees: Sequence[int], kinds: Sequence[str]) -> list[int]:
     return [-abs(fee) if kind in REFUNDS else fee for fee, kind in zip(fees, kinds, strict=True)]
-
-
-def _joined(batch: Batch, names: Sequence[str]) -> list[bytes]:
-    """The fields of each row as one text."""
-    columns = [batch[name] for name in names]
-    if not columns:
-        return [b""] * len(batch)
-    joined = _ROW_END.join(map(_BETWEEN.join, zip(*columns, strict=True)))
-    if joined.count(_BETWEEN) + joined.count(_ROW_END) != len(batch) * len(columns) - 1:
-        clean = [[text.translate(_CLASH) for text in column] for column in columns]
-        joined = _ROW_END.join(map(_BETWEEN.join, zip(*clean, strict=True)))
-    return joined.encode("utf-8", "backslashreplace").split(_ROW_END.encode())

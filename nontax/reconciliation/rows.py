@@ -1,9 +1,16 @@
 """What both sides of a reconciliation are made of: rows in parallel columns, and their marks."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import compress
 from typing import Generic, NamedTuple, TypeVar
 
 SEPARATOR = b"\x1f"
+ROW_END = b"\x1e"
+_BETWEEN_ROWS = SEPARATOR + ROW_END + SEPARATOR
+
+_BETWEEN = SEPARATOR.decode()
+_ROW_END = ROW_END.decode()
+_CLASH = str.maketrans({_BETWEEN: " ", _ROW_END: " "})
 
 DAY = 86400
 
@@ -124,8 +131,8 @@ class Chunk(NamedTuple):
     """Some rows of one side, as columns of the same length.
 
     keys: text that pairs the rows of both sides. fees: fen (int). times: Unix seconds (int), 0 if
-    unknown. texts: the compared fields, UTF-8, joined by SEPARATOR. marks (bytes), units: numbers
-    in the side's tables. rows: row numbers of the file, or ids of the ledger.
+    unknown. lines: see `lines_of`. marks (bytes), units: numbers in the side's tables. rows: row
+    numbers of the file, or ids of the ledger.
     more: further fields that are shown and not compared, joined alike, or None.
     By place in this chunk: related: of a red row, the number of its original ("code number").
     own: what would be the key of a row that is paired by its number instead, such as a red one.
@@ -134,13 +141,30 @@ class Chunk(NamedTuple):
     keys: Sequence[str]
     fees: Sequence[int]
     times: Sequence[int]
-    texts: Sequence[bytes]
+    lines: Sequence[bytes]
     marks: bytes
     units: Sequence[int]
     rows: Sequence[int]
     more: Sequence[bytes] | None = None
     related: Mapping[int, str] = {}
     own: Mapping[int, str] = {}
+
+    def only(self, keep: Sequence[bool]) -> "Chunk":
+        """The chosen rows."""
+        places = list(compress(range(len(keep)), keep))
+        new = {place: at for at, place in enumerate(places)}
+        return Chunk(
+            list(compress(self.keys, keep)),
+            list(compress(self.fees, keep)),
+            list(compress(self.times, keep)),
+            list(compress(self.lines, keep)),
+            bytes(compress(self.marks, keep)),
+            list(compress(self.units, keep)),
+            list(compress(self.rows, keep)),
+            None if self.more is None else list(compress(self.more, keep)),
+            {new[at]: number for at, number in self.related.items() if at in new},
+            {new[at]: key for at, key in self.own.items() if at in new},
+        )
 
     def row(self, at: int, side: int, tables: Tables) -> Row:
         """The row at a place."""
@@ -149,7 +173,7 @@ class Chunk(NamedTuple):
             self.keys[at],
             self.fees[at],
             self.times[at],
-            self.texts[at],
+            text_of(self.lines[at]),
             tables.marks.all[self.marks[at]],
             tables.group(self.units[at], self.times[at]),
             self.rows[at],
@@ -157,3 +181,42 @@ class Chunk(NamedTuple):
             self.related.get(at, ""),
             self.own.get(at, ""),
         )
+
+
+def lines_of(
+    columns: Sequence[Sequence[str]], fees: Sequence[str], times: Sequence[str], keys: Sequence[str]
+) -> list[bytes]:
+    """All that is compared of each row as one text: two rows are the same if their lines are.
+
+    A line is UTF-8: the compared fields (one, if there are none), amount, time and key, joined by
+    SEPARATOR. The number comes first, where it is compared: it is looked for.
+    """
+    return joined([*(columns or [[""] * len(keys)]), fees, times, keys])
+
+
+def texts(numbers: Sequence[int]) -> list[str]:
+    """Whole numbers as texts."""
+    return list(map(int.__repr__, numbers))
+
+
+def joined(columns: Sequence[Sequence[str]]) -> list[bytes]:
+    """The fields of each row as one text."""
+    count, width = len(columns[0]), len(columns) + 1
+    cells = [_ROW_END] * (width * count)
+    for place, column in enumerate(columns):
+        cells[place::width] = column
+    text = _BETWEEN.join(cells[:-1]).encode("utf-8", "backslashreplace")
+    rows = text.split(_BETWEEN_ROWS)
+    if count and (len(rows) != count or text.count(SEPARATOR) != width * count - 2):
+        return joined([[cell.translate(_CLASH) for cell in column] for column in columns])
+    return rows
+
+
+def key_of(line: bytes) -> bytes:
+    """The key of a line."""
+    return line[line.rindex(SEPARATOR) + 1 :]
+
+
+def text_of(line: bytes) -> bytes:
+    """The compared fields of a line."""
+    return line.rsplit(SEPARATOR, 3)[0]

@@ -99,6 +99,7 @@ def compare(
         matcher.hold(chunk)
     for chunk in sides[1 - held].chunks(plans[1 - held]):
         matcher.stream(chunk)
+    matcher.finish()
 
     def numbered(wanted: set[str]) -> Iterator[Row]:
         yield from matcher.numbered(wanted)
