@@ -2,6 +2,7 @@
 
 import configparser
 import json
+import os
 import re
 import shlex
 import shutil
@@ -129,6 +130,32 @@ def test_a_signal_before_anything_is_sent(office: Office) -> None:
     assert len(office.posts()) <= 2
     assert office.insert("list.csv").code == 0
     assert set(office.posts().values()) == {1}
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("list",), ("show", "A1"), ("ledger", "verify"), ("doctor",)]
+)
+def test_what_only_looks_answers_on_a_full_disk(office: Office, command: tuple[str, ...]) -> None:
+    assert office.run("insert", office.list(), *NEW).code == 0
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{full}from nontax import cli; raise SystemExit(cli.main())",
+            *command,
+        ],
+        cwd=office.folder,
+        env={**os.environ, **office.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # doctor says that nothing can be written.
+    assert done.returncode in ((6,) if command[0] == "doctor" else (0, 3)), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "A1" in done.stdout or command[0] not in ("list", "show")
+    assert json.loads(done.stdout.splitlines()[-1])["exit"] == done.returncode
 
 
 @pytest.mark.parametrize("kills", [3])

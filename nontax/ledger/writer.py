@@ -68,11 +68,15 @@ class Writer:
         """
         turn = self._turn
         try:
-            # Where nobody else has anything to write, there is no need to wake a thread for it.
-            if turn.acquire(blocking=False) and self._jobs.empty() and not self._closing:
-                return self._write_here(work, abandoned)
+            try:
+                # Where nobody else has anything to write, there is no need to wake a thread for it.
+                if turn.acquire(blocking=False) and self._jobs.empty() and not self._closing:
+                    return self._write_here(work, abandoned)
+            finally:
+                if turn._is_owned():  # type: ignore[attr-defined]  # wherever a signal came
+                    turn.release()
         finally:
-            if turn._is_owned():  # type: ignore[attr-defined]  # wherever a signal came
+            if turn._is_owned():  # type: ignore[attr-defined]  # also where it came just above
                 turn.release()
         waiter = Waiter()
         try:
