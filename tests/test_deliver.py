@@ -178,6 +178,60 @@ def test_pdfs_are_uploaded_first_and_again_when_they_are_old(
     )
 
 
+def test_a_list_with_its_pdfs(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    file = tmp_path / "bill.pdf"
+    file.write_bytes(b"%PDF-1.4 one")
+    flat = bill(shape="flat")
+    del flat["s_pdf_media_id"]
+    nested = bill(s_pdf_media_id="uploaded before")
+    with pytest.raises(ValueError, match="2 bills and 1 PDFs"):
+        ledger.deliver(client, [flat, nested], pdfs=[file])
+    with pytest.raises(FileNotFoundError, match=r"missing\.pdf"):
+        ledger.deliver(client, [flat], pdfs=[tmp_path / "missing.pdf"])
+    (tmp_path / "text.pdf").write_text("no PDF")
+    with pytest.raises(ValueError, match=r"text\.pdf is no PDF"):
+        ledger.deliver(client, [flat], pdfs=[tmp_path / "text.pdf"])
+    assert ledger.counts() == {}
+    report = ledger.deliver(client, [flat, nested], pdfs=[file, None])
+    assert report.counts == {"inserted": 2}
+    one, two = ledger.bills()
+    assert (one.pdf_path, two.pdf_path) == (str(file), "")
+    assert one.s_pdf_media_id not in ("later", two.s_pdf_media_id)
+    assert len([r for r in sandbox.requests if "setpdf" in r.path]) == 1
+
+
+def test_wechats_record_of_what_is_in_doubt_is_kept(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    sandbox.inject(faults.Errcode(-1))
+    given = bill(title="测试保密")
+    ledger.deliver(client, [given, bill()])
+    history = ledger.history(given["order_id"])
+    assert history.bill.state == "in_doubt"
+    (attempt,) = history.attempts
+    record = json.loads(attempt.rid_info)
+    assert record["errcode"] == -1
+    assert record["invoke_time"] > 0
+    assert "测试保密" not in attempt.rid_info
+    # It settles nothing, and WeChat is asked once.
+    ledger.deliver(client)
+    assert len([r for r in sandbox.requests if "rid" in r.path]) == 1
+
+
+def test_what_wechat_does_not_remember_is_asked_once(
+    ledger: Ledger, client: nontax.Client, sandbox: Sandbox
+) -> None:
+    sandbox.inject(faults.Errcode(-1))
+    sandbox.inject(faults.Errcode(76001), path="/cgi-bin/openapi/rid/get")
+    given = bill()
+    for _ in range(2):
+        ledger.deliver(client, [given])
+    assert ledger.history(given["order_id"]).attempts[0].rid_info == "{}"
+    assert len([r for r in sandbox.requests if "rid" in r.path]) == 1
+
+
 def test_a_bill_that_is_handed_in_again_keeps_its_upload(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox, tmp_path: Path
 ) -> None:

@@ -91,7 +91,7 @@ MAY_IMPORT = {
         "runs",
     ),
     "delivery/resolve.py": ("client", "delivery", "errors", "journaled", "outcomes"),
-    "delivery/lists.py": ("client", "delivery", "errors", "journaled"),
+    "delivery/lists.py": ("client", "delivery", "errors", "journaled", "pdf"),
     # What a client with a ledger does. It knows the ledger only for annotations.
     "journaled.py": (
         "_core",

@@ -6,8 +6,10 @@ from nontax.cli.exits import Exit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from collections.abc import Iterator, Mapping
 
     from nontax.cli.desk import Desk
+    from nontax.cli.output import Value
     from nontax.cli.words import Words
 
 
@@ -24,12 +26,15 @@ def arguments(parser: "ArgumentParser", words: "Words") -> None:
 def run(desk: "Desk") -> Exit:
     since = _since(desk)
     count = 0
-    with books.opened(desk, read_only=True) as ledger:
-        rows = []
+
+    def rows() -> "Iterator[Mapping[str, Value]]":
+        nonlocal count
         for bill in ledger.bills(desk.args.state, since=since):
-            rows.append(books.bill_row(desk, bill, show_names=desk.args.show_names))
+            yield books.bill_row(desk, bill, show_names=desk.args.show_names)
             count += 1
-        desk.out.rows(books.headings(desk.words), rows)
+
+    with books.opened(desk, read_only=True) as ledger:
+        desk.out.rows(books.headings(desk.words), rows())
     desk.count(bills=count)
     return Exit.DONE
 

@@ -9,10 +9,12 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TextIO
 
 Value = str | int | bool | None
 FORMATS = ("table", "jsonl", "csv")
+_PAGE = 1000  # rows of a table that are laid out together
 
 
 def width_of(text: str) -> int:
@@ -138,12 +140,18 @@ class Output:
             self.line(_csv_line(csv_cell(_shown(row.get(name))) for name in headings))
 
     def _table(self, headings: Mapping[str, str], rows: Iterable[Mapping[str, Value]]) -> None:
-        cells = [[_shown(row.get(name)) for name in headings] for row in rows]
-        numbers = [
-            bool(cells) and all(_is_number(line[i]) for line in cells) for i in range(len(headings))
-        ]
-        for line in _laid_out([list(headings.values()), *cells], numbers, self._room()):
-            self.line(line)
+        """A page at a time: a ledger of a million bills does not stand in memory."""
+        head = [list(headings.values())]
+        widths = [0] * len(headings)
+        cells = ([_shown(row.get(name)) for name in headings] for row in rows)
+        while (page := list(islice(cells, _PAGE))) or head:
+            columns_ = list(zip(*page, strict=True)) if page else [()] * len(headings)
+            numbers = [bool(column) and all(map(_is_number, column)) for column in columns_]
+            for place, column in enumerate(zip(*head, *page, strict=True)):
+                widths[place] = max(widths[place], *map(width_of, column))
+            for line in _laid_out([*head, *page], numbers, widths, self._room()):
+                self.line(line)
+            head = []
 
     def _room(self) -> int | None:
         """Columns of the terminal; None: what is no terminal has room for all."""
@@ -169,9 +177,12 @@ def _is_number(text: str) -> bool:
 
 
 def _laid_out(
-    lines: Sequence[Sequence[str]], numbers: Sequence[bool], room: int | None
+    lines: Sequence[Sequence[str]],
+    numbers: Sequence[bool],
+    widths: Sequence[int],
+    room: int | None,
 ) -> Iterator[str]:
-    widths = [max(map(width_of, column)) for column in zip(*lines, strict=True)]
+    widths = list(widths)
     if room is not None:
         _shrink(widths, room)
     for line in lines:

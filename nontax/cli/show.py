@@ -1,5 +1,6 @@
 """`nontax show`: one bill's history on one page, with a sentence to read to the citizen."""
 
+import json
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from nontax.cli.words import mark
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from typing import Any
 
     from nontax.cli.desk import Desk
     from nontax.cli.words import Words
@@ -154,7 +156,18 @@ def _attempts(words: "Words", history: "History") -> Iterator[str]:
             f"{_called(words, attempt.outcome) or '-'}{signed}{rid}{': ' + said if said else ''}"
         )
         if attempt.rid_info:
-            yield f"   {attempt.rid_info}"
+            yield f"   {_record(words, json.loads(attempt.rid_info))}"
+
+
+def _record(words: "Words", info: "Mapping[str, Any]") -> str:
+    if not info:
+        return words("WeChat has no record of this request any more")
+    return words(
+        "WeChat's record: called {when}, {ms} ms, answered {answer}",
+        when=books.moment(1000 * (info["invoke_time"] or 0)),
+        ms=info["cost_in_ms"],
+        answer=f"{info.get('errcode', '')} {info.get('errmsg', '')}".strip() or "-",
+    )
 
 
 def _evidence(words: "Words", history: "History") -> Iterator[str]:

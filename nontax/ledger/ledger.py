@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from functools import partial
 
 from nontax.delivery import states
 from nontax.delivery.states import Answer, State
@@ -18,8 +19,8 @@ from nontax.delivery.store import (
     Settled,
     Window,
 )
-from nontax.errors import LedgerError
-from nontax.ledger import attempts, books, evidence, places, reading, upkeep
+from nontax.errors import LedgerError, NontaxError
+from nontax.ledger import advice, attempts, books, evidence, places, reading, upkeep
 from nontax.ledger.books import now_ms
 from nontax.ledger.owner import Owner, os_user, settle
 from nontax.ledger.words import unusable
@@ -445,6 +446,7 @@ class Ledger:
         client: "Client",
         bills: "Iterable[Mapping[str, object]] | None" = None,
         *,
+        pdfs: "Iterable[str | os.PathLike[str] | None] | None" = None,
         concurrency: int = 16,
         rate: float | None = None,
         again: bool = False,
@@ -455,7 +457,9 @@ class Ledger:
         """Have a list sent, and all else that waits: the same call again goes on where it ended.
 
         client: its connections are used, and not its ledger. bills: as for `Client.insert_bills`;
-        all are checked first, and if one is invalid, none is taken. again: also those whose last
+        all are checked first, and if one is invalid, none is taken. pdfs: for each bill the path of
+        its PDF, or None if the bill has the id of an upload; they are uploaded before their bills
+        are sent, and again if that is more than 60 hours ago. again: also those whose last
         answer was that the citizen has not authorised the order. limit: how many bills at most;
         None: all. progress: called for each bill when its outcome is kept.
 
@@ -468,10 +472,32 @@ class Ledger:
 
         self.use_server_of(client)
         if bills is not None:
-            take(self, client, bills, again=again, allow_same_number=allow_same_number)
-        return Delivery(
+            take(self, client, bills, again=again, allow_same_number=allow_same_number, pdfs=pdfs)
+        report = Delivery(
             self, client, concurrency=concurrency, rate=rate, limit=limit, progress=progress
         ).run()
+        if report.error is None:
+            self.ask_about_doubt(client)
+        return report
+
+    def ask_about_doubt(self, client: "Client", limit: int = 20) -> int:
+        """Ask WeChat for its record of requests that are in doubt, and keep it; how many.
+
+        It is advice for who settles the bill: `history` and `nontax show` have it. WeChat keeps it
+        for seven days. limit: how many requests at most, the latest first. What goes wrong on the
+        way to WeChat ends it, and is not raised.
+        """
+        with reading.reader(self.path) as connection:
+            asked = advice.to_ask(connection, limit)
+        for done, (attempt, rid) in enumerate(asked):
+            try:
+                found = advice.text_of(client.get_rid_info(rid))
+            except NontaxError as error:
+                if getattr(error, "errcode", 0) not in advice.NOT_KNOWN:
+                    return done
+                found = advice.text_of(None)
+            self._write(partial(advice.keep, attempt=attempt, info=found))
+        return len(asked)
 
     def use_server_of(self, client: "Client") -> None:
         """As `use_server`, of a client."""
