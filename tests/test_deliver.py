@@ -146,7 +146,7 @@ def test_an_answer_that_cannot_be_kept_goes_into_the_spool(
     given = [bill() for _ in range(3)]
     with monkeypatch.context() as patch:
         patch.setattr(owner_module, "settle", full)
-        patch.setattr("nontax.ledger.ledger.settle", full)
+        patch.setattr("nontax.ledger.store.settle", full)
         ledger.deliver(client, given, concurrency=3)
     assert ledger.deliver(client, given).counts == {}
     assert ledger.counts() == {"inserted": 3}
