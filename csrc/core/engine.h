@@ -38,6 +38,10 @@ void nx_engine_forget(nx_engine *engine, curl_socket_t socket);
 /* No transfer is under way: what comes on connections does not make the descriptor readable. */
 void nx_engine_rest(nx_engine *engine);
 
+/* From now on nx_engine_wakeup() ends the waiting of nx_engine_turn(), also where nobody has asked
+ * for the descriptor; false: there is no descriptor left for it. */
+bool nx_engine_make_wakeable(nx_engine *engine);
+
 /* Makes the descriptor readable at once. For any thread. */
 void nx_engine_wakeup(const nx_engine *engine);
 

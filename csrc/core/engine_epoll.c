@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -24,6 +25,7 @@ struct nx_engine {
     nx_connections *connections;
     int epoll;
     int timer;         /* -1 until somebody asks for the descriptor */
+    int wake;          /* an eventfd; -1 until somebody asks to be woken without one */
     int64_t curl_due;  /* when libcurl wants to be called for time's sake */
     int64_t timer_due; /* what the timerfd is set to */
     bool looked;       /* the last turn has looked at the sockets */
@@ -119,7 +121,7 @@ nontax_status nx_engine_new(CURLM *multi, nx_connections *connections, nx_engine
     }
     engine->multi = multi;
     engine->connections = connections;
-    engine->timer = -1;
+    engine->timer = engine->wake = -1;
     engine->curl_due = engine->timer_due = NX_NEVER;
     engine->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (engine->epoll < 0 ||
@@ -145,6 +147,9 @@ void nx_engine_free(nx_engine *engine)
         if (engine->timer >= 0) {
             close(engine->timer);
         }
+        if (engine->wake >= 0) {
+            close(engine->wake);
+        }
         nx_free(engine);
     }
 }
@@ -163,6 +168,11 @@ static CURLMcode handle_event(nx_engine *engine, const struct epoll_event *event
         if (read(engine->timer, &expirations, sizeof expirations) == sizeof expirations) {
             engine->timer_due = NX_NEVER;
         }
+        return CURLM_OK;
+    }
+    if (event->data.fd == engine->wake) {
+        eventfd_t count;
+        (void)eventfd_read(engine->wake, &count); /* it does not block, and nothing is in it */
         return CURLM_OK;
     }
     nx_connection *connection = nx_connection_of(engine->connections, event->data.fd);
@@ -217,21 +227,33 @@ CURLMcode nx_engine_turn(nx_engine *engine, int64_t until, bool *happened)
     return code;
 }
 
+/* Has epoll watch a descriptor of ours, which it takes over; it, or -1. */
+static int watch_own(const nx_engine *engine, int descriptor)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = descriptor};
+    if (descriptor >= 0 && epoll_ctl(engine->epoll, EPOLL_CTL_ADD, descriptor, &event) != 0) {
+        close(descriptor);
+        return -1;
+    }
+    return descriptor;
+}
+
 int nx_engine_descriptor(nx_engine *engine)
 {
     if (engine->timer < 0) {
-        int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-        struct epoll_event event = {.events = EPOLLIN, .data.fd = timer};
-        if (timer < 0) {
-            return -1;
-        }
-        if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, timer, &event) != 0) {
-            close(timer);
-            return -1;
-        }
-        engine->timer = timer;
+        engine->timer =
+            watch_own(engine, timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
     }
-    return engine->epoll;
+    return engine->timer < 0 ? -1 : engine->epoll;
+}
+
+/* The timer would do, too, but setting it at each turn costs more than the turn. */
+bool nx_engine_make_wakeable(nx_engine *engine)
+{
+    if (engine->timer < 0 && engine->wake < 0) {
+        engine->wake = watch_own(engine, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    }
+    return engine->timer >= 0 || engine->wake >= 0;
 }
 
 void nx_engine_wakeup(const nx_engine *engine)
@@ -239,6 +261,8 @@ void nx_engine_wakeup(const nx_engine *engine)
     const struct itimerspec at_once = {.it_value = {.tv_nsec = 1}};
     if (engine->timer >= 0) {
         (void)timerfd_settime(engine->timer, TFD_TIMER_ABSTIME, &at_once, NULL); /* cannot fail */
+    } else if (engine->wake >= 0) {
+        (void)eventfd_write(engine->wake, 1); /* fails only where it is as full as can be */
     }
 }
 

@@ -52,6 +52,12 @@ int nx_engine_descriptor(nx_engine *engine)
     return -1;
 }
 
+bool nx_engine_make_wakeable(nx_engine *engine)
+{
+    (void)engine;
+    return true;
+}
+
 void nx_engine_arm(nx_engine *engine, int64_t due)
 {
     (void)engine, (void)due;

@@ -415,3 +415,8 @@ int nx_lane_descriptor(nx_lane *lane)
     arm(lane);
     return descriptor;
 }
+
+bool nx_lane_make_wakeable(nx_lane *lane)
+{
+    return nx_lane_is_ours(lane) && nx_engine_make_wakeable(lane->engine);
+}

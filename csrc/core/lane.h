@@ -68,6 +68,8 @@ void nx_lane_drain(nx_lane *lane, const nontax_call *call);
  * thread. */
 void nx_lane_wakeup(nx_lane *lane);
 void nx_lane_clear_wakeup(nx_lane *lane);
+/* From now on it ends the waiting of nx_lane_step(), too; false: no descriptor is left for it. */
+bool nx_lane_make_wakeable(nx_lane *lane);
 
 /* Makes it readable from then on, until it is set anew; NX_NEVER: not at all. */
 void nx_lane_set_alarm(nx_lane *lane, int64_t when);

@@ -548,6 +548,11 @@ int nontax_run_descriptor(nontax_run *run);
 /* Makes the descriptor readable until the next step. For any thread. */
 void nontax_run_wakeup(nontax_run *run);
 
+/* From now on nontax_run_wakeup() ends the waiting of nontax_run_step(), also where nobody has
+ * asked for the descriptor, which would make each step dearer. false: no descriptor is left for it.
+ */
+bool nontax_run_make_wakeable(nontax_run *run);
+
 /* Whether this process made the run; if not, its parent goes on with it. */
 bool nontax_run_is_ours(const nontax_run *run);
 

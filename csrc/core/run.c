@@ -451,3 +451,8 @@ int nontax_run_descriptor(nontax_run *run)
 {
     return run->lane ? nx_lane_descriptor(run->lane) : -1;
 }
+
+bool nontax_run_make_wakeable(nontax_run *run)
+{
+    return run->lane && nx_lane_make_wakeable(run->lane);
+}

@@ -1,6 +1,7 @@
 /* test_run.c: runs: one token for all calls, their pace, and how calls and runs are ended. */
 #include "support.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #include "call.h"
@@ -1021,6 +1022,36 @@ static void test_descriptor_tells_of_what_no_connection_does(void **state)
     nontax_client_free(client);
 }
 
+static void *wakeup(void *run)
+{
+    nontax_run_wakeup(run);
+    return NULL;
+}
+
+/* Before the step or in the middle of it; without a descriptor that would have to be watched. */
+static void test_wakeup_ends_a_step(void **state)
+{
+    (void)state;
+    nontax_client *client = client_for("http://127.0.0.1:1", 0);
+    nontax_run *run = new_run(client, (nontax_run_settings){.concurrency = 4});
+    assert_true(nontax_run_make_wakeable(run));
+    assert_true(nontax_run_make_wakeable(run));
+    int64_t began = nx_now_ms();
+    for (int i = 0; i < 3; i++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, wakeup, run), 0);
+        (void)nontax_run_step(run, 60000);
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+    assert_true(nx_now_ms() - began < 60000);
+    assert_true(nontax_run_descriptor(run) >= 0 || !NX_ENGINE_EPOLL);
+    assert_true(nontax_run_make_wakeable(run));
+    nontax_run_close(run);
+    assert_false(nontax_run_make_wakeable(run));
+    nontax_run_free(run);
+    nontax_client_free(client);
+}
+
 /* A loop that watches the descriptor of an idle run is not woken, whatever the server does. */
 static void test_descriptor_of_an_idle_run(void **state)
 {
@@ -1132,6 +1163,7 @@ int main(void)
 #if NX_ENGINE_EPOLL
         TEST(test_descriptor_tells_of_everything),
         TEST(test_descriptor_tells_of_what_no_connection_does),
+        TEST(test_wakeup_ends_a_step),
         TEST(test_descriptor_of_an_idle_run),
 #endif
         TEST(test_a_child_leaves_the_parents_run_alone),
