@@ -322,7 +322,7 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
     if (self->run && journal != Py_None) {
-        (void)nontax_run_descriptor(self->run); /* with it, the journal can wake the run */
+        (void)nontax_run_make_wakeable(self->run); /* else it looks ten times a second */
         if (run_set_journal(self, journal, settings.concurrency, settings.rate > 0) < 0) {
             Py_CLEAR(self);
             return NULL;

@@ -11,6 +11,7 @@ typedef enum stage {
     STAGE_IN_RUN,
     STAGE_OPENING,
     STAGE_READY,
+    STAGE_FINISHED,
     STAGE_CLOSING,
     STAGE_AGAIN,
     STAGE_ELSEWHERE,
@@ -28,6 +29,7 @@ typedef struct entry {
     stage stage;
     struct entry *newer; /* the one after it in its stage */
     PyObject *claim;     /* its attempt, which the journal has; or NULL */
+    int64_t attempt;     /* the number of that */
     PyObject *fallback;  /* its outcome if the run is stopped before it goes on; or NULL */
     int attempts;        /* transfers of those that were before */
 } entry;
@@ -120,6 +122,7 @@ entry *run_make_entry(run_object *self, PyObject *payload, const nontax_interfac
                       PyObject *subject);
 void run_keep_entry(run_object *self, entry *entry);
 int run_enter(run_object *self, entry *entry);
+void run_forget_old_token(run_object *self);
 /* An outcome is kept, and gathered to be given out. */
 int run_give_outcome(run_object *self, PyObject *outcome);
 /* The outcome of a call; the next one; all that have come, or, with `end`, that are to come. */
@@ -160,6 +163,9 @@ int run_journal_collect(run_object *self);
 bool run_journal_waits_for_others(const run_object *self);
 int run_journal_wait_for_others(run_object *self);
 int run_journal_end(run_object *self);
+/* Without the GIL: goes on with the calls; whether there is something to do for which that is
+ * needed. */
+bool run_journal_go_on(run_object *self);
 
 /* Methods that stand beside what they work on. */
 #define RUN_METHOD(name)                                                                           \

@@ -20,7 +20,9 @@ int run_turn(run_object *self, int64_t wait_ms)
         do {
             double left_ms = (slice_end - now) * 1000;
             step = nontax_run_step(self->run, left_ms <= 0 ? 0 : (int)(left_ms + 0.999));
-            ready = nontax_run_finished(self->run) || nontax_run_needs_token(self->run);
+            ready =
+                self->journal ? run_journal_go_on(self) : nontax_run_finished(self->run) != NULL;
+            ready = ready || nontax_run_needs_token(self->run);
             now = seconds_now();
             ready = ready || self->woken;
         } while (!ready && step == NONTAX_STEP_BUSY && now < slice_end);

@@ -8,6 +8,7 @@
  *     OPENING  printed; in `opens`, or with the disk
  *     READY    its attempt is on disk: it may begin
  *     IN_RUN   it is sent, as any bill
+ *     FINISHED its answer has come, of which Python has made nothing yet
  *     CLOSING  its outcome is known; in `closes`, or with the disk
  *     (over)   its outcome is on disk, and given out
  *
@@ -24,6 +25,8 @@
 static const double LINGER = 0.002;
 /* Between two looks at bills that another run has under way. */
 enum { LOOK_EVERY_MS = 50 };
+/* This part of a window is marked, and finishes, before Python is asked again. */
+enum { SHARE_AHEAD = 4 };
 
 /* ---- queues of bills ------------------------------------------------------------------------- */
 
@@ -209,8 +212,10 @@ static int take_closed(run_object *self, PyObject *answer)
 static int take_opened(run_object *self, PyObject *answer)
 {
     if (PyTuple_Check(answer)) {
+        int64_t attempt = PyLong_AsLongLong(PyTuple_GetItem(answer, 0));
         entry *entry = take(self, STAGE_OPENING);
         entry->claim = Py_NewRef(answer);
+        entry->attempt = attempt;
         put(self, entry, STAGE_READY);
     } else if (PyList_Check(answer)) {
         put_off(self, STAGE_OPENING, STAGE_ELSEWHERE, PyList_GetItem(answer, 0));
@@ -282,11 +287,20 @@ static int take_answers(run_object *self)
 
 /* ---- coming out ------------------------------------------------------------------------------ */
 
-/* A call has finished: its outcome goes to the disk, if there is an attempt of it. */
-static int close_finished(run_object *self, nontax_call *call)
+static void take_finished(run_object *self)
 {
-    entry *entry = nontax_call_owner(call);
-    PyObject *outcome = run_outcome_of(self, call);
+    nontax_call *call;
+    while ((call = nontax_run_finished(self->run))) {
+        (void)nontax_run_take(self->run);
+        put(self, nontax_call_owner(call), STAGE_FINISHED);
+    }
+}
+
+/* The outcome of the first finished call goes to the disk, if there is an attempt of it. */
+static int close_first(run_object *self)
+{
+    entry *entry = first(self, STAGE_FINISHED);
+    PyObject *outcome = run_outcome_of(self, entry->call);
     int failed = -1;
     if (outcome && entry->claim) {
         failed = append(self->put_close, PyTuple_Pack(2, entry->claim, outcome));
@@ -297,10 +311,10 @@ static int close_finished(run_object *self, nontax_call *call)
     if (failed) {
         return -1;
     }
-    (void)nontax_run_take(self->run); /* the same one */
-    entry->attempts += nontax_call_result(call)->attempts;
+    (void)take(self, STAGE_FINISHED);
+    entry->attempts += nontax_call_result(entry->call)->attempts;
+    nontax_call_free(entry->call);
     entry->call = NULL;
-    nontax_call_free(call);
     if (entry->claim) {
         put(self, entry, STAGE_CLOSING);
     } else {
@@ -314,9 +328,9 @@ int run_journal_collect(run_object *self)
     if (take_answers(self) < 0) {
         return -1;
     }
-    nontax_call *call;
-    while ((call = nontax_run_finished(self->run))) {
-        if (close_finished(self, call) < 0) {
+    take_finished(self);
+    while (first(self, STAGE_FINISHED)) {
+        if (close_first(self) < 0) {
             return -1;
         }
     }
@@ -349,45 +363,66 @@ static int leave_the_rest(run_object *self)
 
 /* ---- beginning ------------------------------------------------------------------------------- */
 
-/* Has the journal know of the bills for which there is room that they may leave the machine from
- * now on. 1: it does; 0: it cannot; -1: interrupted. */
-static int mark_as_many_as_fit(run_object *self)
+/* Has the journal know of bills that may leave the machine from now on: those for which there is
+ * room, and a few more, which can begin without Python. A process that is killed leaves no more in
+ * doubt than two windows. 1: it does; 0: it cannot, or not yet; -1: interrupted. */
+static int mark_ready(run_object *self)
 {
-    Py_ssize_t room = self->window - count_in_run(self);
-    const entry *last = first(self, STAGE_READY);
-    while (--room > 0 && last->newer && !self->paced) {
-        last = last->newer;
+    Py_ssize_t in_run = count_in_run(self);
+    Py_ssize_t most = 2 * self->window - in_run - self->queues[STAGE_CLOSING].count;
+    Py_ssize_t room = self->paced ? 1 : self->window - in_run + self->window / SHARE_AHEAD;
+    room = room < most ? room : most;
+    const entry *last = NULL;
+    for (const entry *next = first(self, STAGE_READY); next && room > 0; next = next->newer) {
+        last = next;
+        room--;
     }
-    int64_t attempt = PyLong_AsLongLong(PyTuple_GetItem(last->claim, 0));
+    if (!last || last->attempt <= self->marked) {
+        return 0;
+    }
     PyObject *marked = PyObject_CallFunctionObjArgs(self->mark, last->claim, NULL);
     int is_marked = marked ? PyObject_IsTrue(marked) : -1;
     Py_XDECREF(marked);
-    self->marked = is_marked > 0 ? attempt : self->marked;
+    self->marked = is_marked > 0 ? last->attempt : self->marked;
     return is_marked;
+}
+
+/* Begins what is marked, as far as the run takes it. Without Python. */
+static int64_t begin_marked(run_object *self)
+{
+    while (first(self, STAGE_READY) && first(self, STAGE_READY)->attempt <= self->marked) {
+        int64_t wait = nontax_run_wants_in(self->run);
+        if (wait != 0) {
+            return wait;
+        }
+        if (nontax_run_add(self->run, first(self, STAGE_READY)->call) != NONTAX_OK) {
+            return -1;
+        }
+        (void)take(self, STAGE_READY);
+    }
+    return -1;
 }
 
 /* Begins what is ready, as far as the run takes it. *due_in: in how many ms it takes the next. */
 static int begin_ready(run_object *self, int64_t *due_in)
 {
-    while (first(self, STAGE_READY)) {
-        entry *entry = first(self, STAGE_READY);
-        int64_t wait = nontax_run_wants_in(self->run);
-        if (wait != 0) {
-            *due_in = wait;
-            return 0;
-        }
-        if (PyLong_AsLongLong(PyTuple_GetItem(entry->claim, 0)) > self->marked) {
-            int is_marked = mark_as_many_as_fit(self);
-            if (is_marked <= 0) {
-                return is_marked;
-            }
-        }
-        if (run_enter(self, entry) < 0) {
-            return -1;
-        }
-        (void)take(self, STAGE_READY);
+    run_forget_old_token(self);
+    if (first(self, STAGE_READY) && mark_ready(self) < 0) {
+        return -1;
     }
+    *due_in = begin_marked(self);
     return 0;
+}
+
+bool run_journal_go_on(run_object *self)
+{
+    take_finished(self);
+    if (!is_stopping(self) && seconds_now() >= self->pause_until) {
+        (void)begin_marked(self);
+    }
+    Py_ssize_t finished = self->queues[STAGE_FINISHED].count;
+    return finished > 0 && (finished >= self->window / SHARE_AHEAD || !first(self, STAGE_READY) ||
+                            first(self, STAGE_READY)->attempt > self->marked);
 }
 
 static void set_due(int64_t *due_in, double seconds)

@@ -59,15 +59,20 @@ void run_keep_entry(run_object *self, entry *entry)
     self->under_way++;
 }
 
-/* Puts an entry's call into the run. After a failure it is as before. */
-int run_enter(run_object *self, entry *entry)
+/* Nobody was waiting for it any more, and it may be of any age. */
+void run_forget_old_token(run_object *self)
 {
     if (self->fetched && self->answer_error && !nontax_run_needs_token(self->run)) {
-        /* Nobody was waiting for it any more, and it may be of any age. */
         self->fetching = false;
         self->fetched = false;
         Py_CLEAR(self->answer_error);
     }
+}
+
+/* Puts an entry's call into the run. After a failure it is as before. */
+int run_enter(run_object *self, entry *entry)
+{
+    run_forget_old_token(self);
     if (nontax_run_add(self->run, entry->call) != NONTAX_OK) {
         PyErr_SetString(PyExc_RuntimeError, "the iterable of bills has called fork()");
         return -1;
