@@ -44,8 +44,9 @@ def answer_of(
 ) -> Answer:
     """What the client has said of a call, as the store keeps it."""
     if inserted is not None:
-        return Answer("inserted", code=inserted.code, openid=inserted.openid or "",
-                      transfers=transfers)  # fmt: skip
+        return Answer(
+            "inserted", 0, "", "", "", 0, 0, transfers, inserted.code, inserted.openid or ""
+        )
     if isinstance(error, WeChatError):
         stops_run = isinstance(error, _OF_ALL_BILLS) or (
             isinstance(error, SystemBusyError) and error.outcome != "in_doubt"

@@ -114,11 +114,11 @@ def _open_new(
     try:
         for begin in range(0, len(contents), ROWS):
             part = contents[begin : begin + ROWS]
-            values: list[object] = []
+            values: list[object] = [run, now]
             for place, content in enumerate(part, bill + begin):
                 values += content
-                values += (place, "sending", run, 0, now, 0)
-            connection.execute(_many(INSERT_BILL, 17, len(part)), values)
+                values.append(place)
+            connection.execute(_insert_bills(len(part)), values)
         # Also where the index of orders is damaged: the same order has the same number, mostly.
         clash = connection.execute(
             "SELECT 1 FROM bill AS mine JOIN bill AS other "
@@ -132,12 +132,7 @@ def _open_new(
         connection.execute("ROLLBACK TO new_bills")
         connection.execute("RELEASE new_bills")
         return None
-    for begin in range(0, len(contents), ROWS):
-        values = []
-        count = min(ROWS, len(contents) - begin)
-        for place in range(begin, begin + count):
-            values += (attempt + place, bill + place, 1, run, 0, 0, "", "not_sent", now)
-        connection.execute(_many(_INSERT_ATTEMPT, 9, count), values)
+    connection.execute(_OPEN_NEW_BILLS, (attempt - bill, run, now, bill))
     connection.execute("RELEASE new_bills")
     return [
         Claim(attempt + n, 1, content, False, "not_sent", bill + n)
@@ -146,10 +141,23 @@ def _open_new(
 
 
 @cache
-def _many(insert: str, columns: int, count: int) -> str:
-    """The same INSERT for several rows: one call, in which the interpreter is free for others."""
-    row = f"({', '.join('?' * columns)})"
-    return f"{insert.partition(' VALUES ')[0]} VALUES {', '.join([row] * count)}"
+def _insert_bills(count: int) -> str:
+    """One statement for several rows, in which the interpreter is free for other threads.
+
+    Takes the run and the time, and for each bill its content and its id.
+    """
+    rows = ", ".join(
+        f"({', '.join(f'?{3 + 12 * row + place}' for place in range(12))}, 'sending', ?1, 0, ?2, 0)"
+        for row in range(count)
+    )
+    return f"{INSERT_BILL.partition(' VALUES ')[0]} VALUES {rows}"
+
+
+# Takes what an attempt's id has more than its bill's, the run, the time, and the first bill.
+_OPEN_NEW_BILLS = (
+    "INSERT INTO attempt (id, bill, number, run, slot, signed, signed_by, back_to, began) "
+    "SELECT id + ?, id, 1, ?, 0, 0, '', 'not_sent', ? FROM bill WHERE id >= ?"
+)
 
 
 def _open_direct(
@@ -213,48 +221,115 @@ def settle(
     connection: sqlite3.Connection, answers: "Sequence[tuple[Claim, Answer]]"
 ) -> list[Settled]:
     """See `Store.settle`."""
-    common = [
-        states.settle(Attempt(claim.signed, claim.back_to), answer) for claim, answer in answers
-    ]
-    if not any(claim.signed for claim, _ in answers):
-        settled = _settle_open(connection, answers, common)
-        if settled is not None:
-            return settled
-    return [settle_one(connection, claim, answer) for claim, answer in answers]
-
-
-def _settle_open(
-    connection: sqlite3.Connection,
-    answers: "Sequence[tuple[Claim, Answer]]",
-    settlements: "Sequence[states.Settlement]",
-) -> list[Settled] | None:
-    """All in a few statements; None, and nothing is changed, if one is not open any more."""
-    now = now_ms()
-    connection.execute("SAVEPOINT answers")
-    before = connection.total_changes  # of a statement that begins with WITH there is no rowcount
-    for begin in range(0, len(answers), ROWS):
-        part = answers[begin : begin + ROWS]
-        values: list[object] = []
-        for claim, answer in part:
-            values += (claim.attempt, *answer[:8])
-        connection.execute(_end_attempts(len(part)), [*values, now])
-        values = []
-        for (claim, answer), s in zip(part, settlements[begin:], strict=False):
-            values += (claim.bill, s.state, answer.errcode, answer.code, answer.openid)
-            values.append(int(s.code_unknown))
-        connection.execute(_end_bills(len(part)), [*values, now])
-    if connection.total_changes - before != 2 * len(answers):
-        connection.execute("ROLLBACK TO answers")
-        connection.execute("RELEASE answers")
-        return None
-    freed = [(c.bill,) for (c, _), s in zip(answers, settlements, strict=True) if s.frees]
-    if freed:
-        connection.executemany("UPDATE attempt SET slot = -id WHERE bill = ?", freed)
-    connection.execute("RELEASE answers")
+    settlements = _settle_open(connection, answers)
+    if settlements is None:
+        return [settle_one(connection, claim, answer) for claim, answer in answers]
     return [
         Settled(claim.key, s.state, True, s.shown)
         for (claim, _), s in zip(answers, settlements, strict=True)
     ]
+
+
+def keep(connection: sqlite3.Connection, answers: "Sequence[tuple[Claim, Answer]]") -> list[Key]:
+    """The same; only which bills are in doubt now."""
+    settlements = _settle_open(connection, answers)
+    if settlements is None:
+        settled = [settle_one(connection, claim, answer) for claim, answer in answers]
+        return [one.key for one in settled if one.state == "in_doubt" and one.applied]
+    return [
+        claim.key
+        for (claim, _), s in zip(answers, settlements, strict=True)
+        if s.state == "in_doubt"
+    ]
+
+
+# Nearly all answers: inserted at the first transfer.
+_PLAIN = Answer("inserted", transfers=1)
+_PLAIN_END = states.settle(Attempt(False, "not_sent"), _PLAIN._replace(code="1"))
+
+
+def _settle_open(
+    connection: sqlite3.Connection, answers: "Sequence[tuple[Claim, Answer]]"
+) -> "list[states.Settlement] | None":
+    """All in a few statements; None, and nothing is changed, if one is not open any more."""
+    plain = []
+    others = []
+    settlements = []
+    for claim, answer in answers:
+        if claim.signed:
+            return None
+        if answer.code and answer[:8] == _PLAIN[:8]:
+            plain.append((claim, answer))
+            settlements.append(_PLAIN_END)
+        else:
+            settlement = states.settle(Attempt(False, claim.back_to), answer)
+            others.append((claim, answer, settlement))
+            settlements.append(settlement)
+    now = now_ms()
+    connection.execute("SAVEPOINT answers")
+    before = connection.total_changes  # of a statement that begins with WITH there is no rowcount
+    _end_plain(connection, now, plain)
+    _end_others(connection, now, others)
+    if connection.total_changes - before != 2 * len(answers):
+        connection.execute("ROLLBACK TO answers")
+        connection.execute("RELEASE answers")
+        return None
+    freed = [(claim.bill,) for claim, _, settlement in others if settlement.frees]
+    if freed:
+        connection.executemany("UPDATE attempt SET slot = -id WHERE bill = ?", freed)
+    connection.execute("RELEASE answers")
+    return settlements
+
+
+def _end_plain(
+    connection: sqlite3.Connection, now: int, answers: "Sequence[tuple[Claim, Answer]]"
+) -> None:
+    for begin in range(0, len(answers), ROWS):
+        part = answers[begin : begin + ROWS]
+        ids = [claim.attempt for claim, _ in part]
+        connection.execute(_end_plain_attempts(len(part)), [now, *ids])
+        values: list[object] = [now]
+        for claim, answer in part:
+            values += (claim.bill, answer.code, answer.openid)
+        connection.execute(_end_plain_bills(len(part)), values)
+
+
+def _end_others(
+    connection: sqlite3.Connection,
+    now: int,
+    answers: "Sequence[tuple[Claim, Answer, states.Settlement]]",
+) -> None:
+    for begin in range(0, len(answers), ROWS):
+        part = answers[begin : begin + ROWS]
+        values: list[object] = []
+        for claim, answer, _ in part:
+            values += (claim.attempt, *answer[:8])
+        connection.execute(_end_attempts(len(part)), [*values, now])
+        values = []
+        for claim, answer, s in part:
+            values += (claim.bill, s.state, answer.errcode, answer.code, answer.openid)
+            values.append(int(s.code_unknown))
+        connection.execute(_end_bills(len(part)), [*values, now])
+
+
+@cache
+def _end_plain_attempts(count: int) -> str:
+    return (
+        "UPDATE attempt SET ended = ?, outcome = 'inserted', transfers = 1 "
+        f"WHERE id IN ({', '.join('?' * count)}) AND ended = 0"
+    )
+
+
+@cache
+def _end_plain_bills(count: int) -> str:
+    rows = ", ".join(f"(?{2 + 3 * n}, ?{3 + 3 * n}, ?{4 + 3 * n})" for n in range(count))
+    return (
+        f"WITH answer(answered, code, openid) AS (VALUES {rows}) "
+        "UPDATE bill SET (code, openid) = "
+        "(SELECT code, openid FROM answer WHERE answered = bill.id), "
+        "state = 'inserted', errcode = 0, code_unknown = 0, changed = ?1 "
+        "WHERE id IN (SELECT answered FROM answer) AND state = 'sending'"
+    )
 
 
 _ATTEMPT_ENDS = (

@@ -223,7 +223,8 @@ class Owner:
 
         def close(connection: sqlite3.Connection) -> None:
             if answers := batch.answers():
-                settle(connection, answers)
+                for key in attempts.keep(connection, answers):
+                    evidence.recall(connection, key)
 
         def closed(_result: object, error: BaseException | None) -> None:
             if error is None:
