@@ -2,11 +2,14 @@
 most."""
 
 import sys
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import Talk, run
 
+from nontax.ledger import Ledger
 from nontax.sandbox import Sandbox
 
 
@@ -201,3 +204,69 @@ def test_two_signals_at_once(sandbox: Sandbox) -> None:
     told = run(press_two_at_once, client=client)
     assert [one["pressed"] for one in told] == [True] * 4
     assert {one["code"] for one in told} == {one.code for one in sandbox.bills.values()}
+
+
+def books_tie(sandbox: Sandbox, path: Path, told: list[Any]) -> bool:
+    """The ledger has every bill as it was told, and what it has as inserted was received."""
+    kept = Ledger(path).counts()
+    outcomes = Counter(outcome for one in told for _, outcome in one["said"])
+    return kept == outcomes and kept["inserted"] == len(sandbox.requests)
+
+
+@pytest.mark.parametrize("slowly", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
+def test_ctrl_c_anywhere_in_a_run_with_a_ledger(
+    sandbox: Sandbox, tmp_path: Path, *, slowly: bool, closed: bool
+) -> None:
+    path = tmp_path / "bills.db"
+    client = {
+        "access_token": sandbox.access_token, "base_url": sandbox.base_url, "ledger": str(path),
+    }  # fmt: skip
+    told = run(press_in_runs, client=client, slowly=slowly, closed=closed)
+    for one in told:
+        assert [index for index, _ in one["said"]] == list(range(one["taken"])), one
+    assert none_twice(sandbox)
+    assert "sending" not in Ledger(path).counts()
+    if not slowly and not closed:
+        assert books_tie(sandbox, path, told)
+    assert len(told) > (5 if closed else 50)
+
+
+def press_in_a_blocking_run(talk: Talk) -> None:
+    import itertools
+    from contextlib import suppress
+
+    from interrupts import Source, ctrl_c_at
+
+    import nontax
+
+    client = talk.client()
+    pressed = True
+    for place in itertools.count(1):
+        if not pressed:
+            break
+        source = Source()
+        outcomes = client.insert_bills(iter(source), concurrency=2)
+        pressed = False
+        try:
+            with ctrl_c_at(place, nontax.__path__[0]):
+                outcomes.collect()
+        except KeyboardInterrupt:
+            pressed = True
+        with suppress(KeyboardInterrupt):
+            outcomes.collect()
+        said = [(outcome.index, outcome.outcome) for outcome in outcomes.outcomes]
+        talk.tell(place=place, said=said, taken=source.taken)
+
+
+def test_ctrl_c_anywhere_in_a_blocking_run_with_a_ledger(sandbox: Sandbox, tmp_path: Path) -> None:
+    path = tmp_path / "bills.db"
+    client = {
+        "access_token": sandbox.access_token, "base_url": sandbox.base_url, "ledger": str(path),
+    }  # fmt: skip
+    told = run(press_in_a_blocking_run, client=client)
+    for one in told:
+        assert [index for index, _ in one["said"]] == list(range(one["taken"])), one
+    assert none_twice(sandbox)
+    assert books_tie(sandbox, path, told)
+    assert len(told) > 50
