@@ -185,7 +185,9 @@ def _open_direct(
 
 
 def with_last_answer(connection: sqlite3.Connection, row: Row) -> Known:
-    """What is known of a bill, with the words of its last attempt."""
+    """What is known of a bill, with the words of its last attempt, if that has any."""
+    if row.known.state == "inserted" and not row.known.errcode:
+        return row.known
     last = connection.execute(
         "SELECT errmsg, rid, reason FROM attempt WHERE bill = ? ORDER BY number DESC LIMIT 1",
         (row.id,),
@@ -243,8 +245,8 @@ def keep(connection: sqlite3.Connection, answers: "Sequence[tuple[Claim, Answer]
     ]
 
 
-# Nearly all answers: inserted at the first transfer.
-_PLAIN = Answer("inserted", transfers=1)
+# Nearly all answers: inserted, and all after as many transfers.
+_PLAIN = Answer("inserted")
 _PLAIN_END = states.settle(Attempt(False, "not_sent"), _PLAIN._replace(code="1"))
 
 
@@ -252,13 +254,16 @@ def _settle_open(
     connection: sqlite3.Connection, answers: "Sequence[tuple[Claim, Answer]]"
 ) -> "list[states.Settlement] | None":
     """All in a few statements; None, and nothing is changed, if one is not open any more."""
+    if not answers:
+        return []
     plain = []
     others = []
     settlements = []
+    transfers = answers[0][1].transfers
     for claim, answer in answers:
         if claim.signed:
             return None
-        if answer.code and answer[:8] == _PLAIN[:8]:
+        if answer.code and answer[:7] == _PLAIN[:7] and answer.transfers == transfers:
             plain.append((claim, answer))
             settlements.append(_PLAIN_END)
         else:
@@ -287,7 +292,7 @@ def _end_plain(
     for begin in range(0, len(answers), ROWS):
         part = answers[begin : begin + ROWS]
         ids = [claim.attempt for claim, _ in part]
-        connection.execute(_end_plain_attempts(len(part)), [now, *ids])
+        connection.execute(_end_plain_attempts(len(part)), [now, part[0][1].transfers, *ids])
         values: list[object] = [now]
         for claim, answer in part:
             values += (claim.bill, answer.code, answer.openid)
@@ -315,7 +320,7 @@ def _end_others(
 @cache
 def _end_plain_attempts(count: int) -> str:
     return (
-        "UPDATE attempt SET ended = ?, outcome = 'inserted', transfers = 1 "
+        "UPDATE attempt SET ended = ?, outcome = 'inserted', transfers = ? "
         f"WHERE id IN ({', '.join('?' * count)}) AND ended = 0"
     )
 

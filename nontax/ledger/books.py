@@ -107,18 +107,37 @@ def look(connection: sqlite3.Connection, key: Key) -> Row | None:
     return None if row is None else Row(row)
 
 
+def raw_many(
+    connection: sqlite3.Connection, contents: "Sequence[Content]"
+) -> "dict[tuple[str, str], tuple[Any, ...]]":
+    """The rows of those bills that are known, by (appid, order_id), as `Row` takes them."""
+    found: dict[tuple[str, str], tuple[Any, ...]] = {}
+    for begin in range(0, len(contents), PAGE):
+        orders = [content[1] for content in contents[begin : begin + PAGE]]
+        places = ", ".join("?" * len(orders))
+        sql = f"SELECT {KNOWN} FROM bill WHERE order_id IN ({places})"
+        found.update((row[:2], row) for row in connection.execute(sql, orders))
+    return found
+
+
 def look_many(
     connection: sqlite3.Connection, contents: "Sequence[Content]"
 ) -> dict[tuple[str, str], Row]:
     """The rows of those bills that are known, by (appid, order_id)."""
-    found: dict[tuple[str, str], Row] = {}
-    for begin in range(0, len(contents), PAGE):
-        orders = [content.order_id for content in contents[begin : begin + PAGE]]
-        places = ", ".join("?" * len(orders))
-        sql = f"SELECT {KNOWN} FROM bill WHERE order_id IN ({places})"
-        for row in connection.execute(sql, orders):
-            found[row[0], row[1]] = Row(row)
-    return found
+    return {key: Row(row) for key, row in raw_many(connection, contents).items()}
+
+
+def inserted_already(row: "tuple[Any, ...]", content: Content) -> Known | None:
+    """The answer to a bill that is inserted, and handed in as it is kept: most of an old list.
+
+    None: something is otherwise, and has to be looked at.
+    """
+    if row[12] != "inserted" or row[:_WIDTH] != content or row[18]:
+        return None
+    return Known(
+        content, "inserted", row[14] or "", row[15] or "", bool(row[16]), row[13],
+        from_list=bool(row[17]),
+    )  # fmt: skip
 
 
 def same_number(connection: sqlite3.Connection, content: Content) -> Row | None:
@@ -250,10 +269,19 @@ def _hand_in_all(
     source_rows: "Sequence[int] | None",
     pdfs: "Sequence[tuple[str, str]] | None",
 ) -> list[Known | Refused]:
-    rows = look_many(connection, contents)
+    raw_rows = raw_many(connection, contents)
+    rows: dict[tuple[str, str], Row] = {}
     answers: list[Known | Refused] = []
     for place, content in enumerate(contents):
-        row = rows.get(content[:2])
+        key = content[:2]
+        raw = raw_rows.get(key)
+        if raw is not None and key not in rows:
+            known = inserted_already(raw, content)
+            if known is not None:
+                answers.append(known)
+                continue
+            rows[key] = Row(raw)
+        row = rows.get(key)
         if pdfs is not None and pdfs[place][0]:
             # The id is that of the upload: of the one that was, or of the one to come.
             kept = "" if row is None else row.known.content.s_pdf_media_id
@@ -266,7 +294,7 @@ def _hand_in_all(
         if row is None and isinstance(answer, Known):
             fresh = look(connection, content.key)  # for a second row of the same order
             assert fresh is not None
-            rows[content[:2]] = fresh
+            rows[key] = fresh
     return answers
 
 
