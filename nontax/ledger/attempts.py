@@ -6,6 +6,7 @@ what does not fit it is rolled back to its beginning and done bill by bill.
 
 import sqlite3
 from functools import cache
+from itertools import count
 
 from nontax.delivery import states
 from nontax.delivery.states import Answer, Attempt, back_to, late, step, why_not
@@ -40,7 +41,10 @@ from nontax.ledger.books import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 # Of a group that are written in one statement; SQLite before 3.32 takes 999 values in one.
 ROWS = 32
@@ -112,12 +116,12 @@ def _open_new(
     now = now_ms()
     connection.execute("SAVEPOINT new_bills")
     try:
-        for begin in range(0, len(contents), ROWS):
-            part = contents[begin : begin + ROWS]
+        ids = count(bill)
+        for part in _parts(contents):
             values: list[object] = [run, now]
-            for place, content in enumerate(part, bill + begin):
+            for content in part:
                 values += content
-                values.append(place)
+                values.append(next(ids))
             connection.execute(_insert_bills(len(part)), values)
         # Also where the index of orders is damaged: the same order has the same number, mostly.
         clash = connection.execute(
@@ -138,6 +142,17 @@ def _open_new(
         Claim(attempt + n, 1, content, False, "not_sent", bill + n)
         for n, content in enumerate(contents)
     ]
+
+
+def _parts(rows: "Sequence[T]") -> "Iterator[Sequence[T]]":
+    """In few different lengths: a statement for each of them is kept prepared."""
+    begin = 0
+    while begin < len(rows):
+        size = ROWS
+        while size > len(rows) - begin:
+            size //= 2
+        yield rows[begin : begin + size]
+        begin += size
 
 
 @cache
@@ -289,8 +304,7 @@ def _settle_open(
 def _end_plain(
     connection: sqlite3.Connection, now: int, answers: "Sequence[tuple[Claim, Answer]]"
 ) -> None:
-    for begin in range(0, len(answers), ROWS):
-        part = answers[begin : begin + ROWS]
+    for part in _parts(answers):
         ids = [claim.attempt for claim, _ in part]
         connection.execute(_end_plain_attempts(len(part)), [now, part[0][1].transfers, *ids])
         values: list[object] = [now]
@@ -304,8 +318,7 @@ def _end_others(
     now: int,
     answers: "Sequence[tuple[Claim, Answer, states.Settlement]]",
 ) -> None:
-    for begin in range(0, len(answers), ROWS):
-        part = answers[begin : begin + ROWS]
+    for part in _parts(answers):
         values: list[object] = []
         for claim, answer, _ in part:
             values += (claim.attempt, *answer[:8])
