@@ -100,8 +100,8 @@ class Gate:
         try:
             self._ledger.handed_over((claim,))
         except LedgerError as error:
-            self._fail(error)
-            self.answers.append(([], [], error, 0.0))
+            self.failure = self.failure or error
+            self.answer([], [])
             return False
         return True
 
@@ -115,10 +115,8 @@ class Gate:
 
     # In the ledger's thread
 
-    def _fail(self, error: BaseException) -> None:
-        self.failure = self.failure or error
-
     def answer(self, closed: "list[Closed]", opened: "list[Opened]") -> None:
+        """The run takes this over when it looks the next time."""
         again = any(type(one) is list for one in closed)
         pause = self.quota_pause or 60.0 - wall_clock() % 60
         until = time.monotonic() + pause + SPREAD if again else 0.0
