@@ -112,11 +112,11 @@ test-all: ## what make test leaves out: sanitizers, valgrind, clang, other build
 	@$(MAKE) pytest-databases
 
 .PHONY: pytest-databases
-pytest-databases: build ## the Django outbox on PostgreSQL and MariaDB, with kills and crashes
-	@echo "pytest  PostgreSQL, MariaDB"
+pytest-databases: build ## the Django outbox on PostgreSQL, MariaDB, Redis, RabbitMQ, with kills and crashes
+	@echo "pytest  PostgreSQL, MariaDB, Redis, RabbitMQ"
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
-	@DJANGO_SERVERS=required DJANGO_KILLS=50 DJANGO_CRASHES=25 $(BIN)/pytest -q -n 2 \
-		tests/test_django_servers.py
+	@DJANGO_SERVERS=required DJANGO_KILLS=10 DJANGO_CRASHES=10 $(BIN)/pytest -q -n 2 \
+		tests/test_django_servers.py tests/test_django_faults.py tests/test_django_engines.py
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python

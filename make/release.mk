@@ -50,6 +50,13 @@ crash: build ## 1,000 kills, power losses, full disks, sixteen processes: half a
 		tests/test_ledger_interrupts.py \
 		tests/test_delivery_histories.py $(ARGS)
 
+.PHONY: crash-backend
+crash-backend: build ## the Django outbox: 1,000 kills, 200 crashes, a cut at each statement: an hour
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
+	@DJANGO_SERVERS=required DJANGO_KILLS=250 DJANGO_CRASHES=200 DJANGO_CUTS=60 $(BIN)/pytest -q -s \
+		-o timeout=3600 tests/test_django_servers.py tests/test_django_outbox.py \
+		tests/test_django_engines.py tests/test_django_faults.py $(ARGS)
+
 .PHONY: bench
 bench: build $(VENV)/bench-installed ## the benchmarks (ARGS=--quick for rough numbers)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
@@ -61,6 +68,11 @@ bench-slow: build $(VENV)/bench-installed ## what a slow link makes of it
 .PHONY: bench-ledger
 bench-ledger: build ## what a ledger costs (ARGS=--million for a million bills)
 	@$(BIN)/python benchmarks/ledger.py $(ARGS)
+
+.PHONY: bench-backend
+bench-backend: build ## what the Django outbox costs on PostgreSQL (ARGS="--rows 1000000 10000000")
+	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
+	@$(BIN)/python benchmarks/backend.py $(ARGS)
 
 $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<

@@ -1,10 +1,15 @@
-"""Real PostgreSQL and MariaDB servers for tests: as an ordinary user, in folders of their own."""
+"""Real servers for tests: as an ordinary user, in folders of their own, gone when they are done.
+
+PostgreSQL, MariaDB, and Celery's brokers: Redis and RabbitMQ.
+"""
 
 import glob
+import importlib
 import importlib.util
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -58,15 +63,19 @@ class _Server:
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def _begin(self, *command: str) -> None:
+    def _begin(self, *command: str, more: "dict[str, str] | None" = None) -> None:
+        env = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"}
         self._process = subprocess.Popen(
             [*self._user, *command], cwd=self.folder, stdout=self._log, stderr=self._log,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder), "LC_ALL": "C.UTF-8"},
+            env=env | (more or {}), start_new_session=True,
         )  # fmt: skip
 
     def _end(self, number: int) -> None:
         assert self._process is not None
-        self._process.send_signal(number)
+        if number == signal.SIGKILL:
+            os.killpg(self._process.pid, number)  # what a script has started, too
+        else:
+            self._process.send_signal(number)
         self._process.wait(60)
 
     def wait(self, connect: Any) -> None:
@@ -97,9 +106,12 @@ class Postgres(_Server):
         program = need("postgres", "psycopg", "postgresql")
         super().__init__()
         self._program = program
-        initdb = str(Path(program).with_name("initdb"))
-        self.call(initdb, "-D", "data", "-A", "trust", "-U", "nontax", "-E", "UTF8", "-N")
+        self._make()
         self.start()
+
+    def _make(self) -> None:
+        initdb = str(Path(self._program).with_name("initdb"))
+        self.call(initdb, "-D", "data", "-A", "trust", "-U", "nontax", "-E", "UTF8", "-N")
 
     def start(self) -> None:
         options = ("listen_addresses=", "wal_writer_delay=10s", "autovacuum=off",
@@ -115,9 +127,13 @@ class Postgres(_Server):
             host=str(self.folder), user="nontax", dbname="postgres", autocommit=True
         )
 
-    def crash(self) -> None:
-        """All its processes end at once; what was not written is lost. It starts again."""
+    def lose(self) -> None:
+        """All its processes end at once; what was not written is lost."""
         self._end(signal.SIGQUIT)
+
+    def crash(self) -> None:
+        """It is lost, and starts again."""
+        self.lose()
         self.start()
 
     @property
@@ -163,10 +179,9 @@ class MariaDB(_Server):
             raise ConnectionRefusedError
         return pymysql.connect(unix_socket=f"{self.folder}/socket", user="root", autocommit=True)
 
-    def crash(self) -> None:
-        """It ends at once, and starts again."""
+    def lose(self) -> None:
+        """It ends at once."""
         self._end(signal.SIGKILL)
-        self.start()
 
     @property
     def database(self) -> dict[str, Any]:
@@ -177,3 +192,103 @@ class MariaDB(_Server):
             "HOST": "localhost",
             "OPTIONS": {"unix_socket": f"{self.folder}/socket", "charset": "utf8mb4"},
         }
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+class Redis(_Server):
+    """A broker that forgets all when it is killed."""
+
+    def __init__(self) -> None:
+        self._program = need("redis-server", "celery", "redis-server")
+        super().__init__()
+        self.start()
+
+    @property
+    def broker(self) -> str:
+        return f"redis+socket://{self.folder}/socket"
+
+    def start(self) -> None:
+        (self.folder / "socket").unlink(missing_ok=True)
+        self._begin(self._program, "--port", "0", "--unixsocket", f"{self.folder}/socket",
+                    "--save", "", "--appendonly", "no", "--unixsocketperm", "777")  # fmt: skip
+        self.wait(self._connect)
+
+    def _connect(self) -> Any:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(f"{self.folder}/socket")
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def lose(self) -> None:
+        """It ends at once."""
+        self._end(signal.SIGKILL)
+
+
+class RabbitMQ(_Server):
+    """With a name server of its own, which ends with it."""
+
+    def __init__(self) -> None:
+        self._program = need("rabbitmq-server", "celery", "rabbitmq-server")
+        super().__init__()
+        self._port, distribution, names = _free_ports(3)
+        self._env = {
+            "RABBITMQ_NODENAME": f"nontax{self._port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self._port),
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_MNESIA_BASE": f"{self.folder}/mnesia",
+            "RABBITMQ_LOG_BASE": f"{self.folder}/logs",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": f"{self.folder}/plugins",
+            "RABBITMQ_CONFIG_FILE": f"{self.folder}/rabbit.conf",
+            "RABBITMQ_PID_FILE": f"{self.folder}/pid",
+            "ERL_EPMD_PORT": str(names),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+        }
+        (self.folder / "rabbit.conf").write_text("log.console.level = error\n")
+        self._names = subprocess.Popen(
+            [*self._user, "epmd", "-port", str(names), "-address", "127.0.0.1"],
+            stdout=self._log, stderr=self._log, cwd=self.folder,
+        )  # fmt: skip
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+
+    @property
+    def broker(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self._port}//"
+
+    def start(self) -> None:
+        self._begin("/usr/lib/rabbitmq/bin/rabbitmq-server", more=self._env)
+        self.wait(self._connect)
+
+    def _connect(self) -> Any:
+        kombu = importlib.import_module("kombu")
+
+        connection = kombu.Connection(self.broker)
+        try:
+            connection.ensure_connection(max_retries=1, timeout=2)
+        except BaseException:
+            connection.release()
+            raise
+        return connection
+
+    def lose(self) -> None:
+        """It ends at once."""
+        self._end(signal.SIGKILL)
+
+    def remove(self) -> None:
+        super().remove()
+        self._names.kill()
+        self._names.wait()

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import django
-from bills import bill
 from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError, connections
-from django.test import override_settings
 
-from nontax.sandbox import Sandbox, faults
+from nontax.sandbox import Sandbox
 
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 
@@ -69,7 +67,6 @@ def set_up() -> None:
 
 set_up()
 
-from nontax.contrib.django import outbox  # noqa: E402
 from nontax.contrib.django.models import (  # noqa: E402
     Attempt,
     Bill,
@@ -82,7 +79,6 @@ from nontax.contrib.django.models import (  # noqa: E402
     Unit,
 )
 from nontax.contrib.django.models import Relay as RelayRow  # noqa: E402
-from nontax.contrib.django.relay import Relay  # noqa: E402
 from nontax.contrib.django.store import OutboxStore  # noqa: E402
 from nontax.delivery.store import Key, Store  # noqa: E402
 
@@ -171,59 +167,48 @@ class DjangoHarness:
             )  # fmt: skip
 
 
+class Posts:
+    """How often each order was sent: the independent count. It goes on where it was."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox, self._read = sandbox, 0
+        self._bodiless: list[int] = []
+        self._counts: Counter[str] = Counter()
+
+    def count(self) -> "Counter[str]":
+        requests = self._sandbox.requests
+        # "" if its body is still on the way, or if the relay died before it
+        new, self._bodiless = [*self._bodiless, *range(self._read, len(requests))], []
+        self._read = len(requests)
+        for index in new:
+            request = requests[index]
+            if request.path != "/nontax/insertbill":
+                continue
+            if request.body:
+                self._counts[json.loads(request.body)["order_id"]] += 1
+            else:
+                self._bodiless.append(index)
+        return self._counts
+
+    def wait_for_more(self, count: int) -> None:
+        """Until so many more have come."""
+        least, until = self.count().total() + count, time.monotonic() + 30
+        while self.count().total() < least:
+            assert time.monotonic() < until
+            time.sleep(0.005)
+
+
 def count_posts(sandbox: Sandbox) -> "Counter[str]":
-    """How often each order was sent: the independent count."""
-    return Counter(
-        json.loads(request.body)["order_id"]
-        for request in sandbox.requests
-        if request.path == "/nontax/insertbill" and request.body  # "" if the relay died before it
-    )
+    """See Posts."""
+    return Posts(sandbox).count()
 
 
 def wait_for_posts(sandbox: Sandbox, count: int) -> None:
-    until = time.monotonic() + 15
-    while sum(count_posts(sandbox).values()) < count:
+    """Until so many have come since the start."""
+    posts, until = Posts(sandbox), time.monotonic() + 15
+    while posts.count().total() < count:
         assert time.monotonic() < until
         time.sleep(0.01)
-
-
-def kill_relays(
-    alias: str, database: dict[str, Any], sandbox: Sandbox, *, kills: int, window: int = 4
-) -> dict[str, int]:
-    """Kill -9 relays with bills in flight, then have the rest sent; what became of it.
-
-    What the sandbox has counted says the truth: the outbox must know it, or be in doubt.
-    """
-    sandbox.inject(faults.Delay(0.15), times=1_000_000, path="/nontax/insertbill")
-    env = site(database, nontax_of(sandbox))
-    given = [bill() for _ in range(15 * kills)]
-    in_flight = 0
-    with override_settings(NONTAX=nontax_of(sandbox, alias)):
-        outbox.enqueue_many(given, account="bureau", durable=False)
-        for _ in range(kills):
-            relay = manage(env, "nontax_send", "--window", str(window))
-            try:
-                wait_for_posts(sandbox, sum(count_posts(sandbox).values()) + 2)
-            finally:
-                relay.kill()
-                relay.communicate()
-            pass_leases(alias)
-            doubtful = OutboxStore("", using=alias).expire()
-            assert len(doubtful) <= window
-            in_flight += bool(doubtful)
-        sandbox.behave()
-        assert Relay().run(once=True) == []
-    posts = count_posts(sandbox)
-    known = dict(Bill.objects.using(alias).values_list("order_id", "state"))
-    assert known.keys() == {one["order_id"] for one in given}
-    assert max(posts.values()) == 1  # none was sent twice
-    assert {known[order] for order in sandbox.bills} <= {"inserted", "in_doubt"}
-    assert {order for order, state in known.items() if state == "inserted"} <= posts.keys()
-    assert set(known.values()) == {"inserted", "in_doubt"}
-    told = Evidence.objects.using(alias).filter(kind="lease ended").count()
-    doubt = Counter(known.values())["in_doubt"]
-    assert told == doubt
-    return {"kills": kills, "in_flight": in_flight, "in_doubt": doubt, "bills": len(given)}
 
 
 def pass_leases(alias: str, **which: Any) -> None:

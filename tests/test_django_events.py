@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 from bills import bill
-from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
-from django.db import connections, transaction
+from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
 from djangos import (
@@ -227,24 +226,6 @@ def test_a_person_settles_a_bill_in_doubt(rows: None, sandbox: Sandbox) -> None:
     assert Evidence.objects.using("outbox").get().who == "王"
     Relay().run(once=True)
     assert _state(row) == "inserted"
-
-
-def _problems(*, databases: Any = None) -> list[str]:
-    return [str(m.id) for m in run_checks(databases=databases) if str(m.id).startswith("nontax")]
-
-
-def test_system_checks(rows: None, sandbox: Sandbox, place: Path) -> None:
-    assert _problems(databases=["outbox"]) == []
-    with connections["outbox"].cursor() as cursor:
-        cursor.execute("PRAGMA synchronous = NORMAL")
-    assert _problems() == []
-    assert _problems(databases=["outbox"]) == ["nontax.W006"]
-    with override_settings(NONTAX={"ACOUNTS": {}}):
-        assert _problems() == ["nontax.E001"]
-    with override_settings(NONTAX={"ACCOUNTS": {"a": {"APPID": "wx1"}, "b": {}}}):
-        assert _problems() == ["nontax.E002"] * 2
-    with override_settings(NONTAX=nontax_of(sandbox, "elsewhere")):
-        assert _problems() == ["nontax.E006"]
 
 
 def test_names_are_forgotten_and_keys_are_not(rows: None, sandbox: Sandbox) -> None:

@@ -20,7 +20,6 @@ from django.test import override_settings
 from djangos import (
     count_posts,
     forget,
-    kill_relays,
     manage,
     nontax_of,
     site,
@@ -28,6 +27,7 @@ from djangos import (
     use,
     wait_for_posts,
 )
+from kills import kill_relays
 
 import nontax
 from nontax.contrib.django import accounts, conf, outbox
@@ -226,7 +226,7 @@ def test_two_relays_and_each_bill_once(rows: None, place: Path, sandbox: Sandbox
 def test_sigterm_waits_for_what_is_in_flight(rows: None, place: Path, sandbox: Sandbox) -> None:
     sandbox.inject(faults.Delay(0.7), times=4, path="/nontax/insertbill")
     _enqueue(12)
-    relay = manage(site(sqlite(place), nontax_of(sandbox)), "nontax_send", "--window", "4")
+    relay = manage(site(sqlite(place), nontax_of(sandbox)), "nontax_send", "--window", "8")
     wait_for_posts(sandbox, 4)
     relay.send_signal(signal.SIGTERM)
     out, err = relay.communicate(timeout=50)

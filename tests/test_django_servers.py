@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -15,17 +16,17 @@ from django.db import connections, transaction
 from django.test import override_settings
 from djangos import (
     DjangoHarness,
+    Posts,
     count_posts,
     empty,
     forget,
-    kill_relays,
-    manage,
     nontax_of,
     pass_leases,
     site,
     use,
-    wait_for_posts,
 )
+from kills import enqueue, kill_relays
+from nursery import Nursery
 
 from nontax.contrib.django import outbox
 from nontax.contrib.django.events import take_event
@@ -114,48 +115,35 @@ def test_kill_9_of_relays(server: Postgres | MariaDB, sandbox: Sandbox) -> None:
     assert told["in_flight"] >= KILLS * 9 // 10
 
 
-def _crash(server: Postgres, sandbox: Sandbox, program: tuple[str, ...], crashes: int) -> int:
+def _crash(server: Postgres, sandbox: Sandbox, what: str, crashes: int) -> int:
     """The server and the relay lose their power together; how many bills were sent twice."""
-    sandbox.inject(faults.Delay(0.3), times=100_000, path="/nontax/insertbill")
-    env = site(server.database, nontax_of(sandbox))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
-        given = [bill() for _ in range(20 * crashes)]
-        outbox.enqueue_many(given, account="bureau", durable=False)
+    sandbox.inject(faults.Delay(0.1), times=1_000_000, path="/nontax/insertbill")
+    posts, orders = Posts(sandbox), []
+    with (
+        override_settings(NONTAX=nontax_of(sandbox, "outbox")),
+        Nursery(site(server.database, nontax_of(sandbox))) as nursery,
+    ):
         for _ in range(crashes):
+            orders += enqueue(16)
             with server.connect() as connection:
                 connection.execute("CHECKPOINT")
-            before = sum(count_posts(sandbox).values())
-            relay = manage(env, "nontax_send", "--window", "8", program=program)
+            connections["outbox"].close()
+            relay = nursery.begin(what, 8)
             try:
-                wait_for_posts(sandbox, before + 4)
-                forget("outbox")
+                posts.wait_for_more(4)
                 server.crash()
             finally:
-                relay.kill()
-                relay.communicate()
-            use("outbox", server.database)
+                nursery.end(relay, signal.SIGKILL)
             pass_leases("outbox")
             OutboxStore("", using="outbox").expire()
         sandbox.behave()
         Relay().run(once=True)
-    posts = count_posts(sandbox)
     known = dict(Bill.objects.using("outbox").values_list("order_id", "state"))
-    assert len(known) == len(given)
-    twice = sum(count > 1 for count in posts.values())
+    assert known.keys() == set(orders)
+    twice = sum(count > 1 for count in posts.count().values())
     # A bill that was forgotten and sent again is a duplicate to WeChat.
-    assert twice or {known[order] for order in posts} <= {"inserted", "in_doubt"}
+    assert twice or {known[order] for order in posts.count()} <= {"inserted", "in_doubt"}
     return twice
-
-
-FORGETS = """
-import sys
-import django
-from django.core.management import execute_from_command_line
-django.setup()
-import nontax.contrib.django.store as store
-store.force_commits = lambda using: None
-execute_from_command_line(["manage.py", *sys.argv[1:]])
-"""
 
 
 @pytest.mark.timeout(900)
@@ -169,7 +157,7 @@ def test_a_server_that_may_forget_commits_crashes(
     with server.connect() as connection:
         connection.execute("ALTER ROLE nontax SET synchronous_commit = off")
     try:
-        twice = _crash(server, sandbox, ("-m", "django") if forces else ("-c", FORGETS), CRASHES)
+        twice = _crash(server, sandbox, "send" if forces else "send-and-forget", CRASHES)
     finally:
         with server.connect() as connection:
             connection.execute("ALTER ROLE nontax RESET synchronous_commit")

@@ -7,7 +7,8 @@ what=${1:?usage: deps.sh demo|test|all|debug}
 packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
 [ "$what" = demo ] || packages="$packages binutils clang libcmocka-dev redis-server"
 case "$what" in
-all | debug) packages="$packages libc6-dbg libclang-rt-dev mariadb-server postgresql valgrind" ;;
+all | debug) packages="$packages libc6-dbg libclang-rt-dev libfaketime mariadb-server postgresql \
+	rabbitmq-server valgrind" ;;
 esac
 # For reports as pages.
 [ "$what" != all ] || packages="$packages chromium fonts-noto-cjk libreoffice-calc poppler-utils"

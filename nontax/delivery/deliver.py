@@ -97,11 +97,19 @@ class Delivery:
         limit: int | None = None,
         progress: "Callable[[Delivered], None] | None" = None,
         pause: "Callable[[NontaxError], float]" = to_next_minute,
+        window: int | None = None,
     ) -> None:
-        """pause: told of what keeps every bill from being sent just now; the seconds to wait."""
+        """pause: told of what keeps every bill from being sent just now; the seconds to wait.
+
+        window: instead of concurrency, where a store proves nothing of a dead owner's bills: so
+        many are written down at one time, and half of them are on the wire.
+        """
         self._store, self._client = store, client
         self._left = limit  # how many bills may still be sent; None: all
-        self._concurrency, self._rate = concurrency, rate
+        self._window = sys.maxsize if window is None else window
+        self._concurrency = concurrency if window is None else max(1, window // 2)
+        self._page = concurrency if window is None else max(1, window // 4)
+        self._rate = rate
         self._progress, self._pause_for = progress, pause
         self._claims: deque[Claim] = deque()  # written down, not handed over
         self._until: float | None = None
@@ -109,9 +117,10 @@ class Delivery:
         self._stopping = False
         self._quota_hit: NontaxError | None = None
         self._closed_for = 0.0  # seconds, by the store
+        self._full = False
         # A bill that could not be sent waits again, and is the next one to be sent.
         self._unsent = 0  # in a row
-        self._most_unsent = min(max(_UNSENT, concurrency), limit or sys.maxsize)
+        self._most_unsent = min(max(_UNSENT, self._concurrency), limit or sys.maxsize)
         self._in_vain: NontaxError | None = None
         self._run: Run | None = None
         self._counts: Counter[str] = Counter()
@@ -185,8 +194,13 @@ class Delivery:
             yield bill
 
     def _reserve(self) -> None:
-        count = self._concurrency if self._left is None else min(self._concurrency, self._left)
+        count = self._page if self._left is None else min(self._page, self._left)
         if not count:
+            return
+        # Answers that are not settled yet count, too.
+        count = min(count, self._window - len(self._open))
+        self._full = count <= 0
+        if self._full:
             return
         window: Window = self._store.reserve(count)
         if self._left is not None:
@@ -245,7 +259,7 @@ class Delivery:
             if self._closed_for <= _LONGEST:
                 return self._closed_for
             return 0.0 if got_on else None  # what was sent may have opened it
-        return 0.0 if self._until is not None or self._unsent else None
+        return 0.0 if self._until is not None or self._unsent or self._full else None
 
     def _read(self, run: Run) -> None:
         while group := run._group():

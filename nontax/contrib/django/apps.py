@@ -23,6 +23,6 @@ class NontaxConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks."""
-        from nontax.contrib.django import checks
+        from nontax.contrib.django import checks, databases
 
-        del checks
+        del checks, databases

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 import nontax
 from nontax.contrib.django.models import Relay
-from nontax.contrib.django.store import worker_name
+from nontax.contrib.django.telling import worker_name
 
 # Seconds between two beats; a relay that has not been heard of for longer is silent.
 EVERY = 15.0
@@ -29,21 +29,24 @@ class Beats:
         self._last = -math.inf
 
     def beat(self) -> None:
-        """Now and then: it is alive. By the database's clock."""
+        """Now and then: it is alive. By the database's clock. That this fails stops no bill."""
         if time.monotonic() < self._last + EVERY:
             return
+        with suppress(DatabaseError):
+            self._write()
+            self._last = time.monotonic()
+
+    def _write(self) -> None:
         rows = Relay.objects.using(self._using)
-        if self._last == -math.inf:
-            rows.filter(beat_at__lt=timezone.now() - _KEPT).delete()
-            # Not update_or_create(): SQLite refuses a transaction that reads before it writes.
-            rows.filter(worker=self._worker).delete()
-            rows.create(
-                worker=self._worker, host=socket.gethostname()[:150], began_at=Now(),
-                beat_at=Now(), version=nontax.__version__,
-            )  # fmt: skip
-        else:
-            rows.filter(worker=self._worker).update(beat_at=Now())
-        self._last = time.monotonic()
+        # Written, not looked up first: on SQLite a reader that begins to write may be refused.
+        begins = {"began_at": Now(), "version": nontax.__version__} if self._last < 0 else {}
+        if rows.filter(worker=self._worker).update(beat_at=Now(), **begins):
+            return
+        rows.create(
+            worker=self._worker, host=socket.gethostname()[:150], began_at=Now(), beat_at=Now(),
+            version=nontax.__version__,
+        )  # fmt: skip
+        rows.filter(beat_at__lt=timezone.now() - _KEPT).delete()
 
     def end(self) -> None:
         """It ends in order, and is not missed. Without a database it stays, and is silent."""

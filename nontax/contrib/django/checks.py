@@ -1,73 +1,119 @@
-"""System checks. Those of the settings need nothing; those of the database run with --database."""
+"""System checks of the settings: offline. They show no secret."""
 
+import importlib.util
+import logging
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connections
+from django.db import connections, router
 
 from nontax.contrib.django import conf
+from nontax.contrib.django.models import Bill
 
-# What must be so that a commit survives a crash: query, values that are right.
-_POSTGRES = (
-    ("SHOW fsync", ("on",)),
-    ("SHOW full_page_writes", ("on",)),
-)
-_MYSQL = (
-    ("SELECT @@innodb_flush_log_at_trx_commit", ("1",)),
-    ("SELECT @@log_bin = 0 OR @@sync_binlog = 1", ("1",)),
-)
-_SQLITE = (("PRAGMA synchronous", ("2", "3")),)
-_KEEPS: "dict[str, Any]" = {"postgresql": _POSTGRES, "mysql": _MYSQL, "sqlite": _SQLITE}
-_STANDBYS = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async'"
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_AES_KEY_LENGTH = 43
+_LONG_TIMEOUT = 60.0
+_TEST_CLIENTS = "nontax.contrib.django.testing."
+# Caches that each process has for itself, or that keep nothing.
+_LONELY = ("LocMemCache", "DummyCache")
 
 
 @register()
 def check_settings(**_: Any) -> "list[CheckMessage]":
-    """E001: the setting NONTAX cannot be used."""
+    """E001 to E009, W001 to W005, W009."""
     try:
         outbox, aliases = conf.outbox(), conf.aliases()
     except ImproperlyConfigured as error:
-        return [Error(str(error), id="nontax.E001")]
+        return [_error(error)]
     found: list[CheckMessage] = []
+    if not aliases and isinstance(settings.NONTAX.get("ACCOUNTS", {}), dict):
+        found.append(Error('NONTAX["ACCOUNTS"] has no account', id="nontax.E001"))
     for alias in aliases:
         try:
-            conf.account(alias)
+            account = conf.account(alias)
         except ImproperlyConfigured as error:
-            found.append(Error(str(error), id="nontax.E002"))
-    if outbox.database not in connections:
-        words = f'NONTAX["OUTBOX"]["DATABASE"] is {outbox.database!r}, which DATABASES has not'
-        found.append(Error(words, id="nontax.E006"))
-    return found
+            found.append(_error(error))
+        else:
+            found += _of_account(f'NONTAX["ACCOUNTS"][{alias!r}]', account)
+    return [*found, *_of_outbox(outbox), *_of_logging()]
 
 
-@register(Tags.database)
-def check_commits(databases: Any = None, **_: Any) -> "list[CheckMessage]":
-    """W006: the database may forget a commit. A bill would be sent twice, and no row shows it."""
-    try:
-        using = conf.outbox().database
-    except ImproperlyConfigured:
-        return []
-    if using not in (databases or ()) or using not in connections:
-        return []
-    connection = connections[using]
-    found: list[CheckMessage] = []
-    with connection.cursor() as cursor:
-        for query, right in _KEEPS.get(connection.vendor, ()):
-            cursor.execute(query)
-            value = str(cursor.fetchone()[0])
-            if value not in right:
-                found.append(_forgets(f"{query} is {value}, and must be {' or '.join(right)}"))
-        if connection.vendor == "postgresql":
-            cursor.execute(_STANDBYS)
-            if cursor.fetchone()[0]:
-                found.append(_forgets("it has an asynchronous standby, which must not be promoted"))
-    return found
+def _error(error: ImproperlyConfigured) -> CheckMessage:
+    return Error(str(error), id=getattr(error, "check", "nontax.E002"))
 
 
-def _forgets(why: str) -> CheckMessage:
-    return Warning(
-        f"the outbox's database may forget a commit: {why}",
-        hint="a bill whose row is forgotten is sent twice: see docs/django.md",
-        id="nontax.W006",
-    )
+def _of_account(where: str, account: "dict[str, Any]") -> "Iterator[CheckMessage]":
+    for url in (account.get("BASE_URL"), *account.get("FALLBACK_BASE_URLS", ())):
+        parts = urlsplit(url or "https://")
+        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+            yield Error(f"{where}: {url} must begin with https://", id="nontax.E004")
+    events = account.get("EVENTS", {})
+    key = events.get("AES_KEY")
+    if key and len(key) != _AES_KEY_LENGTH:
+        text = f"{where}['EVENTS']['AES_KEY'] has {len(key)} characters instead of 43"
+        yield Error(text, id="nontax.E005")
+    if events.get("TOKEN") and not key:
+        yield Warning(
+            f"{where} takes events in plain mode",
+            hint="set the safe mode in WeChat's console, and AES_KEY",
+            id="nontax.W002",
+        )
+    client = account.get("CLIENT")
+    name = client if isinstance(client, str) else f"{getattr(client, '__module__', '')}."
+    if client and name.startswith(_TEST_CLIENTS) and not settings.DEBUG:
+        yield Error(f"{where}['CLIENT'] sends nothing: it is for tests", id="nontax.E009")
+    cache = settings.CACHES.get(account.get("CACHE"), {})
+    if str(cache.get("BACKEND", "")).endswith(_LONELY):
+        yield Warning(
+            f"{where}['CACHE'] is {cache['BACKEND']}, which processes do not share",
+            hint="use Redis, Memcached or the database",
+            id="nontax.W001",
+        )
+    if conf.timeout_of(account) > _LONG_TIMEOUT:
+        yield Warning(
+            f"{where}['TIMEOUT'] is above {_LONG_TIMEOUT:.0f} seconds",
+            hint="a relay that is to end waits for so long",
+            id="nontax.W004",
+        )
+
+
+def _of_outbox(outbox: conf.Outbox) -> "Iterator[CheckMessage]":
+    using = outbox.database
+    if using not in connections:
+        text = f'NONTAX["OUTBOX"]["DATABASE"] is {using!r}, which DATABASES has not'
+        yield Error(text, id="nontax.E006")
+        return
+    if settings.DATABASE_ROUTERS and router.db_for_write(Bill) != using:
+        text = f"DATABASE_ROUTERS send nontax.Bill to {router.db_for_write(Bill)!r}, not {using!r}"
+        yield Error(text, id="nontax.E006")
+    if outbox.ring == "celery" and importlib.util.find_spec("celery") is None:
+        yield Error(
+            'NONTAX["OUTBOX"]["RING"] is "celery", which is not installed',
+            hint="pip install celery",
+            id="nontax.E008",
+        )
+    if outbox.ring == "tasks" and importlib.util.find_spec("django.tasks") is None:
+        yield Error(
+            'NONTAX["OUTBOX"]["RING"] is "tasks", which Django 6.0 is the first to have',
+            id="nontax.E008",
+        )
+    database = connections.settings[using]
+    if database.get("CONN_MAX_AGE") != 0 and not database.get("CONN_HEALTH_CHECKS"):
+        yield Warning(
+            f"DATABASES[{using!r}] keeps connections (CONN_MAX_AGE) and does not check them",
+            hint="set CONN_HEALTH_CHECKS: True",
+            id="nontax.W009",
+        )
+
+
+def _of_logging() -> "Iterator[CheckMessage]":
+    if not settings.DEBUG and logging.getLogger("nontax").isEnabledFor(logging.DEBUG):
+        yield Warning(
+            'the logger "nontax" is at DEBUG in production',
+            hint="set it to INFO: details of each call are of no use there",
+            id="nontax.W005",
+        )

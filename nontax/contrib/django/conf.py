@@ -1,5 +1,6 @@
 """The setting NONTAX, read anew each time: tests override settings."""
 
+import re
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -26,32 +27,47 @@ ACCOUNT_KEYS = (
     "CACHE",
     "CLIENT",
 )
+RINGS = ("celery", "tasks")
 ROLES = ("bureau", "unit", "both")
 EVENT_KEYS = ("TOKEN", "AES_KEY", "FORWARD_KEY")
 SHORTEST_KEY = 16
 # Seconds that lie between the last bill's latest answer and the end of its lease.
 MARGIN = 10.0
+# And between a bill's own time and its lease.
+SPARE = 30.0
+_SECRET = re.compile("[0-9a-f]{32}")
+
+
+class SettingError(ImproperlyConfigured):
+    """A setting that cannot be. check: the id of the system check that says so."""
+
+    def __init__(self, text: str, check: str = "E002") -> None:
+        super().__init__(text)
+        self.check = f"nontax.{check}"
 
 
 class Outbox(NamedTuple):
     """NONTAX["OUTBOX"].
 
-    database: alias. window: bills in flight for each account and relay. lease: seconds for which a
-    reserved bill belongs to its relay. rate: bills a second for each account, all relays together,
+    database: alias. window: bills of each account and relay that are written down as being sent,
+    half of them on the wire. lease: seconds for which a reserved bill belongs to its relay.
+    rate: bills a second for each account, all relays together,
     or None; unit_rate: the same for each unit, where its row says nothing else.
     spool: folder for answers that the database cannot take when a relay has to end, or None.
     hold_days: after which a bill is withdrawn whose order nobody has authorised. visible: function,
     or its dotted path, that takes an admin's request and returns a Q: which bills its user sees.
+    ring: who is told when a bill waits, "celery", "tasks" (Django's) or None.
     """
 
     database: str = "default"
-    window: int = 64
+    window: int = 128
     lease: float = 90.0
     rate: float | None = None
     unit_rate: float | None = None
     spool: str | None = None
     hold_days: float = 90
     visible: Any = None
+    ring: str | None = None
 
 
 def _refuse_unknown(where: str, given: "Iterable[str]", known: "Iterable[str]") -> None:
@@ -59,13 +75,13 @@ def _refuse_unknown(where: str, given: "Iterable[str]", known: "Iterable[str]") 
         if name not in known:
             near = get_close_matches(str(name), list(known), 1)
             hint = f"; do you mean {near[0]}?" if near else ""
-            raise ImproperlyConfigured(f"{where} has no {name!r}{hint}")
+            raise SettingError(f"{where} has no {name!r}{hint}", "E003")
 
 
 def _nontax() -> "dict[str, Any]":
     found = getattr(settings, "NONTAX", None)
     if not isinstance(found, dict):
-        raise ImproperlyConfigured('set NONTAX = {"ACCOUNTS": {"bureau": {"APPID": …}}}')
+        raise SettingError('set NONTAX = {"ACCOUNTS": {"bureau": {"APPID": …}}}', "E001")
     _refuse_unknown("NONTAX", found, ("ACCOUNTS", "OUTBOX"))
     return found
 
@@ -75,7 +91,14 @@ def outbox() -> Outbox:
     given = _nontax().get("OUTBOX", {})
     names = {name.upper(): name for name in Outbox._fields}
     _refuse_unknown('NONTAX["OUTBOX"]', given, names)
-    return Outbox(**{names[name]: value for name, value in given.items()})
+    made = Outbox(**{names[name]: value for name, value in given.items()})
+    for name in ("rate", "unit_rate"):
+        value = getattr(made, name)
+        if value is not None and not (isinstance(value, (int, float)) and value > 0):
+            raise SettingError(f'NONTAX["OUTBOX"][{name.upper()!r}] must be above 0', "E003")
+    if made.ring not in (None, *RINGS):
+        raise SettingError(f'NONTAX["OUTBOX"]["RING"] must be one of {", ".join(RINGS)}', "E003")
+    return made
 
 
 def visible() -> Any:
@@ -88,29 +111,34 @@ def account(alias: str) -> "dict[str, Any]":
     """An account's settings. Raises ImproperlyConfigured, which shows no secret."""
     found = _ask(alias)
     if not isinstance(found, dict):
-        raise ImproperlyConfigured(f'NONTAX["ACCOUNTS"] has no account {alias!r}')
+        raise SettingError(f'NONTAX["ACCOUNTS"] has no account {alias!r}')
     where = f'NONTAX["ACCOUNTS"][{alias!r}]'
     _refuse_unknown(where, found, ACCOUNT_KEYS)
     if not found.get("APPID") or not (found.get("SECRET") or found.get("TOKEN_SOURCE")):
-        raise ImproperlyConfigured(f"{where} needs APPID, and SECRET or TOKEN_SOURCE")
+        raise SettingError(f"{where} needs APPID, and SECRET or TOKEN_SOURCE")
+    if _SECRET.fullmatch(str(found["APPID"])):
+        raise SettingError(f"{where}['APPID'] has the form of an AppSecret: are the two swapped?")
     if "CACHE" in found and not found.get("SECRET"):
-        raise ImproperlyConfigured(f"{where} needs SECRET for CACHE: what is shared is sealed")
-    if found.get("ROLE", "both") not in ROLES:
-        raise ImproperlyConfigured(f"{where}['ROLE'] must be one of {', '.join(ROLES)}")
+        raise SettingError(f"{where} needs SECRET for CACHE: what is shared is sealed")
+    role = found.get("ROLE", "both")
+    if role not in ROLES:
+        near = get_close_matches(str(role), ROLES, 1)
+        hint = f"; do you mean {near[0]!r}?" if near else ""
+        raise SettingError(f"{where}['ROLE'] must be one of {', '.join(ROLES)}{hint}", "E003")
     if "EVENTS" in found:
         _refuse_unknown(f"{where}['EVENTS']", found["EVENTS"], EVENT_KEYS)
         token, key = found["EVENTS"].get("TOKEN"), found["EVENTS"].get("FORWARD_KEY")
         if not token and not key:
-            raise ImproperlyConfigured(f"{where}['EVENTS'] needs TOKEN or FORWARD_KEY")
+            raise SettingError(f"{where}['EVENTS'] needs TOKEN or FORWARD_KEY")
         if key and len(key) < SHORTEST_KEY:
-            raise ImproperlyConfigured(
+            raise SettingError(
                 f"{where}['EVENTS']['FORWARD_KEY'] needs {SHORTEST_KEY} characters or more"
             )
-    if outbox().lease < timeout_of(found) + 2 * MARGIN:
-        raise ImproperlyConfigured(
-            f'NONTAX["OUTBOX"]["LEASE"] must be {2 * MARGIN:.0f} seconds longer than the TIMEOUT '
-            f"of {where}"
-        )
+    if outbox().lease < timeout_of(found) + SPARE:
+        raise SettingError(
+            f'NONTAX["OUTBOX"]["LEASE"] must be {SPARE:.0f} seconds longer than the TIMEOUT of '
+            f"{where}", "E007",
+        )  # fmt: skip
     return found
 
 

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from nontax.contrib.django import settling, signals
 from nontax.contrib.django.models import Bill, Event
+from nontax.contrib.django.ringing import ring_on_commit
 from nontax.contrib.django.rows import force_commits, learn
 from nontax.delivery.states import NOT_AUTHORISED, step
 from nontax.events import AuthorizationEvent, StatusEvent
@@ -108,6 +109,8 @@ def authorised(
         if same.update(state=after, changed_at=timezone.now()):
             learn(row.pk, using, kind, "authorised", detail=detail)
             moved += 1
+    if moved:
+        ring_on_commit(using)
     return moved
 
 

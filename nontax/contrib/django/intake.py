@@ -4,9 +4,11 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from nontax.contrib.django.models import NEVER, Bill, Hold
+from nontax.contrib.django import plain
+from nontax.contrib.django.models import NEVER, NO_CLAIM, NO_CODE, Bill, Hold
 from nontax.contrib.django.models import Content as ContentRow
 from nontax.contrib.django.rows import content_of, differs, digest_of, known_of, locked
 from nontax.delivery.states import State, step, why_not
@@ -157,14 +159,59 @@ def content_columns_of(content: Content, pdf: Pdf) -> "dict[str, Any]":
     }
 
 
-def _new_row(
-    account: str, content: Content, pdf: Pdf, priority: int, state: State = "waiting"
-) -> Bill:
-    now = timezone.now()
-    return Bill(
-        appid=content.appid, order_id=content.order_id, account=account, state=state,
-        priority=priority, created_at=now, changed_at=now, **columns_of(content, pdf),
-    )  # fmt: skip
+# What a new bill's row has; the rest comes from its content.
+_NEW = {
+    "attempt": 0, "claim": NO_CLAIM, "lease_until": 0, "code": NO_CODE, "code_unknown": 0,
+    "errcode": 0,
+}  # fmt: skip
+
+
+def _row_of(
+    account: str, content: Content, pdf: Pdf, priority: int, state: State
+) -> "dict[str, Any]":
+    return {
+        "appid": content.appid,
+        "order_id": content.order_id,
+        "account": account,
+        "state": state,
+        "priority": priority,
+        **columns_of(content, pdf),
+        **_NEW,
+    }
+
+
+def is_known(using: str, content: Content, *, allow_same_number: bool) -> bool:
+    """Whether its order, or its printed number, is in the outbox already."""
+    found = Q(appid=content.appid, order_id=content.order_id)
+    if not allow_same_number:
+        found |= Q(
+            billing_no=content.billing_no,
+            billing_code=content.billing_code,
+            state__in=sorted(NUMBER_TAKEN),
+        )
+    return bool(Bill.objects.using(using).filter(found).exists())
+
+
+def add(
+    using: str,
+    account: str,
+    content: Content,
+    pdf: Pdf = NO_PDF,
+    *,
+    allow_same_number: bool = False,
+    priority: int = 0,
+    state: State = "waiting",
+) -> Bill | None:
+    """A new bill's row. None, and nothing is changed, if its order or its number is known."""
+    if is_known(using, content, allow_same_number=allow_same_number):
+        return None
+    try:
+        with transaction.atomic(using=using):
+            return insert(using, account, content, pdf, priority=priority, state=state)
+    except IntegrityError:
+        if not is_known(using, content, allow_same_number=allow_same_number):
+            raise
+        return None
 
 
 def insert(
@@ -175,40 +222,58 @@ def insert(
     *,
     priority: int = 0,
     state: State = "waiting",
-) -> None:
+) -> Bill:
     """A new bill. Raises IntegrityError if its order is known."""
-    row = _new_row(account, content, pdf, priority, state)
-    row.save(using=using, force_insert=True)
-    ContentRow(bill=row, **content_columns_of(content, pdf)).save(using=using, force_insert=True)
+    now, at = timezone.now(), plain.now(using)
+    row = _row_of(account, content, pdf, priority, state)
+    names, values = (*row, *_DATES), (*row.values(), at, at)
+    pk = plain.insert_one(using, Bill, names, values)
+    texts = content_columns_of(content, pdf)
+    plain.insert(using, ContentRow, ("bill", *texts), [(pk, *texts.values())])
+    made = Bill(id=pk, created_at=now, changed_at=now, **row)
+    made._state.adding, made._state.db = False, using
     if state == "held":
-        Hold(bill=row, due_at=row.created_at + FIRST_ASK).save(using=using, force_insert=True)
+        Hold(bill=made, due_at=now + FIRST_ASK).save(using=using, force_insert=True)
+    return made
+
+
+_DATES = ("created_at", "changed_at")
 
 
 def insert_many(using: str, account: str, contents: "Sequence[Content]", priority: int) -> bool:
     """New bills in a few statements. False, and nothing is changed, if one of them is known."""
-    orders = [content.order_id for content in contents]
-    codes = [content.billing_code for content in contents]
     keys = {content.key for content in contents}
     numbers = {(content.billing_no, content.billing_code) for content in contents}
-    bills = Bill.objects.using(using)
     if len(keys) != len(contents) or len(numbers) != len(contents):
         return False
-    if bills.filter(order_id__in=orders).exists():
+    bills = Bill.objects.using(using)
+    mine = bills.filter(
+        appid__in={key.appid for key in keys}, order_id__in=[key.order_id for key in keys]
+    )
+    # Pairs are looked up by an index, and there are more of them than are asked for.
+    taken = bills.filter(
+        billing_no__in={number for number, _ in numbers},
+        billing_code__in=[code for _, code in numbers],
+        state__in=sorted(NUMBER_TAKEN),
+    )
+    if not keys.isdisjoint(mine.values_list("appid", "order_id")):
         return False
-    if bills.filter(billing_code__in=codes, state__in=sorted(NUMBER_TAKEN)).exists():
+    if not numbers.isdisjoint(taken.values_list("billing_no", "billing_code")):
         return False
+    at = plain.now(using)
+    rows = [_row_of(account, content, NO_PDF, priority, "waiting") for content in contents]
     try:
         with transaction.atomic(using=using):
-            bills.bulk_create([_new_row(account, each, NO_PDF, priority) for each in contents])
-            made = dict(bills.filter(order_id__in=orders).values_list("order_id", "pk"))
-            if len(made) != len(contents):
-                return False
-            ContentRow.objects.using(using).bulk_create(
-                [
-                    ContentRow(bill_id=made[each.order_id], **content_columns_of(each, NO_PDF))
-                    for each in contents
-                ]
+            plain.insert(
+                using, Bill, (*rows[0], *_DATES), [(*row.values(), at, at) for row in rows]
             )
+            made = {key[1:]: key[0] for key in mine.values_list("pk", "appid", "order_id")}
+            texts = [content_columns_of(content, NO_PDF) for content in contents]
+            plain.insert(
+                using, ContentRow, ("bill", *texts[0]),
+                [(made[each.key], *text.values())
+                 for each, text in zip(contents, texts, strict=True)],
+            )  # fmt: skip
     except IntegrityError:
         return False
     return True

@@ -11,6 +11,7 @@ from django.db import connections, transaction
 from nontax.contrib.django import accounts, conf, events, intake
 from nontax.contrib.django.intake import Pdf
 from nontax.contrib.django.models import Bill
+from nontax.contrib.django.ringing import ring_on_commit
 from nontax.contrib.django.rows import look
 from nontax.delivery.content import content_of
 from nontax.delivery.store import Content, Refused
@@ -67,6 +68,12 @@ def enqueue(
 
 
 def _enqueue(using: str, account: str, content: Content, pdf: Pdf, **more: Any) -> Bill:
+    if more["state"] == "waiting":
+        new = {name: more[name] for name in ("priority", "allow_same_number")}
+        made = intake.add(using, account, content, pdf, **new)
+        if made is not None:
+            ring_on_commit(using)
+            return made
     with transaction.atomic(using=using):
         answer = intake.hand_in(using, account, content, pdf, **more)
         if isinstance(answer, Refused):
@@ -79,6 +86,7 @@ def _enqueue(using: str, account: str, content: Content, pdf: Pdf, **more: Any) 
                 lambda: events.match_held(using, content.order_id), using=using, robust=True
             )
         row = look(using, content.key)
+        ring_on_commit(using)
     assert row is not None
     return row
 
@@ -126,6 +134,7 @@ def enqueue_many(
                 _one_by_one(
                     using, account, page, begin, priority=priority, replace=replace, again=again
                 )
+        ring_on_commit(using)
     return len(contents)
 
 

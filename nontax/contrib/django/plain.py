@@ -42,6 +42,23 @@ def insert(
             cursor.execute(head + ", ".join([one] * len(part)), values)
 
 
+def insert_one(
+    using: str, model: "type[Model]", names: "Sequence[str]", values: "Sequence[Any]"
+) -> int:
+    """One new row; its id."""
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(model._meta.get_field(name).column) for name in names)
+    table, key = model._meta.db_table, "id"
+    sql = f"INSERT INTO {quote(table)} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
+    returns = connection.features.can_return_columns_from_insert
+    with connection.cursor() as cursor:
+        cursor.execute(f"{sql} RETURNING {quote(key)}" if returns else sql, values)
+        if returns:
+            return int(cursor.fetchone()[0])
+        return int(connection.ops.last_insert_id(cursor, table, key))
+
+
 def update(
     using: str, model: "type[Model]", names: "Sequence[str]", where: "Sequence[str]",
     rows: "Sequence[Sequence[Any]]",

@@ -13,7 +13,8 @@ from nontax.contrib.django import accounts, conf, events, pace, signals
 from nontax.contrib.django.beats import Beats
 from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
-from nontax.contrib.django.store import OutboxStore, worker_name
+from nontax.contrib.django.store import OutboxStore
+from nontax.contrib.django.telling import worker_name
 from nontax.delivery.deliver import Delivery, Report
 from nontax.delivery.servers import server_of
 from nontax.delivery.spool import Spool
@@ -37,14 +38,19 @@ _STOPPERS = (AccessTokenError, AccountError, QuotaError)
 class Relay:
     """One process's relay: a thread for each account that has bills waiting.
 
-    only: aliases of accounts; none: all. window: bills in flight for each account, instead of the
-    setting's. poll: seconds between two looks at the database.
+    only: aliases of accounts; none: all. window: instead of the setting's. poll: seconds between
+    two looks at the database. limit: bills of each account that are sent at most.
     """
 
     def __init__(
-        self, only: "Sequence[str]" = (), *, window: int | None = None, poll: float = 1.0
+        self,
+        only: "Sequence[str]" = (),
+        *,
+        window: int | None = None,
+        poll: float = 1.0,
+        limit: int | None = None,
     ) -> None:
-        self._only, self._poll = only, poll
+        self._only, self._poll, self._limit = only, poll, limit
         self._settings = conf.outbox()
         self._window = window or self._settings.window
         self._stopping = False
@@ -153,8 +159,8 @@ class Relay:
             store.read_spool()
         store.use_server(server_of(client._base_url))
         delivery = Delivery(
-            store, client, concurrency=self._window, rate=self._settings.rate,
-            pause=partial(self._keep_from, alias, pace.INSERT),
+            store, client, window=self._window, rate=self._settings.rate,
+            limit=self._limit, pause=partial(self._keep_from, alias, pace.INSERT),
         )  # fmt: skip
         self._deliveries[alias] = delivery
         if self._stopping:

@@ -5,6 +5,7 @@ from typing import Any
 from django.db.models import Max
 from django.utils import timezone
 
+from nontax.contrib.django import plain
 from nontax.contrib.django.clock import DatabaseMs
 from nontax.contrib.django.intake import same_number
 from nontax.contrib.django.models import (
@@ -23,6 +24,8 @@ from nontax.delivery.store import GIVEN_UP, SAME_NUMBER, Claim, Key, Settled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nontax.delivery.states import Settlement
 
 _LEASE_ENDED = "the lease ended before an answer came"
@@ -44,6 +47,38 @@ def settle_one(using: str, claim: Claim, answer: Answer) -> Settled:
         _end(using, claim, answer, settlement)
         return Settled(claim.key, settlement.state, True, settlement.shown)
     return _settle_late(using, claim, answer, settlement)
+
+
+# What an answer changes that only says that the bill is in the wallet.
+_BILL = ("state", "errcode", "code", "code_unknown", "changed_at", "claim", "lease_until")
+_ATTEMPT = ("ended", "changed_at", "outcome", "http_status", "transfers", "openid")
+
+
+def settle_inserted(using: str, answers: "Sequence[tuple[Claim, Answer]]") -> bool:
+    """Bills that WeChat has taken, in two statements. False: begin anew, with one after the other.
+
+    That is if one of them is not sending any more, or not by this attempt.
+    """
+    step("sending", "inserted")
+    at = plain.now(using)
+    fence = ("id", "attempt", "state")
+    bills = [
+        ("inserted", 0, clean(answer.code), 0, at, NO_CLAIM, 0, claim.bill, claim.number, "sending")
+        for claim, answer in answers
+    ]
+    if plain.update(using, Bill, _BILL, fence, bills) != len(answers):
+        return False
+    attempts = [
+        (1, at, "inserted", answer.http_status, answer.transfers, clean(answer.openid),
+         claim.attempt)
+        for claim, answer in answers
+    ]  # fmt: skip
+    return plain.update(using, Attempt, _ATTEMPT, ("id",), attempts) == len(answers)
+
+
+def is_plain(claim: Claim, answer: Answer) -> bool:
+    """Whether `settle_inserted` does all that this answer needs."""
+    return answer.outcome == "inserted" and bool(answer.code) and not claim.signed
 
 
 def _columns(settlement: "Settlement", answer: Answer) -> "dict[str, Any]":

@@ -5,17 +5,15 @@ by the database's clock, and here by one that goes on while the machine is suspe
 """
 
 import logging
-import socket
 import time
 from functools import partial
-from os import getpid
 from typing import Any
 from uuid import uuid4
 
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.db.models import Count
 
-from nontax.contrib.django import intake, pace, settling, signals
+from nontax.contrib.django import intake, pace, settling
 from nontax.contrib.django.clock import DatabaseMs
 from nontax.contrib.django.conf import MARGIN
 from nontax.contrib.django.models import Attempt, Bill, Evidence, Server
@@ -30,6 +28,7 @@ from nontax.contrib.django.rows import (
     look,
 )
 from nontax.contrib.django.taking import Taker, take
+from nontax.contrib.django.telling import tell, worker_name
 from nontax.delivery import states
 from nontax.delivery.deliver import boot_time
 from nontax.delivery.spool import Spool
@@ -61,25 +60,13 @@ _PAGE = 500
 _AWAY = (OperationalError, InterfaceError)
 
 
-def worker_name() -> str:
-    """Of this process, for people."""
-    return f"{socket.gethostname()}:{getpid()}"[:150]
-
-
 def _goes_through(answer: Answer) -> bool:
     """WeChat has dealt with the bill itself: the account's trouble is over."""
     return answer.outcome in ("inserted", "rejected") and not answer.stops_run
 
 
-def _tell(settled: Settled) -> None:
-    """The answer is on disk: whoever wants to know is told."""
-    about = {**settled.key._asdict(), "state": settled.state}
-    told = signals.bill_settled.send_robust(sender=Bill, **about)
-    if settled.state == "in_doubt":
-        told += signals.bill_in_doubt.send_robust(sender=Bill, **about)
-    for receiver, error in told:
-        if isinstance(error, Exception):
-            _log.error("the receiver %r has failed: %s", receiver, type(error).__name__)
+class _NotAllMineError(Exception):
+    """Some of the bills were given up meanwhile."""
 
 
 class OutboxStore:
@@ -236,7 +223,7 @@ class OutboxStore:
         pause = 0.1
         while True:
             try:
-                settled = self._write(lambda: self._settle(answers))
+                settled = self._settle_all(answers)
             except _AWAY as error:
                 if connections[self.using].in_atomic_block:
                     raise
@@ -256,13 +243,36 @@ class OutboxStore:
             self._handed_over.discard(claim.attempt)
         for one in settled:
             if one.applied and not one.spooled:
-                _tell(one)
+                tell(one)
         return settled
+
+    def _settle_all(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
+        """In one transaction, if nothing has come in between."""
+        done = [one for one in answers if settling.is_plain(*one)]
+        rest = [one for one in answers if not settling.is_plain(*one)]
+
+        def settle() -> list[Settled]:
+            if done and not settling.settle_inserted(self.using, done):
+                raise _NotAllMineError
+            self._end_probe(done)
+            return self._settle(rest)
+
+        try:
+            others = iter(self._write(settle))
+        except _NotAllMineError:
+            return self._write(lambda: self._settle(answers))
+        return [
+            Settled(one[0].key, "inserted", True) if settling.is_plain(*one) else next(others)
+            for one in answers
+        ]
+
+    def _end_probe(self, answers: "Sequence[tuple[Claim, Answer]]") -> None:
+        if self._probing and any(_goes_through(answer) for _, answer in answers):
+            pace.resume(self.using, self.account, interface=pace.INSERT)
 
     def _settle(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:
         settled = [settling.settle_one(self.using, claim, answer) for claim, answer in answers]
-        if self._probing and any(_goes_through(answer) for _, answer in answers):
-            pace.resume(self.using, self.account, interface=pace.INSERT)
+        self._end_probe(answers)
         return settled
 
     def _keep_apart(self, answers: "Sequence[tuple[Claim, Answer]]") -> list[Settled]:

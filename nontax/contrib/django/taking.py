@@ -7,12 +7,12 @@ from django.db import connections
 from django.db.models import F
 from django.utils import timezone
 
-from nontax.contrib.django import pace, turns
+from nontax.contrib.django import pace, plain, turns
 from nontax.contrib.django.clock import DatabaseMs
-from nontax.contrib.django.models import Attempt, Bill, Unit
-from nontax.contrib.django.rows import joined
+from nontax.contrib.django.models import Attempt, Bill, Content, Unit
 from nontax.delivery.states import step
 from nontax.delivery.store import Claim
+from nontax.delivery.store import Content as Sent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,36 +71,55 @@ def take(taker: Taker, most: int, claim: str, met: "Collection[str]" = ()) -> Ta
     return Taken(claims, probe=grant.probe)
 
 
+_COLUMNS = ("pk", "appid", "order_id", "card_id", "fee", "billing_no", "billing_code", "attempt")
+_CONTENT = ("pk", "title", "billing_time", "media_id", "extra", "shape")
+
+
 def _write_down(taker: Taker, ids: list[int], claim: str) -> list[Claim]:
     """The state in the WHERE, and the key (bill, slot), let no second owner in."""
-    bills = Bill.objects.using(taker.using).filter(pk__in=ids, state="waiting")
+    waiting = Bill.objects.using(taker.using).filter(pk__in=ids, state="waiting").order_by()
     if connections[taker.using].features.has_select_for_update_skip_locked:
-        # A bill that somebody is just changing, or a relay without a pace has, is left out.
-        locked = bills.select_for_update(skip_locked=True).order_by()
-        free = set(locked.values_list("pk", flat=True))
-        ids = [pk for pk in ids if pk in free]
-    now = timezone.now()
-    bills.filter(pk__in=ids).update(
+        # A bill that somebody is just changing is left out.
+        waiting = waiting.select_for_update(skip_locked=True)
+    rows: dict[int, Any] = {row[0]: row[1:] for row in waiting.values_list(*_COLUMNS)}
+    ids = [pk for pk in ids if pk in rows]
+    mine = Bill.objects.using(taker.using).filter(pk__in=ids, state="waiting")
+    taken = mine.update(
         state=step("waiting", "reserve"), claim=claim, attempt=F("attempt") + 1,
-        lease_until=DatabaseMs() + taker.lease, changed_at=now,
+        lease_until=DatabaseMs() + taker.lease, changed_at=timezone.now(),
     )  # fmt: skip
-    mine = Bill.objects.using(taker.using).filter(pk__in=ids, claim=claim)
-    rows = {row.pk: row for row in mine.select_related("content").order_by()}
-    ordered = [rows[pk] for pk in ids if pk in rows]
-    made = Attempt.objects.using(taker.using)
-    attempts: Any = made.bulk_create(
-        [
-            Attempt(
-                bill=row, number=row.attempt, slot=0, back_to="waiting", claim=claim,
-                worker=taker.worker, began_at=now, changed_at=now,
-            )
-            for row in ordered
-        ]
-    )  # fmt: skip
-    if not connections[taker.using].features.can_return_rows_from_bulk_insert:
-        attempts = list(made.filter(bill__in=ids, claim=claim))
-    keys = {each.bill_id: each.pk for each in attempts}
-    return [
-        Claim(keys[row.pk], row.attempt, joined(row, row.content), False, "waiting", row.pk)
-        for row in ordered
-    ]
+    if taken != len(ids):  # a database without such locks
+        kept = Bill.objects.using(taker.using).filter(pk__in=ids, claim=claim)
+        got = set(kept.values_list("pk", flat=True))
+        ids = [pk for pk in ids if pk in got]
+    attempts = _attempts(taker, [(pk, rows[pk][-1] + 1) for pk in ids], claim)
+    texts = Content.objects.using(taker.using).filter(pk__in=ids).values_list(*_CONTENT)
+    contents = {text[0]: text[1:] for text in texts}
+    claims = []
+    for pk in ids:
+        appid, order_id, card_id, fee, billing_no, billing_code, number = rows[pk]
+        title, billing_time, media_id, extra, shape = contents[pk]
+        content = Sent(
+            appid, order_id, card_id, fee, title, billing_time, billing_no, billing_code,
+            media_id, extra, shape,
+        )  # fmt: skip
+        claims.append(Claim(attempts[pk], number + 1, content, False, "waiting", pk))
+    return claims
+
+
+def _attempts(taker: Taker, numbers: "list[tuple[int, int]]", claim: str) -> dict[int, int]:
+    """A row for each; its id, by its bill. numbers: bills, and their attempts' numbers."""
+    now = plain.now(taker.using)
+    same = {
+        "slot": 0, "signed": 0, "signed_by": "", "back_to": "waiting", "claim": claim,
+        "worker": taker.worker, "began_at": now, "changed_at": now, "ended": 0, "outcome": "",
+        "errcode": 0, "errmsg": "", "rid": "", "reason": "", "curl_code": 0, "http_status": 0,
+        "transfers": 0, "openid": "",
+    }  # fmt: skip
+    rest = tuple(same.values())
+    rows = [(*number, *rest) for number in numbers]
+    plain.insert(taker.using, Attempt, ("bill", "number", *same), rows)
+    made = Attempt.objects.using(taker.using).filter(
+        bill__in=[bill for bill, _ in numbers], claim=claim
+    )
+    return dict(made.values_list("bill_id", "pk"))

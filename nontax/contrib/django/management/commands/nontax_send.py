@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from nontax.contrib.django import conf, pace
+from nontax.contrib.django.management.commands.nontax_check import found, refuse
 from nontax.contrib.django.relay import Relay
 
 
@@ -23,10 +24,14 @@ class Command(BaseCommand):
             "--account", action="append", default=[], metavar="ALIAS",
             help="only this account of NONTAX['ACCOUNTS']; may be repeated",
         )  # fmt: skip
-        parser.add_argument("--window", type=int, help="bills in flight for each account")
+        parser.add_argument("--window", type=int, help="bills being sent for each account")
         parser.add_argument(
             "--poll", type=float, default=1.0, help="seconds between two looks at the database"
         )
+        parser.add_argument(
+            "--strict", action="store_true",
+            help="send nothing if a check finds an error, or a database that may forget a commit",
+        )  # fmt: skip
         parser.add_argument(
             "--resume", action="store_true",
             help="end the pauses first: what has stopped the accounts is mended",
@@ -37,6 +42,8 @@ class Command(BaseCommand):
             conf.account(alias)
         if options["window"] is not None and options["window"] < 1:
             raise CommandError("--window must be at least 1")
+        if options["strict"] and (wrong := refuse(found())):
+            raise CommandError("\n".join(str(each) for each in wrong))
         if options["resume"]:
             pace.resume(conf.outbox().database, *options["account"])
         relay = Relay(options["account"], window=options["window"], poll=options["poll"])

@@ -1,0 +1,173 @@
+"""What Django's outbox costs on PostgreSQL: `python benchmarks/backend.py [--rows N …]`.
+
+A server of its own, with its defaults, in a folder of its own. WeChat is a server that answers
+after 40 ms. Rows that are there already are filled in by SQL.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from dbservers import Postgres
+from django.db import connections, transaction
+from django.test import override_settings
+from djangos import use
+from ledger import make_bill, slow_server
+
+import nontax
+from nontax.contrib.django import outbox
+from nontax.contrib.django.models import Bill
+from nontax.contrib.django.relay import Relay
+from nontax.contrib.django.store import OutboxStore
+from nontax.delivery.states import Answer
+
+WINDOW = 128
+_FILL = """
+INSERT INTO nontax_bill (appid, order_id, account, card_id, fee, billing_no, billing_code, digest,
+    state, attempt, claim, lease_until, priority, media_due, code, code_unknown, errcode,
+    created_at, changed_at)
+SELECT 'wxc0b84a53ed8e8d29', 'old-' || n, 'bureau', 'pjZ8Yt7xiy3b9UfffRIA4Tm2xTnw', 12300,
+    '11010122', lpad(n::text, 10, '0'), repeat('0', 64), 'inserted', 1, repeat('0', 32), 0, 0,
+    4611686018427387904, lpad(n::text, 12, '0'), 0, 0, now(), now()
+FROM generate_series(%s, %s) AS n
+"""
+
+
+def _token(_stale: str | None) -> str:
+    return "t" * 32
+
+
+class Bills:
+    """New ones, each with an order and a number of its own."""
+
+    def __init__(self) -> None:
+        self._next = 0
+
+    def make(self, count: int) -> list[dict[str, Any]]:
+        self._next += count
+        return [make_bill(number) for number in range(self._next - count, self._next)]
+
+    def enqueue(self, count: int) -> float:
+        """Rows a second."""
+        given, began = self.make(count), time.perf_counter()
+        outbox.enqueue_many(given, account="bureau", durable=False)
+        return count / (time.perf_counter() - began)
+
+
+def _each(work: Callable[[], object], times: int) -> float:
+    """The median, in milliseconds."""
+    found = []
+    for _ in range(times):
+        began = time.perf_counter()
+        work()
+        found.append(1000 * (time.perf_counter() - began))
+    return median(found)
+
+
+def measure_enqueue(bills: Bills) -> None:
+    given = iter(bills.make(1_000))
+    with transaction.atomic(using="outbox"):
+        one = _each(lambda: outbox.enqueue(next(given), account="bureau"), 500)
+
+    def alone() -> None:
+        with connections["outbox"].cursor() as cursor:
+            cursor.execute("SELECT 1")
+
+    print(f"enqueue, in the caller's transaction: {one:.2f} ms "
+          f"(a statement that does nothing: {_each(alone, 500):.2f} ms)")  # fmt: skip
+    rate = max(bills.enqueue(5_000) for _ in range(3))
+    print(f"enqueue_many: {rate:,.0f} rows/s")
+
+
+def measure_claims(bills: Bills, rows: int) -> None:
+    bills.enqueue(64 * 30)
+    store = OutboxStore("bureau", using="outbox")
+    took, settled = [], []
+    for _ in range(30):
+        began = time.perf_counter()
+        claims = store.reserve(64).claims
+        middle = time.perf_counter()
+        store.settle(
+            [(claim, Answer("inserted", code=f"C{claim.attempt}", openid="o")) for claim in claims]
+        )
+        took.append(1000 * (middle - began))
+        settled.append(1000 * (time.perf_counter() - middle))
+    print(f"{rows:>10,} rows: claim of 64 {median(took):.1f} ms, settling {median(settled):.1f} ms")
+
+
+def fill(have: int, rows: int) -> None:
+    """So many settled bills."""
+    page = 500_000
+    for begin in range(have, rows, page):
+        with connections["outbox"].cursor() as cursor:
+            cursor.execute(_FILL, [begin + 1, min(begin + page, rows)])
+    with connections["outbox"].cursor() as cursor:
+        cursor.execute("ANALYZE nontax_bill")
+
+
+def measure_relays(bills: Bills, relays: int, seconds: float) -> None:
+    """Bills that are settled in so many seconds, when all relays are at work."""
+    bills.enqueue(int(2_500 * (seconds + 3)))
+    connections.close_all()
+    children = []
+    for _ in range(relays):
+        child = os.fork()
+        if child == 0:
+            Relay(window=WINDOW).run()
+            os._exit(0)
+        children.append(child)
+    try:
+        time.sleep(2)
+        done = Bill.objects.using("outbox").filter(state="inserted", order_id__startswith="H")
+        before, began = done.count(), time.perf_counter()
+        time.sleep(seconds)
+        count, took = done.count() - before, time.perf_counter() - began
+    finally:
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    print(f"{relays} relays, window {WINDOW}, 40 ms: {count / took:,.0f} bills/s")
+    rest = Bill.objects.using("outbox").filter(state__in=("waiting", "sending"))
+    rest.update(state="withdrawn", claim="0" * 32, lease_until=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 3_000_000])
+    parser.add_argument("--relays", type=int, nargs="*", default=[1, 2, 4])
+    parser.add_argument("--seconds", type=float, default=8.0)
+    given = parser.parse_args()
+    print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, nontax {nontax.__version__}")
+    server = Postgres()
+    try:
+        use("outbox", server.database)
+        with slow_server() as url:
+            account = {"APPID": "wx0123456789abcdef", "BASE_URL": url,
+                       "TOKEN_SOURCE": _token}  # fmt: skip
+            settings = {"ACCOUNTS": {"bureau": account}, "OUTBOX": {"DATABASE": "outbox"}}
+            with override_settings(NONTAX=settings):
+                bills = Bills()
+                bills.enqueue(100)
+                measure_enqueue(bills)
+                for relays in given.relays:
+                    measure_relays(bills, relays, given.seconds)
+                measure_claims(bills, 0)
+                have = 0
+                for rows in given.rows:
+                    fill(have, rows)
+                    have = rows
+                    measure_claims(bills, rows)
+    finally:
+        connections.close_all()
+        server.remove()
+
+
+if __name__ == "__main__":
+    main()
