@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MAX_COUNT = 8 };
+enum { MAX_COUNT = 8 }; /* twice what a caller asks for: a name look-up needs most */
 
 const char nx_no_descriptor[] = "no file descriptor is left (EMFILE): close connections and files, "
                                 "or raise the limit (ulimit -n)";

@@ -18,7 +18,7 @@
 #include "fork_lock.h"
 #include "memory.h"
 
-enum { EVENTS_AT_ONCE = 64 };
+enum { EVENTS_AT_ONCE = 64 }; /* on the stack; the others come in the next turn */
 
 struct nx_engine {
     CURLM *multi;

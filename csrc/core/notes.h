@@ -6,6 +6,8 @@
 
 #include "nontax.h"
 
+/* The caller takes them out at each step. If more come between two steps, the same keeps failing,
+ * and the last ones say so. */
 enum { NX_MAX_NOTES = 64 };
 
 /* A ring: when it is full, the oldest note is dropped. Guarded by its client's lock. */

@@ -9,7 +9,9 @@
 #include "http.h"
 
 enum {
-    MAX_IDLE = 128,                   /* connections of all lanes in the pool */
+    /* Connections of all lanes in the pool. A run gives back up to a thousand, and the caller needs
+     * descriptors for other things: by default a process has 1,024. */
+    MAX_IDLE = 128,
     IDLE_MS = NX_IDLE_SECONDS * 1000, /* after so long a connection would not be used again */
     LOOK_MS = IDLE_MS / 3             /* between two searches for such lanes */
 };

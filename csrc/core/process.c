@@ -6,7 +6,11 @@
 /* A fork copies the clients, but their connections stay the parent's: one process's bytes in the
  * other's TLS stream would destroy both. So the child forgets all lanes, unread and unfreed. Every
  * client's lock is held during the fork, so that no pool is copied half-changed, and no thread is
- * inside libcurl. */
+ * inside libcurl.
+ *
+ * Locks are taken in this order, here and everywhere: a run's lane_lock, the fork lock, the
+ * registry's, a client's, and last those that libcurl itself takes through share.c. So nobody who
+ * holds one of the last three enters the fork lock: lanes are freed after the pool is unlocked. */
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static nontax_client *registry;
 static atomic_uint generation;

@@ -11,6 +11,8 @@
 #include "json.h"
 #include "literals.h"
 
+/* WeChat's replies are two objects deep. Each level is a call of cJSON to itself on the stack of
+ * whatever thread this is. */
 enum { MAX_DEPTH = 64 };
 
 static void in_doubt(nontax_result *result, const char *format, ...)

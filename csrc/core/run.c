@@ -18,7 +18,7 @@
 #include "text.h"
 
 enum {
-    MAX_CONCURRENCY = 1000,
+    MAX_CONCURRENCY = 1000, /* a connection each, of the 1,024 descriptors that are usual */
     LONGEST_WAIT_MS = 24 * 3600 * 1000, /* at a very low rate: so that it fits into an int */
     MOST_TOKEN_WAITS = 3,               /* for one newer token: then the source must be broken */
     /* How long a token counts as current. The source knows before WeChat refuses it that one has

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A shorter one would be found inside ordinary words: masking it would spoil messages, and each
+ * "***" in a known word would tell it. */
 enum { SHORTEST_SECRET = 8 };
 
 /* The length of the valid UTF-8 character at the start of text, or 0. */
