@@ -202,7 +202,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
                                  nontax_text *why)
 {
     SET(CURLOPT_ERRORBUFFER, transfer->error);
-    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_NOSIGNAL, 1L); /* signals belong to the program, and it has threads */
     SET(CURLOPT_SHARE, client->share);
 
     /* Where to, and nowhere else. */
@@ -223,6 +223,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     SET(CURLOPT_PROXY_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_PROXY_SSL_VERIFYHOST, 2L);
+    /* Without CAPATH's NULL the system's directory would be trusted beside the file. */
     if (client->system_ca_file) {
         SET(CURLOPT_CAINFO, client->system_ca_file);
         SET(CURLOPT_CAPATH, NULL);
@@ -259,6 +260,7 @@ static nontax_status set_options(nx_transfer *transfer, const nontax_client *cli
     SET(CURLOPT_CLOSESOCKETDATA, transfer->connections);
     SET(CURLOPT_WRITEFUNCTION, receive_reply);
     SET(CURLOPT_WRITEDATA, transfer);
+    /* The least that libcurl takes: each transfer has one, and a bill is one or two KB. */
     SET(CURLOPT_UPLOAD_BUFFERSIZE, 16L * 1024);
 #if LIBCURL_VERSION_NUM >= 0x075700
     /* A name look-up that hangs must not hold up whoever ends the call. */
