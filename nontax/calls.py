@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nontax.uploads import Pdfs, UploadOutcome
 
 
-class Calls:
+class ClientCalls:
     """The part of `Client` in which each method calls one interface.
 
     `Client` makes the connection and the journal before any of them is called.

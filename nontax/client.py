@@ -5,7 +5,7 @@ import os
 import nontax
 from nontax import _core
 from nontax.awaited import AwaitedSource, is_async
-from nontax.calls import Calls
+from nontax.calls import ClientCalls
 from nontax.credentials import Credentials
 from nontax.errors import InvalidRequestError
 from nontax.log import Notes
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from nontax.shapes import Bill
 
 
-class Client(Calls):
+class Client(ClientCalls):
     """All of WeChat's interfaces for fiscal e-bills, over connections that it keeps open.
 
     Its credentials are those of one account, given in one of three ways:
