@@ -187,8 +187,9 @@ $(eval $(call variant,gcc,$(CC),-O2))
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev databases bench bench-office wheel free-threaded fuzz coverage docs; do \
-		uv pip compile -q --universal --python-version 3.11 --generate-hashes --upgrade \
+	@for name in dev databases bench bench-office wheel free-threaded fuzz coverage docs bundle; do \
+		case $$name in bundle) python=3.13;; *) python=3.11;; esac; \
+		uv pip compile -q --universal --python-version $$python --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done
 

@@ -1,5 +1,8 @@
 # What a release needs: packages, other systems, long runs, benchmarks.
 SUITES ?= bookworm trixie sid
+# For which machines `make wheels` and `make bundle` are: of tools/bundled.sh.
+TARGETS ?= manylinux-x86_64 manylinux-aarch64 musllinux-x86_64 musllinux-aarch64
+MACHINE ?= $(shell uname -m)
 
 .PHONY: docs
 docs: build/docs/installed ## the documentation in both languages, into build/docs/site
@@ -25,6 +28,19 @@ sdist: $(VENV)/installed ## the source distribution, into dist/
 wheel: ## the wheel that needs nothing and the sdist, into dist/, both tried (needs root)
 	@PYTHON="$(PYTHON)" sh tools/wheel.sh dist
 	@sh tools/check_wheel.sh dist $(SUITES)
+
+.PHONY: wheels
+wheels: $(VENV)/installed ## the wheels of all TARGETS, into dist/; Debian's cross compilers make what is not for this machine
+	@for target in $(TARGETS); do PYTHON="$(PYTHON)" sh tools/wheel.sh dist $$target || exit 1; done
+
+.PHONY: bundle
+bundle: ## one archive for machines without a network, into dist/, tried (needs root and the wheel of MACHINE)
+	@PYTHON="$(PYTHON)" sh tools/bundle.sh dist $(MACHINE)
+	@sh tools/check_bundle.sh dist/nontax-$(VERSION)-linux-$(MACHINE).tar.gz
+
+.PHONY: outdated
+outdated: ## what wheels and bundles bring along and has a newer release
+	@$(PYTHON) tools/outdated.py
 
 .PHONY: matrix
 matrix: ## the tests of the last commit in several Debians (needs root); writes docs/matrix.md

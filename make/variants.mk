@@ -113,7 +113,7 @@ pytest-gnutls: TLS_LIBRARY = GnuTLS
 pytest-gnutls: NOT_AGAIN = $(foreach name,surplus tls replies aio_bulk chaos,tests/test_$(name).py)
 # What is to be published is tested whole.
 pytest-wheel: NOT_AGAIN =
-pytest-wheel: MAKE_VARIANT = rm -rf build/$*/lib; $(BIN)/python -m zipfile -e dist/nontax-*.whl build/$*/lib
+pytest-wheel: MAKE_VARIANT = rm -rf build/$*/lib; $(BIN)/python -m zipfile -e dist/nontax-*-abi3-manylinux_*_$$(uname -m).whl build/$*/lib
 pytest-asan pytest-poll pytest-gnutls pytest-wheel: pytest-%: $(VENV)/installed core ## the Python tests with another build: sanitized, portable, GnuTLS, of dist/
 	@echo "build   nontax._core ($*)"
 	@mkdir -p build

@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 . tools/debian.sh
 made=$(cd "$1" && pwd)
+wheel=$(echo "$made"/nontax-*-abi3-manylinux_*_"$(uname -m)".whl)
 shift
 top=$PWD/build/check
 trap 'rm -rf "$top"' EXIT
@@ -39,7 +40,7 @@ for suite in "$@"; do
     root=$top/$suite
     # openssl makes the sandbox's certificates.
     make_debian "$suite" "$root" python3,python3-venv,openssl
-    cp "$made"/nontax-*.whl "$made"/nontax-*.tar.gz examples/demo.py tools/check_certificates.py \
+    cp "$wheel" "$made"/nontax-*.tar.gz examples/demo.py tools/check_certificates.py \
         "$top"/tools/* "$root"
     cp -a "$root" "$root-builder"
 
@@ -47,7 +48,7 @@ for suite in "$@"; do
     if echo "$packages" | grep -E -e '-dev$|^libcurl|^libcjson'; then
         fail "the system is not as bare as it should be"
     fi
-    demo_in_venv "$root" wheel "/$(basename "$made"/nontax-*.whl)"
+    demo_in_venv "$root" wheel "/$(basename "$wheel")"
     echo "$suite  wheel: $(says)"
     # The sdist is built where the headers are, and what it gave runs where they are not.
     in_debian "$root-builder" sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends \

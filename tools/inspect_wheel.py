@@ -14,8 +14,12 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 # The C library alone, in the parts that it had before they became one.
-NEEDED = {"libc.so.6", "libpthread.so.0", "libdl.so.2", "libm.so.6", "ld-linux-x86-64.so.2"}
-NAME = re.compile(r"nontax-[^-]+-cp311-abi3-manylinux_2_(\d+)_\w+\.whl")
+GLIBC = {"libc.so.6", "libpthread.so.0", "libdl.so.2", "libm.so.6"}
+LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "aarch64": "ld-linux-aarch64.so.1"}
+# abi3, or without the GIL, for which there is no stable ABI.
+NAME = re.compile(
+    r"nontax-[^-]+-(cp311-abi3|cp3\d+-cp3\d+t)-(manylinux_2_(\d+)|musllinux_1_2)_(x86_64|aarch64)\.whl"
+)
 GLIBC_MINOR = 26  # as README.md says
 
 
@@ -23,8 +27,10 @@ def faults(wheel: Path, machine_path: str | None) -> list[str]:
     """Return what is wrong with a wheel, one sentence for each."""
     found = []
     name = NAME.fullmatch(wheel.name)
-    if name is None or int(name[1]) > GLIBC_MINOR:
-        found.append(f"it should be for cp311-abi3 and an old glibc: {wheel.name}")
+    if name is None:
+        return [f"it should be for cp311-abi3 or without the GIL, and for Linux: {wheel.name}"]
+    if int(name[3] or 0) > GLIBC_MINOR:
+        found.append(f"it should be for an old glibc: {wheel.name}")
     with zipfile.ZipFile(wheel) as archive:
         files = {entry: archive.read(entry) for entry in archive.namelist()}
     licenses = {Path(entry).name for entry in files if "/licenses/" in entry}
@@ -37,16 +43,17 @@ def faults(wheel: Path, machine_path: str | None) -> list[str]:
             if machine_path.encode() in data
         ]
     libraries = [entry for entry in files if ".so" in entry]
-    if libraries != ["nontax/_core.abi3.so"]:
+    if len(libraries) != 1 or not libraries[0].startswith("nontax/_core."):
         return [*found, f"there should be one library in it: {libraries}"]
     elf = ELFFile(io.BytesIO(files[libraries[0]]))
     dynamic = elf.get_section_by_name(".dynamic")
     symbols = elf.get_section_by_name(".dynsym")
     assert isinstance(dynamic, DynamicSection)
     assert isinstance(symbols, SymbolTableSection)
+    allowed = GLIBC | {LOADERS[name[4]]} if name[3] else {f"libc.musl-{name[4]}.so.1"}
     needed = {getattr(tag, "needed", "") for tag in dynamic.iter_tags("DT_NEEDED")}
-    if needed - NEEDED:
-        found.append(f"it needs {sorted(needed - NEEDED)}")
+    if needed - allowed:
+        found.append(f"it needs {sorted(needed - allowed)}")
     if any(tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH") for tag in dynamic.iter_tags()):
         found.append("it has a search path for libraries")
     exported = [

