@@ -69,12 +69,18 @@ lib=$top/static/usr/lib
 
 (
     export PATH="$venv/bin:$PATH"
+    mkdir -p "$top/made/repaired"
     case $target in
-    musllinux-*) plat=musllinux_1_2_${target#*-} ;;
-    *) plat=auto ;;
+    musllinux-*)
+        # auditwheel knows musl only where it runs on it; inspect_wheel.py looks at what is needed.
+        "$python" -m wheel tags --remove --platform-tag "musllinux_1_2_${target#*-}" "$top"/made/nontax-*-linux_*.whl
+        mv "$top"/made/nontax-*-musllinux_*.whl "$top/made/repaired/"
+        ;;
+    *)
+        "$python" -m auditwheel repair --plat auto --only-plat --wheel-dir "$top/made/repaired" \
+            "$top"/made/nontax-*-linux_*.whl
+        ;;
     esac
-    "$python" -m auditwheel repair --plat "$plat" --only-plat --wheel-dir "$top/made/repaired" \
-        "$top"/made/nontax-*-linux_*.whl
 ) >"$top/log" 2>&1 || {
     cat "$top/log" >&2
     exit 1
