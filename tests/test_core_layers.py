@@ -20,7 +20,8 @@ LAYERS = (
     ("attempts",),
     ("call",),
     ("verdict",),
-    ("http", "reply", "request", "twins"),
+    ("reply",),
+    ("http", "plain", "request", "twins"),
     (
         "body",
         "engine_epoll",

@@ -310,20 +310,17 @@ const char *nontax_token_problem(const char *token, size_t size)
     } else if (begins_with(token, size, "b'") || begins_with(token, size, "b\"")) {
         return "is the text of a bytes object (b'...'): decode the bytes instead of calling str()";
     }
+    bool visible = true;
     for (size_t i = 0; i < size; i++) {
-        if (token[i] <= ' ' || token[i] > '~') {
-            return "contains characters that an access token cannot have (a blank or a line "
-                   "break?)";
-        }
+        visible &= (unsigned char)(token[i] - '!') <= '~' - '!';
     }
-    return NULL;
+    return visible ? NULL
+                   : "contains characters that an access token cannot have (a blank or a line "
+                     "break?)";
 }
 
-nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size)
+nontax_status nx_call_use_token(nontax_call *call, const char *token, size_t size)
 {
-    if (nontax_token_problem(token, size)) {
-        return NONTAX_BAD_TOKEN;
-    }
     if (call->state != NX_CALL_NEEDS_TOKEN && call->state != NX_CALL_READY) {
         return NONTAX_BAD_PAYLOAD; /* no token can help it */
     }
@@ -344,6 +341,12 @@ nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t
     }
     set_state(call, NX_CALL_READY);
     return NONTAX_OK;
+}
+
+nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size)
+{
+    return nontax_token_problem(token, size) ? NONTAX_BAD_TOKEN
+                                             : nx_call_use_token(call, token, size);
 }
 
 void nontax_call_cancel(nontax_call *call)

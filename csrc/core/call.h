@@ -90,6 +90,8 @@ void nx_call_uncount_attempt(nontax_call *call);
 
 /* It waits until the time `due`. */
 void nx_call_pause(nontax_call *call, int64_t due);
+/* As nontax_call_set_token(), with a token that was checked before. */
+nontax_status nx_call_use_token(nontax_call *call, const char *token, size_t size);
 /* WeChat has refused its token. */
 void nx_call_refuse_token(nontax_call *call);
 

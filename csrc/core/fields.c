@@ -29,9 +29,10 @@ static bool is_named(const nx_field *field, const char *name)
 
 int nx_find_member(const nontax_interface *interface, int parent, const char *name)
 {
-    int row = -1;
-    while ((row = nx_next_member(interface, parent, row)) >= 0) {
-        if (is_named(&interface->fields[row], name)) {
+    const nx_field *fields = interface->fields;
+    int depth = parent < 0 ? 0 : fields[parent].depth + 1;
+    for (int row = parent + 1; row < interface->field_count && fields[row].depth >= depth; row++) {
+        if (fields[row].depth == depth && is_named(&fields[row], name)) {
             return row;
         }
     }

@@ -23,18 +23,10 @@ struct nontax_payload {
     nx_value *root;
     nx_value *open; /* where the next value comes in; NULL: it is the root */
     bool no_memory; /* for a value: then it is not whole */
+    block first;    /* its memory lies behind it */
 };
 
 /* ---- memory ------------------------------------------------------------------------------ */
-
-static block *new_block(block *before, size_t size)
-{
-    block *made = nx_malloc(sizeof *made + size);
-    if (made) {
-        *made = (block){before, size, 0};
-    }
-    return made;
-}
 
 static void *take(nontax_payload *payload, size_t size)
 {
@@ -42,12 +34,13 @@ static void *take(nontax_payload *payload, size_t size)
     size_t rounded = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     if (rounded > newest->size - newest->used) {
         size_t room = 2 * newest->size > rounded ? 2 * newest->size : rounded;
-        newest = rounded >= size ? new_block(newest, room) : NULL;
-        if (!newest) {
+        block *further = rounded >= size ? nx_malloc(sizeof *further + room) : NULL;
+        if (!further) {
             payload->no_memory = true;
             return NULL;
         }
-        payload->newest = newest;
+        *further = (block){newest, room, 0};
+        payload->newest = newest = further;
     }
     char *taken = (char *)newest->memory + newest->used;
     newest->used += rounded;
@@ -66,13 +59,10 @@ static const char *copy(nontax_payload *payload, const char *text, size_t size)
 
 nontax_payload *nontax_payload_new(void)
 {
-    nontax_payload *payload = nx_malloc(sizeof *payload);
-    block *first = payload ? new_block(NULL, FIRST_BLOCK) : NULL;
-    if (!first) {
-        nx_free(payload);
-        return NULL;
+    nontax_payload *payload = nx_malloc(sizeof *payload + FIRST_BLOCK);
+    if (payload) {
+        *payload = (nontax_payload){.newest = &payload->first, .first.size = FIRST_BLOCK};
     }
-    *payload = (nontax_payload){.newest = first};
     return payload;
 }
 
@@ -93,7 +83,6 @@ void nontax_payload_free(nontax_payload *payload)
 {
     if (payload) {
         empty(payload);
-        nx_free(payload->newest);
         nx_free(payload);
     }
 }

@@ -10,6 +10,7 @@
 
 #include "json.h"
 #include "literals.h"
+#include "plain.h"
 
 /* WeChat's replies are two objects deep. Each level is a call of cJSON to itself on the stack of
  * whatever thread this is. */
@@ -281,6 +282,14 @@ void nx_reply_read(const nontax_interface *interface, const char *body, size_t s
     }
     if (size == 0) {
         in_doubt(result, "the reply was empty (HTTP status %ld)", http_status);
+        return;
+    }
+    if (http_status == 200 &&
+        nx_plain_read(interface, body, size, secrets, result->errmsg, fields)) {
+        result->has_errcode = true;
+        result->errcode = 0;
+        result->outcome = NONTAX_INSERTED;
+        result->cause = NONTAX_CAUSE_NONE;
         return;
     }
     const char *end = NULL;

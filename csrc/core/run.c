@@ -132,8 +132,7 @@ static bool is_current(const nontax_run *run, const char *token)
 /* Puts the call on the lane with this token, or among the finished if that does not go. */
 static void send_with(nontax_run *run, nontax_call *call, const char *token, size_t size)
 {
-    /* The token was checked already; what else can go wrong is in the call. */
-    (void)nontax_call_set_token(call, token, size);
+    (void)nx_call_use_token(call, token, size); /* what can go wrong is in the call */
     if (nontax_call_finished(call)) {
         nx_list_append(&run->finished, call);
     } else {

@@ -120,6 +120,97 @@ static void test_success_in_other_words(void **state)
     expect_inserted("{\"errcode\":0,\"code\":\"\\u5f20\",\"openid\":\"o\"}");
 }
 
+/* In any order; cJSON's comparison takes two members of one name for different. */
+static bool same_members(const cJSON *left, const cJSON *right)
+{
+    char *one = cJSON_PrintUnformatted(left), *other = cJSON_PrintUnformatted(right);
+    bool same = cJSON_Compare(left, right, true) || strcmp(one, other) == 0;
+    cJSON_free(one);
+    cJSON_free(other);
+    return same;
+}
+
+/* A reply in WeChat's own spelling is read without a parser, one with a blank in front is parsed.
+ * Neither the outcome nor what is shown of the reply may differ. */
+static void expect_the_same_with_a_blank(const char *body)
+{
+    char spaced[1024];
+    snprintf(spaced, sizeof spaced, " %s", body);
+    reading plain = read_text(body), parsed = read_text(spaced);
+    if (plain.result.outcome != parsed.result.outcome) {
+        print_error("%s: %s\n", body, parsed.result.reason);
+    }
+    assert_int_equal(plain.result.outcome, parsed.result.outcome);
+    assert_int_equal(plain.result.cause, parsed.result.cause);
+    assert_int_equal(plain.result.has_errcode, parsed.result.has_errcode);
+    assert_int_equal(plain.result.errcode, parsed.result.errcode);
+    assert_string_equal(plain.result.errmsg, parsed.result.errmsg);
+    assert_string_equal(plain.result.rid, parsed.result.rid);
+    bool both = plain.fields && parsed.fields;
+    assert_true(both ? same_members(plain.fields, parsed.fields) : !plain.fields && !parsed.fields);
+    nx_json_free(plain.fields);
+    nx_json_free(parsed.fields);
+}
+
+static void test_a_plain_success_is_read_like_any_other(void **state)
+{
+    (void)state;
+    static const char begin[] = "{\"errcode\":0,\"errmsg\":\"ok\"";
+    static const char *const ends[] = {
+        ",\"code\":\"682012661927\",\"openid\":\"o-1\"}",
+        ",\"openid\":\"o-1\",\"code\":\"682012661927\"}",
+        ",\"code\":\"682012661927\"}",
+        ",\"openid\":\"o-1\"}",
+        "}",
+        "",
+        ",}",
+        ",\"code\":\"1\",\"openid\":\"o-1\"",
+        ",\"code\":\"1\",\"openid\":\"o-1\"}}",
+        ",\"code\":\"1\",\"openid\":\"o-1\"} ",
+        ",\"code\":\"1\",\"openid\":\"o-1\",}",
+        ",\"code\":\"1\" ,\"openid\":\"o-1\"}",
+        ",\"code\":\"\",\"openid\":\"o-1\"}",
+        ",\"code\":\"1\",\"openid\":\"\"}",
+        ",\"code\":1,\"openid\":\"o-1\"}",
+        ",\"code\":\"1\",\"openid\":null}",
+        ",\"code\":\"1\",\"code\":\"2\",\"openid\":\"o-1\"}",
+        ",\"code\":\"1\",\"code\":\"1\",\"openid\":\"o-1\"}",
+        ",\"code\":\"1\",\"openid\":\"o-1\",\"more\":\"x\"}",
+        ",\"code\":\"1\",\"openid\":\"o-1\",\"errcode\":0}",
+        ",\"code\":\"1\",\"openid\":\"o-1\",\"errcode\":\"0\"}",
+        ",\"code\":\"1\",\"errmsg\":\"no\"}",
+        ",\"Code\":\"1\",\"openid\":\"o-1\"}",
+        ",\"cod\":\"1\",\"openid\":\"o-1\"}",
+        ",\"codes\":\"1\",\"openid\":\"o-1\"}",
+        ",\"\":\"1\",\"code\":\"o-1\"}",
+        ",\"code\":\"a\\u0062\",\"openid\":\"o-1\"}",
+        ",\"code\":\"a\\\"b\",\"openid\":\"o-1\"}",
+        ",\"code\":\"a\tb\",\"openid\":\"o-1\"}",
+        ",\"code\":\"a\x7F\",\"openid\":\"o-1\"}",
+        ",\"code\":\"张\",\"openid\":\"o-1\"}",
+        ",\"code\":\"1\",\"openid\":\"" TOKEN "\"}",
+        ",\"code\":\"" TOKEN "\",\"openid\":\"another secret\"}",
+        ",\"code\":\"another secret 1\",\"openid\":\"x" TOKEN "x\"}",
+    };
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        char body[512];
+        snprintf(body, sizeof body, "%s%s", begin, ends[i]);
+        expect_the_same_with_a_blank(body);
+    }
+    static const char *const others[] = {
+        "{\"errmsg\":\"ok\",\"errcode\":0,\"code\":\"1\"}",
+        "{\"errcode\":00,\"errmsg\":\"ok\",\"code\":\"1\"}",
+        "{\"errcode\":0.0,\"errmsg\":\"ok\",\"code\":\"1\"}",
+        "{\"errcode\":0,\"errmsg\":\"\",\"code\":\"1\"}",
+        "{\"errcode\":0,\"errmsg\":\"a long message\",\"code\":\"1\"}",
+        "{\"errcode\":0,\"errmsg\":\"ok rid: 61725984-6126f6f9-040f19c4\",\"code\":\"1\"}",
+        "{\"errcode\":40001,\"errmsg\":\"ok\",\"code\":\"1\"}",
+    };
+    for (size_t i = 0; i < COUNT(others); i++) {
+        expect_the_same_with_a_blank(others[i]);
+    }
+}
+
 static void test_unknown_fields_are_kept(void **state)
 {
     (void)state;
@@ -637,6 +728,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_success),
         cmocka_unit_test(test_success_in_other_words),
+        cmocka_unit_test(test_a_plain_success_is_read_like_any_other),
         cmocka_unit_test(test_unknown_fields_are_kept),
         cmocka_unit_test(test_success_without_its_fields),
         cmocka_unit_test(test_a_code_is_enough),
