@@ -92,13 +92,19 @@ bool nx_call_is_ours(const nontax_call *call)
     return call->generation == nx_process_generation();
 }
 
+/* Its texts are emptied, not overwritten: they are most of it, and this is done for each attempt. */
 static void clear_result(nontax_call *call)
 {
-    int attempts = call->result.attempts;
+    nontax_result *result = &call->result;
+    int attempts = result->attempts;
     nx_json_free(call->fields);
     call->fields = NULL;
     nx_buffer_free(&call->reply);
-    call->result = (nontax_result){.attempts = attempts};
+    memset(result, 0, offsetof(nontax_result, rid));
+    result->attempts = attempts;
+    result->rid[0] = result->errmsg[0] = result->reason[0] = '\0';
+    result->fields = NULL;
+    result->reply = NULL;
 }
 
 void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *reason)
@@ -106,7 +112,9 @@ void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *re
     clear_result(call);
     call->result.outcome = NONTAX_NOT_SENT;
     call->result.cause = cause;
-    snprintf(call->result.reason, sizeof call->result.reason, "%s", reason);
+    size_t size = strnlen(reason, sizeof call->result.reason - 1);
+    memcpy(call->result.reason, reason, size);
+    call->result.reason[size] = '\0';
     set_state(call, NX_CALL_FINISHED);
 }
 
