@@ -92,7 +92,8 @@ bool nx_call_is_ours(const nontax_call *call)
     return call->generation == nx_process_generation();
 }
 
-/* Its texts are emptied, not overwritten: they are most of it, and this is done for each attempt. */
+/* Its texts are emptied, not overwritten: they are most of it, and this is done for each attempt.
+ */
 static void clear_result(nontax_call *call)
 {
     nontax_result *result = &call->result;

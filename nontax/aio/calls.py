@@ -87,9 +87,9 @@ class Calls(Driver):
         self._dropped: list[_Call] = []
         self._beginning = False
 
-    async def call(self, request: "Request[T]") -> "T":
+    async def call(self, request: "Request[T]", loop: asyncio.AbstractEventLoop) -> "T":
         """Run one call to its end; what the request makes of the reply's fields."""
-        call = _Call(request, asyncio.get_running_loop().create_future())
+        call = _Call(request, loop.create_future())
         try:
             if self._has_room():
                 self._begin(call)
@@ -276,7 +276,7 @@ class Loops:
                 error.interface = request[0]
                 raise
         try:
-            return await calls.call(request)
+            return await calls.call(request, loop)
         finally:
             del request
 

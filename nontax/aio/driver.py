@@ -1,7 +1,6 @@
 """A run of the core that an event loop drives: what single calls and bulk runs stand on."""
 
 import asyncio
-import os
 import weakref
 
 from nontax.awaited import ask_for
@@ -23,7 +22,6 @@ class Driver:
 
     def __init__(self, run: "Run[Any]", loop: asyncio.AbstractEventLoop) -> None:
         self._run = run
-        self._pid = os.getpid()
         self._descriptor = run._fileno()
         # Weak: the loop must be able to end while a client remembers its run.
         self._loop = weakref.ref(loop)
@@ -35,7 +33,7 @@ class Driver:
 
     def _began(self) -> None:
         """One more call is under way."""
-        if self._pid != os.getpid():
+        if not self._run._is_ours():
             # Before anything is added: such a loop has its selector in common with the parent's.
             raise RuntimeError("this event loop was begun before a fork: make a new one")
         loop = self._loop()
