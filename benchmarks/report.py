@@ -27,6 +27,7 @@ TITLES = {
         "bare-multi-fields": "C, multi (fields)",
         "floor-many": "C, OpenSSL, no libcurl",
         "nontax-bulk": "nontax, insert_bills",
+        "nontax-bulk-kept": "the same, outcomes kept",
         "nontax-wheel-bulk": "nontax's wheel, bulk",
         "nontax-async": "nontax, ainsert_bill",
         "pycurl-multi": "pycurl, CurlMulti",
