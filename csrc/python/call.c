@@ -36,23 +36,21 @@ static bool set_token(callback_context *context, nontax_call *call, PyObject *an
     return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
 }
 
+/* A fixed token was set before. */
 static bool on_token(void *opaque, nontax_call *call)
 {
     callback_context *context = opaque;
-    const char *stale = nontax_call_stale_token(call);
     bool set = false;
-    if ((context->fixed_token && stale) ||
-        (!context->fixed_token && !context->self->token_source)) {
+    if (context->fixed_token || !context->self->token_source) {
         return false; /* there is no other token */
     }
     PyEval_RestoreThread(context->thread);
     bool interrupted = client_tell_notes(context->self) < 0;
     PyObject *token = NULL;
     if (!interrupted) {
-        token = context->fixed_token
-                    ? Py_NewRef(context->fixed_token)
-                    : client_ask_source(context->self, stale, nontax_call_time_left(call),
-                                        nontax_call_may_keep_token(call), &interrupted);
+        token = client_ask_source(context->self, nontax_call_stale_token(call),
+                                  nontax_call_time_left(call), nontax_call_may_keep_token(call),
+                                  &interrupted);
     }
     if (token) {
         set = set_token(context, call, token);
@@ -184,6 +182,10 @@ static PyObject *run_call(callback_context *context, nontax_call *call, PyObject
             raise_interrupt(context, call);
         }
         return NULL;
+    }
+    if (context->fixed_token && nontax_call_needs_token(call) &&
+        !set_token(context, call, context->fixed_token)) {
+        nontax_call_give_up(call);
     }
     context->thread = PyEval_SaveThread();
     nontax_client_run(context->self->client, call, &hooks);
