@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import re
 import selectors
 import socket
@@ -56,8 +57,11 @@ class Wire:
         self.socket.sendall(data)
 
     def settle(self) -> None:
-        """Wait until the peer's system has all that was sent."""
+        """Wait until the peer's system has all that was sent. Raises OSError if it never will."""
         while any(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4))):
+            # What a reset has come for stays in the queue.
+            if error := self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(error, os.strerror(error))
             time.sleep(0.001)
 
     def wait_for_end(self) -> None:
