@@ -9,6 +9,7 @@ from pathlib import Path
 
 import djangos
 import pytest
+from django.core.management import ManagementUtility
 from django.utils import translation
 
 from nontax.contrib.django import words
@@ -75,3 +76,10 @@ def test_the_language_is_that_of_the_request() -> None:
             assert str(lazy) == text
     with translation.override(None):
         assert str(lazy) == "in doubt"
+
+
+def test_a_command_speaks_the_language_of_the_site(capsys: pytest.CaptureFixture[str]) -> None:
+    for language, text in (("en", "how many bills"), ("zh-hans", "按账号和状态显示票据张数")):
+        with translation.override(language), pytest.raises(SystemExit):
+            ManagementUtility(["manage.py", "nontax_status", "--help"]).execute()
+        assert text in capsys.readouterr().out

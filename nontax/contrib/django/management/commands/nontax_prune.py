@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from nontax.contrib.django import conf
 from nontax.contrib.django.models import Attempt, Content, Event
+from nontax.contrib.django.words import say
 
 _SETTLED = ("inserted", "rejected", "withdrawn")
 
@@ -16,17 +17,21 @@ _SETTLED = ("inserted", "rejected", "withdrawn")
 class Command(BaseCommand):
     """Bills keep their keys for ever: one that is forgotten could be sent again."""
 
-    help = "Remove names, openids and contents of bills that were settled long ago."
+    @property
+    def help(self) -> str:
+        return say("Remove names, openids and contents of bills that were settled long ago.")
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--days", type=int, required=True,
-            help="of settled bills that have not changed for so many days; the law says how many",
+            help=say(
+                "of settled bills that have not changed for so many days; the law says how many"
+            ),
         )  # fmt: skip
 
     def handle(self, *_: Any, **options: Any) -> None:
         if options["days"] < 1:
-            raise CommandError("--days must be at least 1")
+            raise CommandError(say("{option} must be at least 1", option="--days"))
         using = conf.outbox().database
         before = timezone.now() - timedelta(days=options["days"])
         old = {"bill__state__in": _SETTLED, "bill__changed_at__lt": before}
@@ -36,4 +41,4 @@ class Command(BaseCommand):
             # The key stays: a repeat is still one. What a receiver has failed with is kept.
             events = Event.objects.using(using).filter(received_at__lt=before, error="")
             events.update(content="{}")
-        self.stdout.write(f"the content of {bills} bills was removed")
+        self.stdout.write(say("the content of {count} bills was removed", count=bills))

@@ -18,20 +18,22 @@ class Command(BaseCommand):
     How WeChat answers a repeat has been seen by nobody yet: a person looks before it goes on.
     """
 
-    help = (
-        "Send bills in doubt once more, because a person has signed for it. A duplicate counts as "
-        "delivered. Only at a terminal."
-    )
+    @property
+    def help(self) -> str:
+        return say(
+            "Send bills in doubt once more, because a person has signed for it. "
+            "A duplicate counts as delivered. Only at a terminal."
+        )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("order", nargs="*", help="order_ids; without any, all in doubt")
-        parser.add_argument("--by", required=True, help="who orders it (经办)")
-        parser.add_argument("--checked-by", default="", help="who has checked it (复核)")
-        parser.add_argument("--note", required=True, help="why")
+        parser.add_argument("order", nargs="*", help=say("order_ids; without any, all in doubt"))
+        parser.add_argument("--by", required=True, help=say("who orders it (经办)"))
+        parser.add_argument("--checked-by", default="", help=say("who has checked it (复核)"))
+        parser.add_argument("--note", required=True, help=say("why"))
 
     def handle(self, *_: Any, **options: Any) -> None:
         if not sys.stdin.isatty():
-            raise CommandError("only at a terminal: somebody has to look at the answers")
+            raise CommandError(say("only at a terminal: somebody has to look at the answers"))
         using = conf.outbox().database
         found = Bill.objects.using(using).filter(state="in_doubt").order_by("pk")
         if options["order"]:

@@ -7,24 +7,31 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from nontax.contrib.django import conf
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.store import OutboxStore
+from nontax.contrib.django.words import STATES, say
 from nontax.delivery.store import Key
 
 
 class Command(BaseCommand):
     """Sends nothing itself: a bill that was not taken waits for a relay."""
 
-    help = "Settle bills in doubt, or show them."
+    @property
+    def help(self) -> str:
+        return say("Settle bills in doubt, or show them.")
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("order", nargs="?", help="order_id; without it, all in doubt are shown")
-        parser.add_argument("--appid", help="the bill's appid, if several have this order")
+        parser.add_argument(
+            "order", nargs="?", help=say("order_id; without it, all in doubt are shown")
+        )
+        parser.add_argument("--appid", help=say("the bill's appid, if several have this order"))
         found = parser.add_mutually_exclusive_group()
-        found.add_argument("--inserted", action="store_true", help="it is in the wallet")
-        found.add_argument("--not-taken", action="store_true", help="WeChat has not taken it")
-        parser.add_argument("--code", default="", help="its card code, if the citizen has told it")
-        parser.add_argument("--by", default="", help="who has found it out (经办)")
-        parser.add_argument("--checked-by", default="", help="who has checked it (复核)")
-        parser.add_argument("--note", default="", help="how")
+        found.add_argument("--inserted", action="store_true", help=say("it is in the wallet"))
+        found.add_argument("--not-taken", action="store_true", help=say("WeChat has not taken it"))
+        parser.add_argument(
+            "--code", default="", help=say("its card code, if the citizen has told it")
+        )
+        parser.add_argument("--by", default="", help=say("who has found it out (经办)"))
+        parser.add_argument("--checked-by", default="", help=say("who has checked it (复核)"))
+        parser.add_argument("--note", default="", help=say("how"))
 
     def handle(self, *_: Any, **options: Any) -> None:
         using = conf.outbox().database
@@ -32,18 +39,21 @@ class Command(BaseCommand):
         if options["order"] is None:
             for row in bills.filter(state="in_doubt").order_by("pk"):
                 last = row.attempts.order_by("-number").first()
-                reason = "the database was restored" if last is None else last.reason
+                reason = say("the database was restored") if last is None else last.reason
                 self.stdout.write(f"{row.account} {row.appid} {row.order_id}: {reason}")
             return
         if not options["inserted"] and not options["not_taken"]:
-            raise CommandError("give --inserted or --not-taken")
+            raise CommandError(say("give --inserted or --not-taken"))
         found = bills.filter(order_id=options["order"])
         if options["appid"]:
             found = found.filter(appid=options["appid"])
         rows = list(found[:2])
         if len(rows) != 1:
-            raise CommandError("several appids have this order: give --appid" if rows else
-                               f"the outbox does not know order {options['order']}")  # fmt: skip
+            raise CommandError(
+                say("several appids have this order: give --appid")
+                if rows
+                else say("the outbox does not know order {order}", order=options["order"])
+            )
         (row,) = rows
         store = OutboxStore(row.account, using=using)
         try:
@@ -57,4 +67,4 @@ class Command(BaseCommand):
             )
         except ValueError as error:
             raise CommandError(str(error)) from None
-        self.stdout.write(f"{row.order_id}: {state}")
+        self.stdout.write(f"{row.order_id}: {STATES[state]}")

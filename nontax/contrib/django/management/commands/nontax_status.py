@@ -12,13 +12,17 @@ from nontax.contrib.django.words import STATES, say
 class Command(BaseCommand):
     """Shows no name, and no openid. Sends the signal `relay_silent`."""
 
-    help = "Show how many bills of each account are in each state, and how old the oldest is."
+    @property
+    def help(self) -> str:
+        return say(
+            "Show how many bills of each account are in each state, and how old the oldest is."
+        )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--format", choices=("table", "jsonl", "prometheus"), default="table")
         parser.add_argument(
             "--open", action="store_true",
-            help="leave out bills that are done with; quick, however many there are",
+            help=say("leave out bills that are done with; quick, however many there are"),
         )  # fmt: skip
 
     def handle(self, *_: Any, **options: Any) -> None:
