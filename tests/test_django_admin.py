@@ -25,6 +25,7 @@ from djangos import count_posts, forget, nontax_of, sqlite, use
 from nontax.contrib.django import outbox
 from nontax.contrib.django.models import Attempt, Bill, Evidence, Pace, Unit
 from nontax.contrib.django.relay import Relay
+from nontax.contrib.django.searching import first_since
 from nontax.sandbox import Sandbox, faults
 
 LogEntry = apps.get_model("admin", "LogEntry")
@@ -145,6 +146,20 @@ def test_filters_and_search(rows: None, sandbox: Sandbox) -> None:
     page = _text(browser)
     assert "第二医院" in page
     assert "72031" in page
+
+
+def test_a_day_among_many(rows: None) -> None:
+    made = [_bill().pk for _ in range(9)]
+    bills, now = Bill.objects.using("outbox"), timezone.now()
+    for place, pk in enumerate(made):
+        bills.filter(pk=pk).update(created_at=now - timedelta(days=9 - place))
+    for place in range(9):
+        begin = first_since(bills, now - timedelta(days=9 - place))
+        assert [row.pk for row in bills.filter(pk__gte=begin).order_by("pk")] == made[place:]
+    assert first_since(bills, now) > made[-1]
+    assert first_since(bills.none(), now) <= 1
+    shown = _text(_browser(), day=f"{timezone.localdate() - timedelta(days=3):%F}")
+    assert shown.count('class="action-select"') == 1
 
 
 def test_a_user_sees_the_bills_of_one_hospital_alone(rows: None, sandbox: Sandbox) -> None:

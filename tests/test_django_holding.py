@@ -185,12 +185,27 @@ def test_an_account_that_cannot_ask_is_left_alone_for_a_while(
     _pass(60)
     assert holding.poll("outbox") == 0
     assert _asked(sandbox) == 1
-    assert "account unit cannot be asked" in caplog.text
+    assert f"unit {sandbox.unit.appid} cannot be asked" in caplog.text
     sandbox.behave()
     for row in made:
         sandbox.authorise(row.order_id)
     _pass(240)
     assert holding.poll("outbox") == 5
+
+
+def test_a_vault_that_fails_stops_no_other_unit(rows: None, sandbox: Sandbox) -> None:
+    given = nontax_of(sandbox, "outbox")["ACCOUNTS"]
+
+    def vault(alias: str) -> Any:
+        return {"bureau": given["bureau"], sandbox.unit.appid: given["unit"]}[alias]
+
+    _held(sandbox, ordered=False, appid="wxunknown")
+    row = _held(sandbox)
+    sandbox.authorise(row.order_id)
+    _pass(60)
+    with override_settings(NONTAX={"ACCOUNTS": vault, "OUTBOX": {"DATABASE": "outbox"}}):
+        assert holding.poll("outbox") == 1
+    assert _state(row) == "waiting"
 
 
 # Pushes that another system passes on

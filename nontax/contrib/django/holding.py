@@ -10,7 +10,6 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import DatabaseError, connections, transaction
 from django.utils import timezone
@@ -20,7 +19,6 @@ from nontax.contrib.django.intake import FIRST_ASK
 from nontax.contrib.django.models import Bill, Hold
 from nontax.contrib.django.rows import force_commits
 from nontax.delivery.store import Key
-from nontax.errors import NontaxError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +43,7 @@ def poll(using: str, *, limit: int = 50, stopping: "Callable[[], bool]" = lambda
     """
     now = timezone.now()
     due = Hold.objects.using(using).filter(due_at__lte=now).order_by("due_at")
-    silent: set[str | None] = {None}  # units that cannot be asked now
+    silent: set[str] = set()
     settled = 0
     for row in due.select_related("bill")[:limit]:
         if stopping():
@@ -70,19 +68,23 @@ def _put_back(using: str, row: Hold, now: Any) -> None:
     Hold.objects.using(using).filter(pk=row.pk).update(due_at=due_at, asked=row.asked + 1)
 
 
-def _ask(bill: Bill, silent: "set[str | None]") -> str:
-    """What WeChat says of the order; "" if it cannot be asked."""
-    unit = conf.unit_of(bill.appid)
-    if unit in silent or unit is None:
+def _ask(bill: Bill, silent: "set[str]") -> str:
+    """What WeChat says of the order; "" if it cannot be asked.
+
+    silent: appids of units that cannot ask now.
+    """
+    if bill.appid in silent:
         return ""
     try:
-        client = accounts.client(unit)
+        unit = conf.unit_of(bill.appid)
+        if unit is None:
+            return ""
         s_pappid = _s_pappid(bill.account)
-        answer = client.get_auth_data(s_pappid=s_pappid, order_id=bill.order_id)
-    except (ImproperlyConfigured, NontaxError) as error:
-        silent.add(unit)
-        _log.warning("account %s cannot be asked whether orders are authorised: %s", unit, error,
-                     extra={"account": unit})  # fmt: skip
+        answer = accounts.client(unit).get_auth_data(s_pappid=s_pappid, order_id=bill.order_id)
+    except Exception as error:  # whatever a project's own function of accounts raises, too
+        silent.add(bill.appid)
+        _log.warning("unit %s cannot be asked whether orders are authorised: %s", bill.appid,
+                     error, extra={"order_id": bill.order_id})  # fmt: skip
         return ""
     return answer.invoice_status
 

@@ -7,11 +7,11 @@ from django.db import connections
 from django.utils.functional import cached_property
 
 # More than these are not counted; pages beyond them are reached by a filter.
-MOST = 10_000
+MOST = 2_000
 
 
 class QuickPaginator(Paginator):
-    """Counts to ten thousand; PostgreSQL says about how many rows the whole table has."""
+    """Counts to two thousand; PostgreSQL says about how many rows the whole table has."""
 
     @cached_property
     def count(self) -> int:
