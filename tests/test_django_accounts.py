@@ -9,8 +9,10 @@ import pytest
 import redis
 from canary import core
 from django.core.cache import caches
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.test.utils import setup_test_environment, teardown_test_environment
 from djangos import manage, nontax_of, site, sqlite
 from test_token_sources import connection, store
 
@@ -266,3 +268,15 @@ def test_accounts_of_a_function_and_a_client_of_a_project(sandbox: Sandbox) -> N
         assert conf.aliases() == []
         with pytest.raises(ImproperlyConfigured, match="no account 'bureau'"):
             accounts.client("bureau")
+
+
+def test_the_client_that_records_is_for_tests(sandbox: Sandbox) -> None:
+    given = nontax_of(sandbox)
+    given["ACCOUNTS"]["bureau"]["CLIENT"] = "nontax.contrib.django.testing.RecordingClient"
+    with override_settings(NONTAX=given):
+        assert "nontax.E009" in {message.id for message in run_checks()}
+        setup_test_environment()
+        try:
+            assert "nontax.E009" not in {message.id for message in run_checks()}
+        finally:
+            teardown_test_environment()

@@ -260,13 +260,39 @@ def test_names_are_forgotten_and_keys_are_not(rows: None, sandbox: Sandbox) -> N
 
 
 def test_what_fails_after_the_commit_fails_no_payment(
-    rows: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rows: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def away(*_: object) -> None:
+    def away(*_: object, **__: object) -> None:
         raise ConnectionRefusedError
 
-    with transaction.atomic(using="outbox"):
-        held = outbox.enqueue(bill(), account="bureau", when="authorised")
-        monkeypatch.setattr("nontax.contrib.django.events.match_held", away)
-    assert _state(held) == "held"
-    assert "in on_commit()" in caplog.text
+    class Task:
+        apply_async = staticmethod(away)
+
+    monkeypatch.setattr("nontax.contrib.django.tasks.celery_task", Task)
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox", ring="celery")):
+        with transaction.atomic(using="outbox"):
+            waiting = outbox.enqueue(bill(), account="bureau")
+        with transaction.atomic(using="outbox"):
+            held = outbox.enqueue(bill(), account="bureau", when="authorised")
+            monkeypatch.setattr("nontax.contrib.django.events.match_held", away)
+    assert (_state(waiting), _state(held)) == ("waiting", "held")
+    assert caplog.text.count("in on_commit()") >= 2
+
+
+def test_what_a_person_has_sent_rings(
+    rows: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rung: list[object] = []
+
+    class Task:
+        apply_async = staticmethod(lambda **named: rung.append(named))
+
+    monkeypatch.setattr("nontax.contrib.django.tasks.celery_task", Task)
+    row = outbox.enqueue(bill(), account="bureau", durable=False)
+    store, key = OutboxStore("bureau", using="outbox"), Key(row.appid, row.order_id)
+    store.withdraw(key, by="王", note="refund")
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox", ring="celery")):
+        store.retry(key, by="王", note="no refund")
+        assert (_state(row), len(rung)) == ("waiting", 1)
+        store.withdraw(key, by="王", note="refund")
+    assert len(rung) == 1

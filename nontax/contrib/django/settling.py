@@ -17,6 +17,7 @@ from nontax.contrib.django.models import (
     Content,
     Evidence,
 )
+from nontax.contrib.django.ringing import ring_on_commit
 from nontax.contrib.django.rows import joined, learn, locked
 from nontax.delivery import states
 from nontax.delivery.states import Answer, State, late, step, why_not
@@ -216,6 +217,8 @@ def _move(using: str, row: Bill, after: State, **columns: Any) -> None:
     found = Bill.objects.using(using).filter(pk=row.pk, state=row.state, attempt=row.attempt)
     if found.update(state=after, changed_at=timezone.now(), **columns) != 1:
         raise ValueError(f"order {row.order_id} is not {row.state} any more")
+    if after == "waiting":
+        ring_on_commit(using)
 
 
 def resolve(

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from nontax.contrib.django.checks import check_settings
 from nontax.contrib.django.conf import outbox
 from nontax.contrib.django.databases import check_database
+from nontax.contrib.django.words import say
 
 # What must not be, besides errors, where money is sent.
 _STRICT = ("nontax.W006",)
@@ -29,13 +30,16 @@ def refuse(told: "list[CheckMessage]") -> "list[CheckMessage]":
 class Command(BaseCommand):
     """Ends with an error for an error, with --strict also if the database may forget a commit."""
 
-    help = "Check the settings and the database of the outbox. Nothing is sent."
+    @property
+    def help(self) -> str:
+        return say("Check the settings and the database of the outbox. Nothing is sent.")
+
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--strict", action="store_true",
-            help="fail, too, if the database may forget a commit (W006)",
+            help=say("fail, too, if the database may forget a commit (W006)"),
         )  # fmt: skip
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -44,5 +48,5 @@ class Command(BaseCommand):
             self.stdout.write(str(each))
         wrong = refuse(told) if options["strict"] else [e for e in told if e.level >= ERROR]
         if wrong:
-            raise CommandError(f"{len(wrong)} of these must be mended")
-        self.stdout.write("nothing has to be mended" if told else "all is well")
+            raise CommandError(say("{count} of these must be mended", count=len(wrong)))
+        self.stdout.write(say("nothing has to be mended") if told else say("all is well"))
