@@ -72,6 +72,7 @@ def started(parent: Path) -> Iterator[dict[str, object]]:
     """Both servers; how Django finds them."""
     _needs("psycopg", "psycopg[binary]")
     _needs("redis", "redis")
+    _needs("celery", "celery")
     postgres, redis = _find("postgres", "postgresql"), _find("redis-server", "redis-server")
     with contextlib.ExitStack() as stack:
         data = _folder(parent, "postgres")

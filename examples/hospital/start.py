@@ -1,10 +1,10 @@
 """The hospital as one command: website, relay and a sandbox that stands in for WeChat.
 
     python examples/hospital/start.py                 on SQLite
-    python examples/hospital/start.py --servers       on PostgreSQL and Redis
+    python examples/hospital/start.py --servers       on PostgreSQL, Redis and Celery
 
 Needs `pip install 'nontax[django]'`; with --servers also Debian's packages postgresql and
-redis-server, and `pip install redis 'psycopg[binary]'`. All lies in a folder of its own,
+redis-server, and `pip install celery redis 'psycopg[binary]'`. All lies in a folder of its own,
 which is removed at the end. Ctrl-C ends it.
 """
 
@@ -94,7 +94,7 @@ class Processes:
 def main() -> None:
     parser = argparse.ArgumentParser(description="A hospital whose bills go into WeChat's wallets.")
     parser.add_argument("--port", type=int, default=8000, help="of the website; 0: any free one")
-    parser.add_argument("--servers", action="store_true", help="on PostgreSQL and Redis")
+    parser.add_argument("--servers", action="store_true", help="on PostgreSQL, Redis and Celery")
     arguments = parser.parse_args()
     port = arguments.port or free_port()
     # So that SIGTERM ends everything as Ctrl-C does.
@@ -123,7 +123,14 @@ def main() -> None:
             )  # fmt: skip
         address = f"127.0.0.1:{port}"
         processes.start(python, "manage.py", "runserver", "--noreload", address, env=env)
-        processes.start(python, "manage.py", "nontax_send", "--poll", "0.2", env=env)
+        if arguments.servers:
+            # One worker is enough: a task has WINDOW bills in flight.
+            celery = [python, "-m", "celery", "-A", "hospital.tasks"]
+            processes.start(*celery, "worker", "--concurrency=1", "--loglevel=warning", env=env)
+            schedule = str(folder / "beat")
+            processes.start(*celery, "beat", "--loglevel=warning", "-s", schedule, env=env)
+        else:
+            processes.start(python, "manage.py", "nontax_send", "--poll", "0.2", env=env)
         wait_for(port)
         print(f"cashier  http://{address}/")
         print(f"admin    http://{address}/admin/     boss, {password}")

@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class HospitalConfig(AppConfig):
@@ -7,3 +8,7 @@ class HospitalConfig(AppConfig):
 
     def ready(self):
         from hospital import receivers  # noqa: F401
+
+        if settings.NONTAX["OUTBOX"].get("RING") == "celery":
+            # So that the website, too, knows Celery's broker.
+            from hospital import tasks  # noqa: F401

@@ -59,7 +59,7 @@ DATABASES = {
         },
     }
 }
-# PostgreSQL and Redis: what `start.py --servers` has started.
+# PostgreSQL, Redis and Celery: what `start.py --servers` has started.
 if "HOSPITAL_SERVERS" in os.environ:
     _servers = json.loads(os.environ["HOSPITAL_SERVERS"])
     DATABASES = {"default": {"ENGINE": "django.db.backends.postgresql", **_servers["database"]}}
@@ -69,6 +69,8 @@ if "HOSPITAL_SERVERS" in os.environ:
             "LOCATION": _servers["cache"],
         }
     }
+    CELERY_BROKER_URL = _servers["broker"]
+    NONTAX["OUTBOX"]["RING"] = "celery"
     NONTAX["ACCOUNTS"]["unit"]["CACHE"] = "default"
 
 MIDDLEWARE = [
