@@ -4,6 +4,7 @@ Each line on its input is what a child does: "send WINDOW", "drain", "worker" (C
 its process). Its answer is the child's id, then "ended" when that one has ended.
 """
 
+import ctypes
 import os
 import select
 import signal
@@ -72,6 +73,11 @@ def _do(what: str, *args: str) -> None:
                          "--without-mingle", "--without-heartbeat"])  # fmt: skip
 
 
+def _end_with_parent() -> None:
+    """Also if it is killed: PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def _sleep(seconds: Any) -> None:
     select.select((), (), (), seconds)
 
@@ -82,12 +88,14 @@ def _main() -> None:
     if "FAKETIME" in os.environ:
         # libfaketime refuses sleeps until a given time, which Python's are.
         time.sleep = _sleep
+    _end_with_parent()
     django.setup()
     import nontax.contrib.django.relay  # noqa: F401 so that no child has to
 
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
+            _end_with_parent()
             sys.stdin = open(os.devnull)  # noqa: SIM115
             os.dup2(2, 1)
             try:

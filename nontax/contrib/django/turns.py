@@ -95,8 +95,8 @@ class Limits:
         return kept
 
     def use(self, counts: "Counter[str]") -> None:
-        """Count what was taken."""
-        for appid, count in counts.items():
+        """Count what was taken. In one order: two accounts may have the same units."""
+        for appid, count in sorted(counts.items()):
             if self._left(appid) is not None:
                 used = self._used.get(appid, 0) + count
                 rows = Unit.objects.using(self._using).filter(appid=appid)
