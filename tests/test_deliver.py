@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,12 +112,17 @@ def test_what_is_rejected_and_in_doubt_is_not_sent_again(
 def test_ctrl_c_settles_what_is_under_way_and_the_rest_waits(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox
 ) -> None:
+    def press() -> None:
+        while len(_posts(sandbox)) < 4:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
     sandbox.inject(faults.Delay(1), times=4)
-    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
+    thread = threading.Thread(target=press)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
         ledger.deliver(client, [bill() for _ in range(20)], concurrency=4)
-    timer.join()
+    thread.join()
     assert ledger.counts() == {"inserted": 4, "waiting": 16}
 
 
@@ -207,7 +213,7 @@ def test_wechats_record_of_what_is_in_doubt_is_kept(
 ) -> None:
     sandbox.inject(faults.Errcode(-1))
     given = bill(title="测试保密")
-    ledger.deliver(client, [given, bill()])
+    ledger.deliver(client, [given, bill()], concurrency=1)
     history = ledger.history(given["order_id"])
     assert history.bill.state == "in_doubt"
     (attempt,) = history.attempts
