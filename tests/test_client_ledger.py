@@ -444,3 +444,32 @@ def test_no_secret_is_in_the_ledgers_files(client: nontax.Client, sandbox: Sandb
     folder = Path(_ledger(client).path).parent
     for file in folder.iterdir():
         assert sandbox.access_token.encode() not in file.read_bytes(), file
+
+
+# Connections
+
+
+def test_a_run_that_has_ended_leaves_its_connections(
+    client: nontax.Client, sandbox: Sandbox, run: Strict
+) -> None:
+    kept: list[object] = []  # a run need not be forgotten for that
+    for _ in range(2):
+        collected = client.insert_bills([bill() for _ in range(4)], concurrency=1)
+        assert len(collected.collect()) == 4
+        stopped = client.insert_bills([bill() for _ in range(4)], concurrency=1)
+        next(stopped)
+        stopped.stop()
+        assert list(stopped) == stopped.outcomes[1:]
+        kept += [collected, stopped]
+
+    async def in_a_loop() -> None:
+        for _ in range(2):
+            collected = client.ainsert_bills([bill() for _ in range(4)], concurrency=1)
+            assert len(await collected.collect()) == 4
+            read = client.ainsert_bills([bill()], concurrency=1)
+            assert len([outcome async for outcome in read]) == 1
+            kept.extend([collected, read])
+
+    run(in_a_loop())
+    client.insert_bill(bill())
+    assert len({request.connection for request in sandbox.requests}) == 1
