@@ -95,16 +95,16 @@ test: ## build, lint, C tests and Python tests: about four minutes on two cores
 	@echo "test    build, lint, C tests, Python tests: about 4 minutes on two cores"
 	@PYTHON="$(PYTHON)" sh tools/deps.sh test
 	@$(MAKE) -s build core
-	@$(MAKE) lint
-	@$(MAKE) -j2 ctest
+	@$(MAKE) -j2 -Otarget lint ctest
 	@$(MAKE) pytest
 
 .PHONY: test-all
-test-all: ## what make test leaves out: sanitizers, valgrind, clang, other builds, servers: about 10 minutes
-	@echo "test    sanitizers, valgrind, clang, the portable driver, fuzzed inputs, servers: about 10 minutes"
+test-all: ## what make test leaves out: sanitizers, valgrind, clang, other builds, servers: about 15 minutes
+	@echo "test    sanitizers, valgrind, clang, the portable driver, fuzzed inputs, servers: about 15 minutes"
 	@$(MAKE) deps
 	@$(MAKE) -s build core
 	@$(MAKE) -j2 -Otarget ctest-all
+	@$(MAKE) pytest-build
 	@$(MAKE) pytest-asan
 	@$(MAKE) pytest-poll
 	@$(MAKE) pytest-gnutls
@@ -143,7 +143,12 @@ lint: build ## layout, clang on the extension, ruff, mypy, stubtest
 .PHONY: pytest
 pytest: build core ## the Python tests
 	@echo "pytest"
-	@$(PYTEST)
+	@$(PYTEST) --ignore=tests/test_build.py
+
+.PHONY: pytest-build
+pytest-build: build core ## building wheels and source distributions
+	@echo "pytest  build"
+	@$(BIN)/pytest -q tests/test_build.py
 
 .PHONY: pytest-pages
 pytest-pages: build ## reports as pages, and the hospital, in LibreOffice and Chromium
