@@ -69,8 +69,10 @@ def _do(what: str, *args: str) -> None:
     elif what == "worker":
         from celery_site import app
 
+        # A name of its own: RabbitMQ lets two of one name have no queue for commands.
         app.worker_main(["worker", "--pool=solo", "--loglevel=ERROR", "--without-gossip",
-                         "--without-mingle", "--without-heartbeat"])  # fmt: skip
+                         "--without-mingle", "--without-heartbeat",
+                         f"--hostname=worker{os.getpid()}@%h"])  # fmt: skip
 
 
 def _end_with_parent() -> None:
