@@ -423,7 +423,7 @@ def _noted(interrupt: BaseException) -> nontax.InsertedBill | None:
     for note in getattr(interrupt, "__notes__", []):
         if note.startswith(_NOTE):
             fields = ast.literal_eval(note.removeprefix(_NOTE))
-            return nontax.InsertedBill(code=fields["code"], openid=fields["openid"])
+            return nontax.InsertedBill(code=fields["code"], openid=fields.get("openid"))
     return None
 
 
