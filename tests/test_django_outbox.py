@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from bills import bill
@@ -210,6 +211,24 @@ def test_a_reservation_whose_commit_was_not_answered_is_sent_later(
         (1, 1),
         (2, 0),
     }
+
+
+def test_what_is_sent_is_what_was_there_when_it_was_taken(rows: None) -> None:
+    given = bill(shape="flat", fee=1, title="甲")
+    outbox.enqueue(given, account="bureau", durable=False)
+    replaced: list[object] = []
+
+    def replace(execute: Any, sql: str, *args: Any) -> object:
+        """Another one's change, at the last moment; with locks nobody comes so late."""
+        if sql.startswith('UPDATE "nontax_bill"') and not replaced:
+            replaced.append(sql)
+            changed = {**given, "fee": 9, "title": "乙"}
+            outbox.enqueue(changed, account="bureau", durable=False, replace=True)
+        return execute(sql, *args)
+
+    with connections["outbox"].execute_wrapper(replace):
+        (claim,) = OutboxStore("bureau", using="outbox").reserve(1).claims
+    assert (claim.content.fee, claim.content.title, len(replaced)) == (9, "乙", 1)
 
 
 def test_two_relays_and_each_bill_once(rows: None, place: Path, sandbox: Sandbox) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from django.db.models import Model
 
-# Values in one statement: SQLite before 3.32 takes no more than 999.
+# Values in one statement, where Django knows of no limit: some drivers count them in 16 bits.
 _MOST = 20_000
 
 
@@ -30,10 +30,7 @@ def insert(
     if not rows:
         return
     connection = connections[using]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(model._meta.get_field(name).column) for name in names)
-    head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
-    one = f"({', '.join(['%s'] * len(names))})"
+    head, one = _insert_into(connection, model, names)
     page = max((connection.features.max_query_params or _MOST) // len(names), 1)
     with connection.cursor() as cursor:
         for begin in range(0, len(rows), page):
@@ -42,21 +39,27 @@ def insert(
             cursor.execute(head + ", ".join([one] * len(part)), values)
 
 
+def _insert_into(connection: Any, model: "type[Model]", names: "Sequence[str]") -> tuple[str, str]:
+    """The statement's beginning, and the place of one row."""
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(model._meta.get_field(name).column) for name in names)
+    head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
+    return head, f"({', '.join(['%s'] * len(names))})"
+
+
 def insert_one(
     using: str, model: "type[Model]", names: "Sequence[str]", values: "Sequence[Any]"
 ) -> int:
     """One new row; its id."""
     connection = connections[using]
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(model._meta.get_field(name).column) for name in names)
-    table, key = model._meta.db_table, "id"
-    sql = f"INSERT INTO {quote(table)} ({columns}) VALUES ({', '.join(['%s'] * len(names))})"
+    sql = "".join(_insert_into(connection, model, names))
     returns = connection.features.can_return_columns_from_insert
     with connection.cursor() as cursor:
-        cursor.execute(f"{sql} RETURNING {quote(key)}" if returns else sql, values)
         if returns:
+            cursor.execute(f"{sql} RETURNING {connection.ops.quote_name('id')}", values)
             return int(cursor.fetchone()[0])
-        return int(connection.ops.last_insert_id(cursor, table, key))
+        cursor.execute(sql, values)
+        return int(connection.ops.last_insert_id(cursor, model._meta.db_table, "id"))
 
 
 def update(

@@ -76,23 +76,24 @@ _CONTENT = ("pk", "title", "billing_time", "media_id", "extra", "shape")
 
 
 def _write_down(taker: Taker, ids: list[int], claim: str) -> list[Claim]:
-    """The state in the WHERE, and the key (bill, slot), let no second owner in."""
-    waiting = Bill.objects.using(taker.using).filter(pk__in=ids, state="waiting").order_by()
+    """The state in the WHERE, and the key (bill, slot), let no second owner in.
+
+    What is sent is read when the bills are ours: until then others may replace it.
+    """
+    bills = Bill.objects.using(taker.using).order_by()
     if connections[taker.using].features.has_select_for_update_skip_locked:
         # A bill that somebody is just changing is left out.
-        waiting = waiting.select_for_update(skip_locked=True)
-    rows: dict[int, Any] = {row[0]: row[1:] for row in waiting.values_list(*_COLUMNS)}
-    ids = [pk for pk in ids if pk in rows]
-    mine = Bill.objects.using(taker.using).filter(pk__in=ids, state="waiting")
-    taken = mine.update(
+        free = bills.filter(pk__in=ids, state="waiting").select_for_update(skip_locked=True)
+        unlocked = set(free.values_list("pk", flat=True))
+        ids = [pk for pk in ids if pk in unlocked]
+    bills.filter(pk__in=ids, state="waiting").update(
         state=step("waiting", "reserve"), claim=claim, attempt=F("attempt") + 1,
         lease_until=DatabaseMs() + taker.lease, changed_at=timezone.now(),
     )  # fmt: skip
-    if taken != len(ids):  # a database without such locks
-        kept = Bill.objects.using(taker.using).filter(pk__in=ids, claim=claim)
-        got = set(kept.values_list("pk", flat=True))
-        ids = [pk for pk in ids if pk in got]
-    attempts = _attempts(taker, [(pk, rows[pk][-1] + 1) for pk in ids], claim)
+    mine = bills.filter(pk__in=ids, claim=claim).values_list(*_COLUMNS)
+    rows: dict[int, Any] = {row[0]: row[1:] for row in mine}
+    ids = [pk for pk in ids if pk in rows]
+    attempts = _attempts(taker, [(pk, rows[pk][-1]) for pk in ids], claim)
     texts = Content.objects.using(taker.using).filter(pk__in=ids).values_list(*_CONTENT)
     contents = {text[0]: text[1:] for text in texts}
     claims = []
@@ -103,7 +104,7 @@ def _write_down(taker: Taker, ids: list[int], claim: str) -> list[Claim]:
             appid, order_id, card_id, fee, title, billing_time, billing_no, billing_code,
             media_id, extra, shape,
         )  # fmt: skip
-        claims.append(Claim(attempts[pk], number + 1, content, False, "waiting", pk))
+        claims.append(Claim(attempts[pk], number, content, False, "waiting", pk))
     return claims
 
 
