@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 from django.db import DatabaseError, connections
+from django.test import override_settings
 
 from nontax.sandbox import Sandbox
 
@@ -126,6 +128,17 @@ def forget(alias: str) -> None:
     connections[alias].close()
     del connections[alias]
     del connections.settings[alias]
+
+
+@contextmanager
+def outbox_in(folder: Path, nontax: dict[str, Any]) -> Iterator[None]:
+    """A site with these settings and an empty outbox in this folder, on SQLite."""
+    use("outbox", sqlite(folder / "outbox.db"))
+    try:
+        with override_settings(NONTAX=nontax):
+            yield
+    finally:
+        forget("outbox")
 
 
 def empty(alias: str) -> None:

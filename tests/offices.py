@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from nontax import cli
+from nontax import Ledger, cli
 from nontax.sandbox import Sandbox
 
 CARD = "pjZ8Yt7xiy3b9UfffRIA4Tm2xTnw"
@@ -141,3 +141,10 @@ class Office:
 def without_escapes(text: str) -> str:
     """What a terminal would leave on the screen, more or less."""
     return re.sub(r"\x1b\[[0-9;]*[mK]", "", text)
+
+
+def check_ledger(folder: Path) -> None:
+    """At the end of a test: nothing is under way, and the ledger is whole."""
+    with Ledger(folder / "bills.db") as ledger:
+        assert "sending" not in ledger.counts()
+        assert ledger.verify() == []

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from offices import COLUMNS, Office
+from offices import COLUMNS, Office, check_ledger
 
 from nontax import Ledger, sheets
 from nontax.sandbox import Sandbox, faults
@@ -26,9 +26,7 @@ NEW = ("--settle", "0", "--new-ledger")
 @pytest.fixture
 def office(tmp_path: Path, sandbox: Sandbox) -> Iterator[Office]:
     yield Office(tmp_path, sandbox)
-    with Ledger(tmp_path / "bills.db") as ledger:
-        assert "sending" not in ledger.counts()
-        assert ledger.verify() == []
+    check_ledger(tmp_path)
 
 
 def test_a_new_users_day(tmp_path: Path) -> None:

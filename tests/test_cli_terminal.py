@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from offices import Office
+from offices import Office, check_ledger
 from terminals import Terminal
 
 from nontax import Ledger
@@ -21,9 +21,7 @@ NEW = ("--settle", "0", "--new-ledger")
 @pytest.fixture
 def office(tmp_path: Path, sandbox: Sandbox) -> Iterator[Office]:
     yield Office(tmp_path, sandbox)
-    with Ledger(tmp_path / "bills.db") as ledger:
-        assert "sending" not in ledger.counts()
-        assert ledger.verify() == []
+    check_ledger(tmp_path)
 
 
 def at(office: Office, *argv: str, **environment: str) -> Terminal:

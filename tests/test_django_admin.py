@@ -21,7 +21,7 @@ from django.http import HttpRequest
 from django.test import Client as Browser
 from django.test import override_settings
 from django.utils import timezone, translation
-from djangos import count_posts, forget, nontax_of, sqlite, use
+from djangos import count_posts, nontax_of, outbox_in
 
 from nontax.contrib.django import outbox
 from nontax.contrib.django.models import Attempt, Bill, Evidence, Pace, Unit
@@ -45,10 +45,8 @@ def _tables() -> None:
 
 @pytest.fixture
 def rows(tmp_path: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(tmp_path / "outbox.db"))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with outbox_in(tmp_path, nontax_of(sandbox, "outbox")):
         yield
-    forget("outbox")
     LogEntry.objects.all().delete()
     User.objects.all().delete()
 

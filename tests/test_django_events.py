@@ -15,16 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import transaction
 from django.test import override_settings
 from django.utils import timezone
-from djangos import (
-    AES_KEY,
-    count_posts,
-    forget,
-    manage,
-    nontax_of,
-    site,
-    sqlite,
-    use,
-)
+from djangos import AES_KEY, count_posts, manage, nontax_of, outbox_in, site, sqlite
 from test_events_frameworks import check_query, free_port
 
 import nontax
@@ -45,10 +36,8 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rows(place: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(place))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with outbox_in(place.parent, nontax_of(sandbox, "outbox")):
         yield
-    forget("outbox")
 
 
 def _held(order_id: Any = ..., **changes: Any) -> Bill:

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import Client as Browser
 from django.test import override_settings
-from djangos import count_posts, forget, nontax_of, sqlite, use
+from djangos import count_posts, nontax_of, outbox_in
 
 from nontax.contrib.django import conf, forwarding, holding, outbox
 from nontax.contrib.django.models import Bill, Event, Evidence, Hold
@@ -33,13 +33,11 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rows(place: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(place))
     given = nontax_of(sandbox, "outbox", hold_days=30)
     given["ACCOUNTS"]["bureau"]["ROLE"] = "bureau"
     given["ACCOUNTS"]["unit"]["EVENTS"]["FORWARD_KEY"] = KEY
-    with override_settings(NONTAX=given):
+    with outbox_in(place.parent, given):
         yield
-    forget("outbox")
 
 
 def _held(sandbox: Sandbox, *, ordered: bool = True, **changes: Any) -> Bill:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from bills import bill
 from django.core.management import call_command
-from django.test import override_settings
 from django.utils import timezone
-from djangos import forget, nontax_of, sqlite, use
+from djangos import nontax_of, outbox_in
 
 from nontax.contrib.django import metrics, outbox, signals
 from nontax.contrib.django.models import Bill, Event, Relay
@@ -24,10 +23,8 @@ _LINE = re.compile(r'(\w+)(\{(\w+="([^"\\\n]|\\.)*",?)*\})? -?[0-9]+')
 
 @pytest.fixture(autouse=True)
 def _rows(tmp_path: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(tmp_path / "outbox.db"))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with outbox_in(tmp_path, nontax_of(sandbox, "outbox")):
         yield
-    forget("outbox")
 
 
 def _status(**options: Any) -> str:

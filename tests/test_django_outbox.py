@@ -18,16 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import override_settings
-from djangos import (
-    count_posts,
-    forget,
-    manage,
-    nontax_of,
-    site,
-    sqlite,
-    use,
-    wait_for_posts,
-)
+from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite, wait_for_posts
 from kills import kill_relays
 
 import nontax
@@ -47,10 +38,8 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def rows(place: Path, sandbox: Sandbox) -> Iterator[None]:
     """A site with an empty outbox, whose account is the sandbox's bureau."""
-    use("outbox", sqlite(place))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox", spool=str(place.parent))):
+    with outbox_in(place.parent, nontax_of(sandbox, "outbox", spool=str(place.parent))):
         yield
-    forget("outbox")
 
 
 def _enqueue(count: int = 1) -> list[str]:

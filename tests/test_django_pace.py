@@ -11,8 +11,7 @@ import pytest
 from bills import bill
 from django.core.management import call_command
 from django.db import connections
-from django.test import override_settings
-from djangos import count_posts, forget, manage, nontax_of, site, sqlite, use
+from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite
 
 from nontax.contrib.django import outbox, pace
 from nontax.contrib.django.models import Bill, Pace, Unit
@@ -24,10 +23,8 @@ from nontax.sandbox import Sandbox, faults
 
 @pytest.fixture
 def rows(tmp_path: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(tmp_path / "outbox.db"))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with outbox_in(tmp_path, nontax_of(sandbox, "outbox")):
         yield
-    forget("outbox")
 
 
 def _enqueue(count: int, appid: str = "wx1", **more: Any) -> None:

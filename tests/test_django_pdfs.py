@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 from bills import SHAPES, bill, reshape
-from django.test import override_settings
 from django.utils import timezone
-from djangos import count_posts, forget, nontax_of, sqlite, use
+from djangos import count_posts, nontax_of, outbox_in
 
 from nontax import InvalidRequestError
 from nontax.contrib.django import outbox, pace
@@ -24,10 +23,8 @@ UPLOAD = "/card/invoice/platform/setpdf"
 
 @pytest.fixture(autouse=True)
 def _rows(tmp_path: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(tmp_path / "outbox.db"))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with outbox_in(tmp_path, nontax_of(sandbox, "outbox")):
         yield
-    forget("outbox")
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import pytest
 from bills import bill
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
-from django.test import override_settings
-from djangos import count_posts, forget, nontax_of, sqlite, use
+from djangos import count_posts, nontax_of, outbox_in
 
 from nontax.contrib.django import outbox, ringing
 from nontax.sandbox import Sandbox
@@ -17,10 +16,8 @@ from nontax.sandbox import Sandbox
 
 @pytest.fixture
 def rows(tmp_path: Path, sandbox: Sandbox) -> Iterator[None]:
-    use("outbox", sqlite(tmp_path / "outbox.db"))
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox", ring="tasks")):
+    with outbox_in(tmp_path, nontax_of(sandbox, "outbox", ring="tasks")):
         yield
-    forget("outbox")
 
 
 @pytest.mark.skipif(django.VERSION < (6, 0), reason="Django 6.0 is the first to have tasks")
