@@ -218,6 +218,7 @@ def test_the_api_page_has_every_public_name() -> None:
     for name in set(nontax.__all__) - types:
         thing = getattr(nontax, name)
         assert thing in shown or thing.__module__ in modules, name
+        assert f"`{name}`" in read("docs/zh/api.md"), name  # where Chinese says what it is for
 
 
 def test_names_of_the_c_pages_stand_in_the_header() -> None:
