@@ -179,7 +179,7 @@ Situation = Callable[[Office], object]
 TABLE: list[tuple[str, Situation, int, str]] = [
     # check
     ("check list.csv --settle 0", listed, 0, "3 bills can be inserted"),
-    ("check list.csv --settle 0", bad_row, 2, "1 problems"),
+    ("check list.csv --settle 0", bad_row, 2, "problems: 1; correct"),
     ("check list.csv", listed, 2, "--settle 0"),
     ("check none.csv", nothing, 2, "does not exist"),
     ("check none*.csv", nothing, 2, "no file matches none*.csv"),
@@ -261,7 +261,7 @@ TABLE: list[tuple[str, Situation, int, str]] = [
     ("resolve --inserted A1 --by 王 --note x", nothing, 2, "there is no ledger"),
     # reconcile
     ("reconcile list.csv --settle 0 --day 2026-11-29 --out r", ready, 0, "both sides tie"),
-    ("reconcile list.csv --settle 0 --day 2026-11-29 --out r", waiting, 3, "differences are open"),
+    ("reconcile list.csv --settle 0 --day 2026-11-29 --out r", waiting, 3, "open differences: "),
     ("reconcile list.csv --settle 0 --day 2026-11-29 --out r", listed, 2, "there is no ledger"),
     ("reconcile list.csv --settle 0 --day 2026-11-29 --out r --against list.csv", listed, 0, ""),
     ("reconcile list.csv --settle 0 --day 1.2.3 --out r", ready, 2, ""),

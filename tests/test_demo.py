@@ -30,7 +30,7 @@ def test_the_demo() -> None:
     assert "title is empty" in done.stdout
     assert "AccessTokenError: rejected: 42001" in done.stdout
     # The office's day.
-    assert "1 problems: correct the list before it is inserted" in done.stdout
+    assert "problems: 1; correct the list before it is inserted" in done.stdout
     assert "no problems: 240 bills can be inserted" in done.stdout
     killed, again = done.stdout.split("6. The same command again")
     assert "nontax insert bills.csv --settle 0 --concurrency 4 --new-ledger" in killed

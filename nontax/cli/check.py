@@ -28,7 +28,7 @@ def run(desk: "Desk") -> Exit:
         lists.say_totals(desk, checked)
     desk.count(bills=bills, problems=bad)
     if bad:
-        desk.warn("{count} problems: correct the list before it is inserted", count=bad)
+        desk.warn("problems: {count}; correct the list before it is inserted", count=bad)
         return Exit.USAGE
     desk.say("no problems: {count} bills can be inserted", count=bills)
     return Exit.DONE

@@ -102,4 +102,4 @@ def _print(desk: "Desk", report: "Report") -> None:
     if report.ok:
         desk.say("both sides tie, and nothing is left to explain")
     else:
-        desk.warn("{count} differences are open", count=sum(report.open.values()))
+        desk.warn("open differences: {count}", count=sum(report.open.values()))
