@@ -303,14 +303,23 @@ class Client(ClientCalls):
         return run
 
     def _begin_run(
-        self, bills: "Iterable[Bill]", *, concurrency: int = 1, rate: float = 0.0
+        self,
+        bills: "Iterable[Bill | None]",
+        *,
+        concurrency: int = 1,
+        rate: float = 0.0,
+        awaits_bills: bool = False,
     ) -> "Run":
-        """What a delivery sends with: a store of its own has the bills, and no ledger is asked."""
+        """What a delivery sends with: a store of its own has the bills, and no ledger is asked.
+
+        awaits_bills: where the iterable gives None there is no bill until the run is woken.
+        """
         from nontax.runs import Run
 
         return Run._begin(
-            self._core, bills, concurrency=concurrency, rate=rate, keep=0, never_waits=True
-        )
+            self._core, bills, concurrency=concurrency, rate=rate, keep=0, never_waits=True,
+            awaits_bills=awaits_bills,
+        )  # fmt: skip
 
     @property
     def last_run(self) -> "RunRecord | None":

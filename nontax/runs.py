@@ -195,13 +195,14 @@ class Run(_CoreRun, Recorded):
     def _begin(
         cls,
         client: _core.Client,
-        bills: "Iterable[Bill]",
+        bills: "Iterable[Bill | None]",
         *,
         concurrency: int,
         rate: float,
         keep: int,
         never_waits: bool = False,
         quota_pause: float = 0.0,
+        awaits_bills: bool = False,
         ledger: "Ledger | None" = None,
         timeout: float = 0.0,
     ) -> "Self":
@@ -216,6 +217,7 @@ class Run(_CoreRun, Recorded):
             quota_pause=quota_pause if gate is None else gate.quota_pause,
             never_waits=never_waits or gate is not None,
             bulk=True,
+            awaits_bills=awaits_bills,
             journal=gate,
         )
         if gate is not None:

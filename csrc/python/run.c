@@ -321,8 +321,10 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     if ((self->bills || bills == Py_None) && (kept == Py_None || run_set_kept(self, kept) == 0)) {
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
-    if (self->run && journal != Py_None) {
+    if (self->run && (journal != Py_None || (self->bills && awaits_bills))) {
         (void)nontax_run_make_wakeable(self->run); /* else it looks ten times a second */
+    }
+    if (self->run && journal != Py_None) {
         if (run_set_journal(self, journal, settings.concurrency, settings.rate > 0) < 0) {
             Py_CLEAR(self);
             return NULL;

@@ -60,7 +60,8 @@ typedef struct run_object {
     bool begun;          /* somebody has asked for an outcome, or has closed it */
     bool bulk;           /* an error that every call would meet ends it */
     bool in_loop;        /* an event loop drives it, and fetches its tokens and bills */
-    bool awaits_bills;   /* an asynchronous iterable may have more of them */
+    bool awaits_bills;   /* bills: an asynchronous iterable, or an iterator that may give None */
+    bool dry;            /* it gave None: there is no bill until the run is woken */
     entry *entries;
     Py_ssize_t under_way; /* entries */
     atomic_bool woken;    /* somebody has something for whoever works on it */

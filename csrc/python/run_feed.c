@@ -63,6 +63,12 @@ static int pull(run_object *self)
             }
         }
         Py_CLEAR(self->bills);
+        self->awaits_bills = false;
+        return 0;
+    }
+    if (self->pending == Py_None && self->awaits_bills) {
+        Py_CLEAR(self->pending);
+        self->dry = true;
         return 0;
     }
     return run_add_pending(self, true);
@@ -84,7 +90,7 @@ bool run_has_outcome(run_object *self)
 /* In how many ms the next bill is wanted; -1: that is not known. */
 static int64_t wants_in(run_object *self)
 {
-    if (!may_pull(self)) {
+    if (!may_pull(self) || self->dry) {
         return -1;
     }
     return !self->journal ? nontax_run_wants_in(self->run) : run_journal_wants(self) ? 0 : -1;
@@ -98,6 +104,9 @@ run_need run_feed(run_object *self, int64_t *wait_ms)
     self->begun = true;
     for (;;) {
         int64_t due_in = -1;
+        if (!self->journal && atomic_exchange(&self->woken, false)) {
+            self->dry = false;
+        }
         if (self->journal && run_journal_advance(self, &due_in) < 0) {
             return NEED_FAILED;
         }

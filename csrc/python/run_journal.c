@@ -546,8 +546,9 @@ PyObject *run_look_again(PyObject *object, PyObject *Py_UNUSED(ignored))
     return failed ? NULL : Py_NewRef(Py_None);
 }
 
-const char run_wake_doc[] = PyDoc_STR("_wake($self, /)\n--\n\n"
-                                      "The journal has answered. For any thread.");
+const char run_wake_doc[] =
+    PyDoc_STR("_wake($self, /)\n--\n\n"
+              "The journal has answered, or there are bills again. For any thread.");
 
 PyObject *run_wake(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
