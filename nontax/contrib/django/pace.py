@@ -8,10 +8,10 @@ import random
 from typing import Any, NamedTuple
 
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.models import Exists, F
 
 from nontax.contrib.django.clock import DatabaseMs
-from nontax.contrib.django.models import Pace
+from nontax.contrib.django.models import Pace, Unit
 
 INSERT, UPLOAD = "insertbill", "setpdf"
 MINUTE_MS = 60_000
@@ -36,12 +36,16 @@ class Grant(NamedTuple):
 
 
 def hold(using: str, account: str, interface: str) -> Any:
-    """The row, locked until the transaction ends. Its `now` is the database's time."""
+    """The row, locked until the transaction ends.
+
+    Its `now` is the database's time; `has_rates`: there are units with a rate of their own.
+    """
     rows = Pace.objects.using(using).filter(account=account, interface=interface)
     if not connections[using].features.has_select_for_update:
         # Takes the write lock first: a reader that begins to write may be refused.
         rows.update(used=F("used"))
-    row = rows.select_for_update().annotate(now=DatabaseMs()).first()
+    rated = Exists(Unit.objects.using(using).filter(rate__gt=0))
+    row = rows.select_for_update().annotate(now=DatabaseMs(), has_rates=rated).first()
     if row is not None:
         return row
     Pace.objects.using(using).get_or_create(account=account, interface=interface)

@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django.db.models import Model
+    from django.db.models import Model, QuerySet
 
 # Values in one statement, where Django knows of no limit: some drivers count them in 16 bits.
 _MOST = 20_000
@@ -24,26 +24,67 @@ def now(using: str) -> Any:
 
 
 def insert(
-    using: str, model: "type[Model]", names: "Sequence[str]", rows: "Sequence[Sequence[Any]]"
-) -> None:
-    """New rows, with as few statements as it takes. names: of the fields. All have to be there."""
-    if not rows:
-        return
+    using: str, model: "type[Model]", names: "Sequence[str]", rows: "Sequence[Sequence[Any]]",
+    returning: "Sequence[str]" = (),
+) -> "list[tuple[Any, ...]] | None":  # fmt: skip
+    """New rows, with as few statements as it takes. names: of the fields. All have to be there.
+
+    returning: the fields of each new row that are returned, in any order; None if the database
+    cannot.
+    """
     connection = connections[using]
+    if returning and not connection.features.can_return_rows_from_bulk_insert:
+        insert(using, model, names, rows)
+        return None
     head, one = _insert_into(connection, model, names)
+    tail = f" RETURNING {_columns(connection, model, returning)}" if returning else ""
     page = max((connection.features.max_query_params or _MOST) // len(names), 1)
+    made: list[tuple[Any, ...]] = []
     with connection.cursor() as cursor:
         for begin in range(0, len(rows), page):
             part = rows[begin : begin + page]
             values = [value for row in part for value in row]
-            cursor.execute(head + ", ".join([one] * len(part)), values)
+            cursor.execute(head + ", ".join([one] * len(part)) + tail, values)
+            made += cursor.fetchall() if returning else ()
+    return made
+
+
+def insert_from(
+    source: "QuerySet[Any]", taken: "dict[str, str]", model: "type[Model]", same: "dict[str, Any]",
+    returning: "Sequence[str]",
+) -> "list[tuple[Any, ...]] | None":  # fmt: skip
+    """A new row for each one of a query. taken: fields, and which one of the query's they get.
+
+    same: the other fields. returning: as for `insert`.
+    """
+    using = source.db
+    connection = connections[using]
+    returns = connection.features.can_return_rows_from_bulk_insert
+    query = source.order_by().values(*taken.values()).query
+    select, given = query.get_compiler(using).as_sql()
+    quote = connection.ops.quote_name
+    fields = [quote(source.model._meta.get_field(name).column) for name in taken.values()]
+    sql = (
+        f"INSERT INTO {quote(model._meta.db_table)} "
+        f"({_columns(connection, model, (*taken, *same))}) "
+        f"SELECT {', '.join(fields)}{', %s' * len(same)} FROM ({select}) taken"
+    )
+    if returns:
+        sql += f" RETURNING {_columns(connection, model, returning)}"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [*same.values(), *given])
+        return cursor.fetchall() if returns else None
+
+
+def _columns(connection: Any, model: "type[Model]", names: "Sequence[str]") -> str:
+    quote = connection.ops.quote_name
+    return ", ".join(quote(model._meta.get_field(name).column) for name in names)
 
 
 def _insert_into(connection: Any, model: "type[Model]", names: "Sequence[str]") -> tuple[str, str]:
     """The statement's beginning, and the place of one row."""
-    quote = connection.ops.quote_name
-    columns = ", ".join(quote(model._meta.get_field(name).column) for name in names)
-    head = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES "
+    table = connection.ops.quote_name(model._meta.db_table)
+    head = f"INSERT INTO {table} ({_columns(connection, model, names)}) VALUES "
     return head, f"({', '.join(['%s'] * len(names))})"
 
 
@@ -63,19 +104,45 @@ def insert_one(
 
 
 def update(
-    using: str, model: "type[Model]", names: "Sequence[str]", where: "Sequence[str]",
+    using: str, model: "type[Model]", names: "Sequence[str]", fence: "Sequence[str]",
     rows: "Sequence[Sequence[Any]]",
 ) -> int:  # fmt: skip
-    """Change each row by itself; how many were there. rows: what is set, then what must be so."""
+    """Change many rows with as few statements as it takes; how many were there and as expected.
+
+    rows: what is set (names), what must be so (fence), and last the row's id.
+    """
     connection = connections[using]
-    quote = connection.ops.quote_name
-
-    def column(name: str) -> str:
-        return f"{quote(model._meta.get_field(name).column)} = %s"
-
-    changes, conditions = map(column, names), map(column, where)
-    table = quote(model._meta.db_table)
-    sql = f"UPDATE {table} SET {', '.join(changes)} WHERE {' AND '.join(conditions)}"
+    most = connection.features.max_query_params or _MOST
+    page = max(most // (len(names) + len(fence)), 1)
+    done = 0
     with connection.cursor() as cursor:
-        cursor.executemany(sql, list(rows))
-        return int(cursor.rowcount)
+        for begin in range(0, len(rows), page):
+            cursor.execute(*_update(connection, model, names, fence, rows[begin : begin + page]))
+            done += cursor.rowcount
+    return done
+
+
+def _update(
+    connection: Any, model: "type[Model]", names: "Sequence[str]", fence: "Sequence[str]",
+    rows: "Sequence[Sequence[Any]]",
+) -> "tuple[str, list[Any]]":  # fmt: skip
+    """One statement. What is the same in all rows is given once, the rest by the row's id."""
+    quote = connection.ops.quote_name
+    ids = [int(row[-1]) for row in rows]
+    parts: list[str] = []
+    given: list[Any] = []
+    for name, values in zip((*names, *fence), zip(*rows, strict=True), strict=False):
+        column = quote(model._meta.get_field(name).column)
+        if all(value == values[0] for value in values):
+            parts.append(f"{column} = %s")
+            given.append(values[0])
+        else:
+            choices = " ".join(f"WHEN {pk} THEN %s" for pk in ids)
+            parts.append(f"{column} = CASE id {choices} END")
+            given += values
+    conditions = [*parts[len(names) :], f"id IN ({', '.join(map(str, ids))})"]
+    sql = (
+        f"UPDATE {quote(model._meta.db_table)} SET {', '.join(parts[: len(names)])} "
+        f"WHERE {' AND '.join(conditions)}"
+    )
+    return sql, given

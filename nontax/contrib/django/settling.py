@@ -62,19 +62,18 @@ def settle_inserted(using: str, answers: "Sequence[tuple[Claim, Answer]]") -> bo
     """
     step("sending", "inserted")
     at = plain.now(using)
-    fence = ("id", "attempt", "state")
     bills = [
-        ("inserted", 0, clean(answer.code), 0, at, NO_CLAIM, 0, claim.bill, claim.number, "sending")
+        ("inserted", 0, clean(answer.code), 0, at, NO_CLAIM, 0, "sending", claim.number, claim.bill)
         for claim, answer in answers
     ]
-    if plain.update(using, Bill, _BILL, fence, bills) != len(answers):
+    if plain.update(using, Bill, _BILL, ("state", "attempt"), bills) != len(answers):
         return False
     attempts = [
         (1, at, "inserted", answer.http_status, answer.transfers, clean(answer.openid),
          claim.attempt)
         for claim, answer in answers
     ]  # fmt: skip
-    return plain.update(using, Attempt, _ATTEMPT, ("id",), attempts) == len(answers)
+    return plain.update(using, Attempt, _ATTEMPT, (), attempts) == len(answers)
 
 
 def is_plain(claim: Claim, answer: Answer) -> bool:

@@ -9,10 +9,9 @@ from django.utils import timezone
 
 from nontax.contrib.django import pace, plain, turns
 from nontax.contrib.django.clock import DatabaseMs
-from nontax.contrib.django.models import Attempt, Bill, Content, Unit
+from nontax.contrib.django.models import Attempt, Bill, Unit
 from nontax.delivery.states import step
-from nontax.delivery.store import Claim
-from nontax.delivery.store import Content as Sent
+from nontax.delivery.store import Claim, Content
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def take(taker: Taker, most: int, claim: str, met: "Collection[str]" = ()) -> Ta
     grant = pace.ask(row, most, taker.rate)
     if not grant.calls:
         return Taken([], grant.wait)
-    limits = turns.Limits(taker.using, taker.unit_rate, row.minute)
+    limits = turns.Limits(taker.using, taker.unit_rate, row.minute, has_rates=row.has_rates)
     full = limits.full
     waiting = turns.waiting(taker.using, taker.account, row.now, full)
     picked = limits.cut(turns.pick(waiting, grant.calls, row.turn))
@@ -71,8 +70,11 @@ def take(taker: Taker, most: int, claim: str, met: "Collection[str]" = ()) -> Ta
     return Taken(claims, probe=grant.probe)
 
 
-_COLUMNS = ("pk", "appid", "order_id", "card_id", "fee", "billing_no", "billing_code", "attempt")
-_CONTENT = ("pk", "title", "billing_time", "media_id", "extra", "shape")
+_COLUMNS = (
+    "pk", "attempt", "appid", "order_id", "card_id", "fee", "content__title",
+    "content__billing_time", "billing_no", "billing_code", "content__media_id", "content__extra",
+    "content__shape",
+)  # fmt: skip
 
 
 def _write_down(taker: Taker, ids: list[int], claim: str) -> list[Claim]:
@@ -81,35 +83,28 @@ def _write_down(taker: Taker, ids: list[int], claim: str) -> list[Claim]:
     What is sent is read when the bills are ours: until then others may replace it.
     """
     bills = Bill.objects.using(taker.using).order_by()
+    free: Any = ids
     if connections[taker.using].features.has_select_for_update_skip_locked:
         # A bill that somebody is just changing is left out.
         free = bills.filter(pk__in=ids, state="waiting").select_for_update(skip_locked=True)
-        unlocked = set(free.values_list("pk", flat=True))
-        ids = [pk for pk in ids if pk in unlocked]
-    bills.filter(pk__in=ids, state="waiting").update(
+        free = free.values("pk")
+        if connections[taker.using].vendor == "mysql":  # it reads no table that it updates
+            free = [row["pk"] for row in free]
+    bills.filter(pk__in=free, state="waiting").update(
         state=step("waiting", "reserve"), claim=claim, attempt=F("attempt") + 1,
         lease_until=DatabaseMs() + taker.lease, changed_at=timezone.now(),
     )  # fmt: skip
     mine = bills.filter(pk__in=ids, claim=claim).values_list(*_COLUMNS)
     rows: dict[int, Any] = {row[0]: row[1:] for row in mine}
     ids = [pk for pk in ids if pk in rows]
-    attempts = _attempts(taker, [(pk, rows[pk][-1]) for pk in ids], claim)
-    texts = Content.objects.using(taker.using).filter(pk__in=ids).values_list(*_CONTENT)
-    contents = {text[0]: text[1:] for text in texts}
-    claims = []
-    for pk in ids:
-        appid, order_id, card_id, fee, billing_no, billing_code, number = rows[pk]
-        title, billing_time, media_id, extra, shape = contents[pk]
-        content = Sent(
-            appid, order_id, card_id, fee, title, billing_time, billing_no, billing_code,
-            media_id, extra, shape,
-        )  # fmt: skip
-        claims.append(Claim(attempts[pk], number, content, False, "waiting", pk))
-    return claims
+    attempts = _attempts(taker, claim, ids)
+    return [
+        Claim(attempts[pk], rows[pk][0], Content(*rows[pk][1:]), False, "waiting", pk) for pk in ids
+    ]
 
 
-def _attempts(taker: Taker, numbers: "list[tuple[int, int]]", claim: str) -> dict[int, int]:
-    """A row for each; its id, by its bill. numbers: bills, and their attempts' numbers."""
+def _attempts(taker: Taker, claim: str, ids: "list[int]") -> dict[int, int]:
+    """A row for each bill of the claim; its id, by its bill."""
     now = plain.now(taker.using)
     same = {
         "slot": 0, "signed": 0, "signed_by": "", "back_to": "waiting", "claim": claim,
@@ -117,10 +112,11 @@ def _attempts(taker: Taker, numbers: "list[tuple[int, int]]", claim: str) -> dic
         "errcode": 0, "errmsg": "", "rid": "", "reason": "", "curl_code": 0, "http_status": 0,
         "transfers": 0, "openid": "",
     }  # fmt: skip
-    rest = tuple(same.values())
-    rows = [(*number, *rest) for number in numbers]
-    plain.insert(taker.using, Attempt, ("bill", "number", *same), rows)
-    made = Attempt.objects.using(taker.using).filter(
-        bill__in=[bill for bill, _ in numbers], claim=claim
+    bills = Bill.objects.using(taker.using).filter(pk__in=ids, claim=claim)
+    made = plain.insert_from(
+        bills, {"bill": "id", "number": "attempt"}, Attempt, same, ("bill", "id")
     )
-    return dict(made.values_list("bill_id", "pk"))
+    if made is None:
+        rows = Attempt.objects.using(taker.using).filter(bill__in=ids, claim=claim)
+        made = rows.values_list("bill_id", "pk")
+    return dict(made)

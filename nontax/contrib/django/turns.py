@@ -26,30 +26,39 @@ def pick(waiting: Any, most: int, turn: str) -> "list[Pick]":
     """At most `most` of the bills. waiting: a query. turn: the unit that was served last."""
     ordered = waiting.order_by("-priority", "appid", "pk").values_list("priority", "pk", "appid")
     first = list(ordered[:most])
-    if len(first) < most:
-        return [(pk, appid) for _, pk, appid in first]
-    lowest = first[-1][0]
+    lowest = first[-1][0] if first else 0
     picked = [(pk, appid) for priority, pk, appid in first if priority > lowest]
-    left = most - len(picked)
-    return picked + _take_turns(waiting.filter(priority=lowest), left, turn)
+    rest = [(pk, appid) for priority, pk, appid in first if priority == lowest]
+    if len(first) < most:
+        return picked + rest
+    return picked + _take_turns(waiting.filter(priority=lowest), rest, turn)
 
 
-def _take_turns(waiting: Any, most: int, turn: str) -> "list[Pick]":
-    """Of bills of one priority. Each unit gets a share before one gets a second one."""
+def _take_turns(waiting: Any, first: "list[Pick]", turn: str) -> "list[Pick]":
+    """Of bills of one priority, as many as the first ones. Each unit gets a share before a second.
+
+    Round the circle of units: those behind `turn`, then the first ones, up to it.
+    """
+    most = len(first)
     share = -(-most // _UNITS)
     ordered = waiting.order_by("appid", "pk").values_list("pk", "appid")
     groups: list[list[Pick]] = []
-    after, before = turn, ""  # round the circle: behind `turn`, then up to it
-    while sum(len(group[:share]) for group in groups) < most:
+
+    def add(rows: "list[Pick]") -> str:
+        """The unit after which there may be more, or ""."""
+        groups.extend(list(group) for _, group in groupby(rows, key=lambda row: row[1]))
+        return rows[-1][1] if len(rows) == most else ""
+
+    def is_enough() -> bool:
+        return sum(len(group[:share]) for group in groups) >= most
+
+    after = turn
+    while after and not is_enough():
+        after = add(list(ordered.filter(appid__gt=after)[:most]))
+    after = "" if is_enough() else add([row for row in first if not turn or row[1] <= turn])
+    while after and (not turn or after < turn) and not is_enough():
         rows = ordered.filter(appid__gt=after)
-        found = list((rows.filter(appid__lte=before) if before else rows)[:most])
-        groups += [list(group) for _, group in groupby(found, key=lambda row: row[1])]
-        if found and len(found) == most:
-            after = found[-1][1]
-        elif turn and not before:
-            after, before = "", turn
-        else:
-            break
+        after = add(list((rows.filter(appid__lte=turn) if turn else rows)[:most]))
     picked: list[Pick] = []
     while len(picked) < most and any(groups):
         for group in groups:
@@ -61,9 +70,10 @@ def _take_turns(waiting: Any, most: int, turn: str) -> "list[Pick]":
 class Limits:
     """How many bills of each unit may still go in this minute. minute: as in Pace."""
 
-    def __init__(self, using: str, rate: float | None, minute: int) -> None:
+    def __init__(self, using: str, rate: float | None, minute: int, *, has_rates: bool) -> None:
         units = Unit.objects.using(using)
         rows = units.filter(Q(rate__gt=0) | Q(minute=minute) if rate else Q(rate__gt=0))
+        rows = rows if rate or has_rates else units.none()
         self._rate, self._using, self._minute = rate, using, minute
         self._rates: dict[str, float] = {}
         self._used: dict[str, int] = {}
