@@ -1,10 +1,9 @@
 """The loop that sends what waits in a store: upload, reserve, send, settle, until nothing waits.
 
-What `nontax insert`, `nontax resume` and Django's relay do. It sends with a client's connections,
-and without the client's own ledger.
+What `nontax insert` and `nontax resume` do, and Django's relay in two threads (`ahead.py`). It
+sends with a client's connections, and without the client's own ledger.
 """
 
-import sys
 import time
 from collections import Counter, deque
 from typing import NamedTuple
@@ -97,30 +96,24 @@ class Delivery:
         limit: int | None = None,
         progress: "Callable[[Delivered], None] | None" = None,
         pause: "Callable[[NontaxError], float]" = to_next_minute,
-        window: int | None = None,
     ) -> None:
-        """pause: told of what keeps every bill from being sent just now; the seconds to wait.
-
-        window: instead of concurrency, where a store proves nothing of a dead owner's bills: so
-        many are written down at one time, and half of them are on the wire.
-        """
+        """pause: told of what keeps every bill from being sent just now; the seconds to wait."""
         self._store, self._client = store, client
         self._left = limit  # how many bills may still be sent; None: all
-        self._window = sys.maxsize if window is None else window
-        self._concurrency = concurrency if window is None else max(1, window // 2)
-        self._page = concurrency if window is None else max(1, window // 4)
-        self._rate = rate
+        self._concurrency, self._rate = concurrency, rate
         self._progress, self._pause_for = progress, pause
-        self._claims: deque[Claim] = deque()  # written down, not handed over
+        # Written down, not handed over; each with the time until when it may be.
+        self._claims: deque[tuple[Claim, float | None]] = deque()
         self._until: float | None = None
         self._open: dict[int, Claim] = {}  # written down, not settled
         self._stopping = False
         self._quota_hit: NontaxError | None = None
         self._closed_for = 0.0  # seconds, by the store
-        self._full = False
         # A bill that could not be sent waits again, and is the next one to be sent.
         self._unsent = 0  # in a row
-        self._most_unsent = min(max(_UNSENT, self._concurrency), limit or sys.maxsize)
+        self._most_unsent = max(_UNSENT, self._concurrency)
+        if limit:
+            self._most_unsent = min(self._most_unsent, limit)
         self._in_vain: NontaxError | None = None
         self._run: Run | None = None
         self._counts: Counter[str] = Counter()
@@ -178,30 +171,31 @@ class Delivery:
 
     # Bills
 
-    def _bills(self) -> "Iterator[ClaimedBill]":
+    def _bills(self) -> "Iterator[ClaimedBill | None]":
         while not self._stopping:
-            if not self._claims:
-                self._reserve()
-                if not self._claims:
-                    return
-            claim = self._claims[0]
-            if self._until is not None and boot_time() > self._until:
-                return  # the lease is nearly over: those that are left were not sent
-            bill = ClaimedBill(bill_of(claim.content))
-            bill.claim = claim
-            self._store.handed_over([claim])
-            self._claims.popleft()
+            if not self._claims and not self._reserve(self._concurrency):
+                return
+            bill = self._hand_over()
+            if bill is None:
+                return
             yield bill
 
-    def _reserve(self) -> None:
-        count = self._page if self._left is None else min(self._page, self._left)
+    def _hand_over(self) -> ClaimedBill | None:
+        """The next bill; None: the lease is nearly over, and those that are left are not sent."""
+        claim, until = self._claims[0]
+        if until is not None and boot_time() > until:
+            return None
+        bill = ClaimedBill(bill_of(claim.content))
+        bill.claim = claim
+        self._store.handed_over([claim])
+        self._claims.popleft()
+        return bill
+
+    def _reserve(self, most: int) -> bool:
+        """Write down attempts for at most so many bills; whether there were some."""
+        count = most if self._left is None else min(most, self._left)
         if not count:
-            return
-        # Answers that are not settled yet count, too.
-        count = min(count, self._window - len(self._open))
-        self._full = count <= 0
-        if self._full:
-            return
+            return False
         window: Window = self._store.reserve(count)
         if self._left is not None:
             self._left -= len(window.claims)
@@ -209,7 +203,8 @@ class Delivery:
         self._closed_for = 0.0 if window.claims else window.pause
         for claim in window.claims:
             self._open[claim.attempt] = claim
-        self._claims.extend(window.claims)
+        self._claims.extend((claim, window.until) for claim in window.claims)
+        return bool(window.claims)
 
     def _send(self) -> BaseException | None:
         while True:
@@ -223,10 +218,10 @@ class Delivery:
                 try:
                     self._read(run)
                 finally:
-                    self._settle(run.close())
+                    self._settle(self._close(run))
                     self._return_unsent()
                 raise
-            self._settle(run.close())
+            self._settle(self._close(run))
             left = bool(self._claims)
             self._return_unsent()
             got_on = left or sum(self._counts.values()) > before
@@ -259,12 +254,17 @@ class Delivery:
             if self._closed_for <= _LONGEST:
                 return self._closed_for
             return 0.0 if got_on else None  # what was sent may have opened it
-        return 0.0 if self._until is not None or self._unsent or self._full else None
+        return 0.0 if self._until is not None or self._unsent else None
 
     def _read(self, run: Run) -> None:
+        """Settle all outcomes of a run, until it has ended."""
         while group := run._group():
             self._settle(list(group))
             group.clear()
+
+    def _close(self, run: Run) -> "list[Outcome]":
+        """End a run; the outcomes that are not settled yet."""
+        return run.close()
 
     def _settle(self, outcomes: "list[Outcome]") -> None:
         if not outcomes:
@@ -277,7 +277,7 @@ class Delivery:
             if error is not None and (
                 answer.errcode == 45011 or (error.outcome, error.retry) == ("not_sent", "later")
             ):
-                self._quota_hit = error
+                self._quota_hit = self._quota_hit or error
                 if self._run is not None:
                     self._run.stop()
             else:

@@ -15,7 +15,7 @@ from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.store import OutboxStore
 from nontax.contrib.django.telling import worker_name
-from nontax.delivery.deliver import Delivery, Report
+from nontax.delivery.ahead import AheadDelivery
 from nontax.delivery.servers import server_of
 from nontax.delivery.spool import Spool
 from nontax.errors import AccessTokenError, AccountError, NontaxError, QuotaError, WeChatError
@@ -23,6 +23,8 @@ from nontax.errors import AccessTokenError, AccountError, NontaxError, QuotaErro
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from nontax.delivery.deliver import Report
 
 _log = logging.getLogger("nontax.delivery")
 # Seconds after which an account that has met trouble is tried again.
@@ -32,6 +34,8 @@ _ASK_AGAIN = 30.0
 _SLICE = 0.1
 # Seconds between two looks for held bills whose event was kept meanwhile.
 _MATCH_PAUSE = 60.0
+# The errcode of a minute's quota.
+_MINUTE = 45011
 _STOPPERS = (AccessTokenError, AccountError, QuotaError)
 
 
@@ -56,7 +60,7 @@ class Relay:
         self._stopping = False
         self._lock = threading.Lock()
         self._threads: dict[str, threading.Thread] = {}
-        self._deliveries: dict[str, Delivery] = {}
+        self._deliveries: dict[str, AheadDelivery] = {}
         self._not_before: dict[str, float] = {}
         self._failed: list[str] = []
         self._matched = -math.inf
@@ -140,7 +144,7 @@ class Relay:
             self._deliveries.pop(alias, None)
             connections.close_all()
 
-    def _deliver_all(self, alias: str) -> Report | None:
+    def _deliver_all(self, alias: str) -> "Report | None":
         settings = conf.account(alias)
         client = accounts.client(alias)
         spool = self._settings.spool
@@ -158,9 +162,9 @@ class Relay:
             store.spool.prepare()
             store.read_spool()
         store.use_server(server_of(client._base_url))
-        delivery = Delivery(
-            store, client, window=self._window, rate=self._settings.rate,
-            limit=self._limit, pause=partial(self._keep_from, alias, pace.INSERT),
+        delivery = AheadDelivery(
+            store, client, window=self._window, rate=self._settings.rate, limit=self._limit,
+            pause=partial(self._keep_from, alias, pace.INSERT), leave=connections.close_all,
         )  # fmt: skip
         self._deliveries[alias] = delivery
         if self._stopping:
@@ -170,7 +174,7 @@ class Relay:
         finally:
             store.close()
 
-    def _told(self, alias: str, report: Report) -> None:
+    def _told(self, alias: str, report: "Report") -> None:
         with self._lock:
             self.sent += sum(report.counts.values())
         for key, problem in report.pdf_problems:
@@ -191,6 +195,8 @@ class Relay:
     def _keep_from(self, alias: str, interface: str, error: NontaxError) -> float:
         """All relays of the account pause; for how many seconds."""
         errcode = error.errcode if isinstance(error, WeChatError) else 0
+        if (error.outcome, error.retry) == ("not_sent", "later"):
+            errcode = _MINUTE  # held back because another bill has met it
         why = f"{type(error).__name__} {errcode}" if errcode else type(error).__name__
         seconds = pace.pause(self._settings.database, alias, interface, errcode, why)
         signals.relay_paused.send_robust(

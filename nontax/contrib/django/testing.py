@@ -13,6 +13,7 @@ It works inside a TestCase's transaction, and opens no socket. `nontax.pytest_pl
 that send to a sandbox instead.
 """
 
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -114,18 +115,27 @@ class RecordingRun:
     error: BaseException | None = None
 
     def __init__(self, core: Any, bills: "Iterable[Any]") -> None:
-        self._core, self._bills = core, enumerate(bills)
-        self._stopped = False
+        self._core, self._bills, self._count = core, iter(bills), 0
+        self._stopped, self._woken = False, threading.Event()
 
     def __iter__(self) -> "Iterator[Outcome]":
         while group := self._group():
             yield from group
 
     def _group(self) -> list[Outcome]:
-        found = None if self._stopped else next(self._bills, None)
-        if found is None:
-            return []
-        index, bill = found
+        bill = None
+        while bill is None:
+            self._woken.clear()
+            try:
+                bill = None if self._stopped else next(self._bills)
+            except StopIteration:
+                self._stopped = True
+            if self._stopped:
+                return []
+            if bill is None:  # there is none just now
+                self._woken.wait()
+        index = self._count
+        self._count += 1
         try:
             inserted, error = _insert(self._core, bill), None
         except NontaxError as raised:
@@ -138,6 +148,10 @@ class RecordingRun:
 
     def stop(self) -> None:
         self._stopped = True
+        self._woken.set()
+
+    def _wake(self) -> None:
+        self._woken.set()
 
     def close(self) -> list[Outcome]:
         return []
