@@ -1,7 +1,7 @@
 from asyncio import Future
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Literal, Self, TypeVar, final
+from typing import Any, Generic, Literal, Self, TypeVar, final, overload
 
 from _typeshed import structseq
 from typing_extensions import disjoint_base
@@ -103,7 +103,12 @@ class Client:
         make_result: Callable[[dict[str, Any]], _T],
         /,
     ) -> _T | NontaxError: ...
+    @overload
     def body(self, interface: str, payload: object, /) -> str: ...
+    @overload
+    def body(
+        self, interface: str, payload: object, form: str, /
+    ) -> str | tuple[str | int, ...]: ...
     def close(self) -> None: ...
 
 @disjoint_base

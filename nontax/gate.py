@@ -10,7 +10,7 @@ import weakref
 from collections import deque
 from time import time as wall_clock
 
-from nontax.delivery.content import content_of
+from nontax.delivery.content import FORM, content_of
 from nontax.delivery.store import Claim, Known, Refused
 from nontax.errors import LedgerError, NontaxError, NotSentError, QuotaError
 from nontax.journaled import answer_of, error_of, inserted_of
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nontax.delivery.store import Content
     from nontax.ledger import Ledger
 
-    # A bill that is printed: index, bill, body, transfers before, when it was taken.
-    Printed = tuple[int, object, str, int, float]
+    # A bill that is printed: index, bill, body or its values, transfers before, when it was taken.
+    Printed = tuple[int, object, str | tuple[object, ...], int, float]
     # Of a bill that was to be written down: it is; or its outcome; or that with which it is given
     # out if the run is stopped, in a list: another run has it under way.
     Opened = Claim | Outcome | list[Outcome]
@@ -48,6 +48,8 @@ class Gate:
     timeout: seconds for which a bill is waited for that another run has under way. retry_quota: a
     bill that met the quota of a minute goes again in the next one.
     """
+
+    form = FORM
 
     def __init__(self, ledger: "Ledger", *, timeout: float, retry_quota: bool) -> None:
         self._ledger, self.timeout, self.retry_quota = ledger, timeout, retry_quota

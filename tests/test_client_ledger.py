@@ -17,7 +17,7 @@ from bills import SHAPES, bill
 from loops import Strict
 
 import nontax
-from nontax.delivery.content import bill_of, content_of
+from nontax.delivery.content import FORM, bill_of, content_of
 from nontax.delivery.servers import server_of
 from nontax.ledger import Ledger
 from nontax.sandbox import Sandbox, faults
@@ -85,6 +85,27 @@ def test_what_is_kept_makes_the_same_body(sandbox: Sandbox) -> None:
             body = client._core.body("insertbill", given)
             again = client._core.body("insertbill", bill_of(content_of(body)))
             assert json.loads(again) == json.loads(body)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"fee": 10**17}, True),
+        ({"fee": 1 << 60}, False),
+        ({"title": 'a "b" c'}, False),
+        ({"title": "a\\b"}, False),
+        ({"billing_time": "1511169724"}, False),
+    ],
+)
+def test_the_values_of_a_body_are_those_of_its_text(
+    client: nontax.Client, shape: str, changes: dict[str, Any], fits: bool
+) -> None:
+    given = bill(shape=shape, **{"billing_time": 1511169724, **changes})
+    printed = client._core.body("insertbill", given, FORM)
+    assert isinstance(printed, tuple) == (fits and shape != "table")
+    assert content_of(printed) == content_of(client._core.body("insertbill", given))
 
 
 def test_an_invalid_bill_has_no_row(client: nontax.Client) -> None:
@@ -459,7 +480,7 @@ def test_a_run_that_has_ended_leaves_its_connections(
         stopped = client.insert_bills([bill() for _ in range(4)], concurrency=1)
         next(stopped)
         stopped.stop()
-        assert list(stopped) == stopped.outcomes[1:]
+        assert sorted(stopped, key=lambda o: o.index) == stopped.outcomes[1:]
         kept += [collected, stopped]
 
     async def in_a_loop() -> None:

@@ -266,14 +266,17 @@ PyObject *client_ask(PyObject *object, PyObject *const *arguments, Py_ssize_t co
 }
 
 const char client_body_doc[] =
-    PyDoc_STR("body($self, interface, payload, /)\n--\n\n"
-              "Check and print a payload; return what call() would send, as a str.");
+    PyDoc_STR("body($self, interface, payload, form='', /)\n--\n\n"
+              "Check and print a payload; return what call() would send, as a str.\n\n"
+              "If it has that form, where \\1 stands for a text and \\2 for an integer, and\n"
+              "nothing in it is escaped, return these values in a tuple instead.");
 
 PyObject *client_body(PyObject *object, PyObject *arguments)
 {
     client_object *self = (client_object *)object;
     PyObject *name, *payload;
-    if (!PyArg_ParseTuple(arguments, "OO", &name, &payload)) {
+    const char *form = "";
+    if (!PyArg_ParseTuple(arguments, "OO|s", &name, &payload, &form)) {
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(name);
@@ -291,9 +294,7 @@ PyObject *client_body(PyObject *object, PyObject *arguments)
             raise_object(error);
         }
     } else if (!PyErr_Occurred()) {
-        size_t size;
-        const char *text = nontax_call_body(call, &size);
-        body = PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, NULL);
+        body = printed_of(call, form);
     }
     nontax_call_free(call);
     return body;

@@ -73,6 +73,15 @@ int client_set_payload(nontax_call *call, PyObject *payload);
 PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
                                  PyObject *args);
 
+/* ---- printed.c ----------------------------------------------------------------------------- */
+
+/* In a form: a text, without its quotes, and an integer that is not negative. */
+enum { PRINTED_TEXT = 1, PRINTED_INTEGER = 2 };
+
+/* The values of a call's body in a tuple, if that has this form and nothing in it is escaped; else
+ * the body, a str. NULL with an exception set: no memory. */
+PyObject *printed_of(const nontax_call *call, const char *form);
+
 /* ---- token.c ------------------------------------------------------------------------------- */
 
 /* Asks the token source for a token, or for a newer one than `stale`, within so much time; a source

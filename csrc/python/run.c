@@ -358,6 +358,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->answer_error);
     Py_VISIT(self->gathered);
     Py_VISIT(self->journal);
+    Py_VISIT(self->form);
     Py_VISIT(self->opens);
     Py_VISIT(self->closes);
     Py_VISIT(self->answers);
@@ -388,6 +389,7 @@ static int run_clear(PyObject *object)
     }
     memset(self->queues, 0, sizeof self->queues);
     Py_CLEAR(self->journal);
+    Py_CLEAR(self->form);
     Py_CLEAR(self->opens);
     Py_CLEAR(self->closes);
     Py_CLEAR(self->answers);

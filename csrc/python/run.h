@@ -69,6 +69,7 @@ typedef struct run_object {
 
     /* With a journal. Its queues, and methods of those and of its own. */
     PyObject *journal;
+    PyObject *form; /* of a body of which it wants the values */
     PyObject *opens, *closes, *answers, *put_open, *put_close, *attend, *mark;
     entry_queue queues[STAGES];
     PyObject *arrived;     /* the answer that is being taken over, */
@@ -77,7 +78,7 @@ typedef struct run_object {
     int64_t marked;        /* the last attempt that may leave the machine */
     double pause_until;    /* nothing begins before then */
     double waits_since;    /* there is something for the journal; 0: there is not */
-    int window;            /* bills that the journal is ahead */
+    int window;            /* bills under way at once */
     bool paced;            /* bills begin at a rate */
     bool attending;        /* the journal was told that there is something */
     bool ending;           /* what is under way is ended */

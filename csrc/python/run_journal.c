@@ -25,6 +25,9 @@
 static const double LINGER = 0.002;
 /* Between two looks at bills that another run has under way. */
 enum { LOOK_EVERY_MS = 50 };
+/* Windows that are written down before they may begin: one begins while the next one is with the
+ * disk. */
+enum { WINDOWS_AHEAD = 2 };
 /* This part of a window is marked, and finishes, before Python is asked again. */
 enum { SHARE_AHEAD = 4 };
 
@@ -89,17 +92,20 @@ static int append(PyObject *method, PyObject *item)
 /* Has the attempt of a bill that is printed written down. */
 static int open_attempt(run_object *self, const entry *entry, Py_ssize_t index)
 {
-    size_t size;
-    const char *body = nontax_call_body(entry->call, &size);
-    PyObject *item = Py_BuildValue("(nOs#id)", index, entry->subject, body, (Py_ssize_t)size,
-                                   entry->attempts, entry->began);
+    const char *form = PyUnicode_AsUTF8AndSize(self->form, NULL);
+    PyObject *printed = form ? printed_of(entry->call, form) : NULL;
+    PyObject *item = printed ? Py_BuildValue("(nOOid)", index, entry->subject, printed,
+                                             entry->attempts, entry->began)
+                             : NULL;
+    Py_XDECREF(printed);
     return append(self->put_open, item);
 }
 
 /* Whether another bill may be taken: the disk is kept so far ahead of the network. */
 bool run_journal_wants(const run_object *self)
 {
-    return self->queues[STAGE_OPENING].count + self->queues[STAGE_READY].count < self->window &&
+    return self->queues[STAGE_OPENING].count + self->queues[STAGE_READY].count <
+               WINDOWS_AHEAD * self->window &&
            !first(self, STAGE_AGAIN);
 }
 
@@ -368,6 +374,9 @@ static int leave_the_rest(run_object *self)
  * doubt than two windows. 1: it does; 0: it cannot, or not yet; -1: interrupted. */
 static int mark_ready(run_object *self)
 {
+    if (first(self, STAGE_READY)->attempt <= self->marked) {
+        return 1;
+    }
     Py_ssize_t in_run = count_in_run(self);
     Py_ssize_t most = 2 * self->window - in_run - self->queues[STAGE_CLOSING].count;
     Py_ssize_t room = self->paced ? 1 : self->window - in_run + self->window / SHARE_AHEAD;
@@ -564,7 +573,8 @@ int run_set_journal(run_object *self, PyObject *journal, int window, bool paced)
     self->window = window;
     self->paced = paced;
     self->journal = Py_NewRef(journal);
-    self->attend = PyObject_GetAttrString(journal, "attend");
+    self->form = PyObject_GetAttrString(journal, "form");
+    self->attend = self->form ? PyObject_GetAttrString(journal, "attend") : NULL;
     self->mark = self->attend ? PyObject_GetAttrString(journal, "mark") : NULL;
     self->opens = self->mark ? PyObject_GetAttrString(journal, "opens") : NULL;
     self->closes = self->opens ? PyObject_GetAttrString(journal, "closes") : NULL;

@@ -4,7 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 
-from nontax.delivery.content import content_of
+from nontax.delivery.content import FORM, content_of
 from nontax.delivery.store import Content, Refused
 from nontax.errors import ConflictError, InvalidRequestError
 from nontax.journaled import conflict_of
@@ -32,7 +32,7 @@ def contents_of(client: "Client", bills: "Iterable[object]") -> list[Content]:
     problems: list[tuple[str, str]] = []
     for index, bill in enumerate(bills):
         try:
-            contents.append(content_of(client._core.body("insertbill", bill)))
+            contents.append(content_of(client._core.body("insertbill", bill, FORM)))
         except InvalidRequestError as error:
             problems += [(f"[{index}].{path}", message) for path, message in error.problems]
     if problems:

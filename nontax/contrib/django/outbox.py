@@ -13,7 +13,7 @@ from nontax.contrib.django.intake import Pdf
 from nontax.contrib.django.models import Bill
 from nontax.contrib.django.ringing import ring_on_commit
 from nontax.contrib.django.rows import look
-from nontax.delivery.content import content_of
+from nontax.delivery.content import FORM, content_of
 from nontax.delivery.store import Content, Refused
 from nontax.errors import ConflictError, InvalidRequestError
 from nontax.journaled import conflict_of
@@ -156,7 +156,7 @@ def _at(index: int, error: InvalidRequestError) -> "list[tuple[str, str]]":
 
 
 def _content_of(account: str, bill: "Mapping[str, object]") -> Content:
-    content = content_of(accounts.client(account)._core.body("insertbill", bill))
+    content = content_of(accounts.client(account)._core.body("insertbill", bill, FORM))
     intake.check_lengths(content)
     return content
 
