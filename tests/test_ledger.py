@@ -57,7 +57,7 @@ class LedgerHarness:
             ).fetchone()
             connection.execute(
                 "INSERT INTO attempt (bill, number, run, slot, signed, back_to, began) "
-                "VALUES (?, 99, 1, ?, ?, 'not_sent', 0)",
+                "VALUES (?, 99, 1, ?, ?, 2, 0)",
                 (bill, slot, signed),
             )
         finally:

@@ -48,6 +48,12 @@ def put(path: Path, rows: list[Fields]) -> None:
         connection.execute("INSERT OR IGNORE INTO card VALUES ('card', 'wx1', '某某医院', '')")
         for row in rows:
             told = row.pop("told", "")
+            for name in ("appid", "card_id", "billing_no", "shape"):
+                if row.get(name):
+                    connection.execute("INSERT OR IGNORE INTO word (text) VALUES (?)", (row[name],))
+                    (row[name],) = connection.execute(
+                        "SELECT id FROM word WHERE text = ?", (row[name],)
+                    ).fetchone()
             names = ", ".join(row)
             marks = ", ".join("?" * len(row))
             number = connection.execute(

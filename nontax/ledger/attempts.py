@@ -27,6 +27,7 @@ from nontax.ledger.books import (
     DamageError,
     Row,
     by_id,
+    coded,
     insert_bill,
     learn,
     look,
@@ -37,7 +38,9 @@ from nontax.ledger.books import (
     replace_content,
     same_number,
     set_state,
+    words,
 )
+from nontax.ledger.schema import BACK_TO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +49,10 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Of a group that are written in one statement; SQLite before 3.32 takes 999 values in one.
+# Bills of a group in one statement: at most so many, and above STEP in steps, so that there are few
+# statements to prepare. SQLite before 3.32 takes 999 values in one.
 ROWS = 32
+STEP = 8
 
 _INSERT_ATTEMPT = (
     "INSERT INTO attempt (id, bill, number, run, slot, signed, signed_by, back_to, began) "
@@ -64,7 +69,7 @@ def reserve(connection: sqlite3.Connection, run: int, limit: int) -> list[Claim]
     rows = [
         Row(row)
         for row in connection.execute(
-            f"SELECT {KNOWN} FROM bill WHERE state = 'waiting' AND NOT ({PDF_DUE}) "
+            f"SELECT {KNOWN} FROM bills WHERE state = 'waiting' AND NOT ({PDF_DUE}) "
             "ORDER BY id LIMIT ?",
             (oldest_upload(), limit),
         )
@@ -82,7 +87,9 @@ def _open(connection: sqlite3.Connection, row: Row, run: int) -> Claim:
     )
     id_ = next_id(connection, "attempt")
     back = back_to(before)
-    connection.execute(_INSERT_ATTEMPT, (id_, row.id, number, run, 0, 0, "", back, now_ms()))
+    connection.execute(
+        _INSERT_ATTEMPT, (id_, row.id, number, run, 0, 0, "", BACK_TO[back], now_ms())
+    )
     return Claim(id_, number, row.known.content, False, back, row.id)
 
 
@@ -117,10 +124,11 @@ def _open_new(
     connection.execute("SAVEPOINT new_bills")
     try:
         ids = count(bill)
+        numbers = words(connection, contents)
         for part in _parts(contents):
             values: list[object] = [run, now]
             for content in part:
-                values += content
+                values += coded(content, numbers)
                 values.append(next(ids))
             connection.execute(_insert_bills(len(part)), values)
         # Also where the index of orders is damaged: the same order has the same number, mostly.
@@ -148,9 +156,8 @@ def _parts(rows: "Sequence[T]") -> "Iterator[Sequence[T]]":
     """In few different lengths: a statement for each of them is kept prepared."""
     begin = 0
     while begin < len(rows):
-        size = ROWS
-        while size > len(rows) - begin:
-            size //= 2
+        size = min(ROWS, len(rows) - begin)
+        size -= size % STEP if size > STEP else 0
         yield rows[begin : begin + size]
         begin += size
 
@@ -171,7 +178,7 @@ def _insert_bills(count: int) -> str:
 # Takes what an attempt's id has more than its bill's, the run, the time, and the first bill.
 _OPEN_NEW_BILLS = (
     "INSERT INTO attempt (id, bill, number, run, slot, signed, signed_by, back_to, began) "
-    "SELECT id + ?, id, 1, ?, 0, 0, '', 'not_sent', ? FROM bill WHERE id >= ?"
+    f"SELECT id + ?, id, 1, ?, 0, 0, '', {BACK_TO['not_sent']}, ? FROM bill WHERE id >= ?"
 )
 
 
@@ -225,7 +232,17 @@ def resend(connection: sqlite3.Connection, run: int, key: Key, by: str, checked_
     set_state(connection, row.id, "in_doubt", step("in_doubt", "resend"))
     connection.execute(
         _INSERT_ATTEMPT,
-        (id_, row.id, number + 1, run, max(slot, 0) + 1, 1, by, "in_doubt", now_ms()),
+        (
+            id_,
+            row.id,
+            number + 1,
+            run,
+            max(slot, 0) + 1,
+            1,
+            by,
+            BACK_TO["in_doubt"],
+            now_ms(),
+        ),
     )
     learn(connection, row.id, "resend", "ordered", by=by, checked_by=checked_by)
     return Claim(id_, number + 1, row.known.content, True, "in_doubt", row.id)
@@ -340,13 +357,14 @@ def _end_plain_attempts(count: int) -> str:
 
 @cache
 def _end_plain_bills(count: int) -> str:
-    rows = ", ".join(f"(?{2 + 3 * n}, ?{3 + 3 * n}, ?{4 + 3 * n})" for n in range(count))
+    # Searched one by one: for so few that is faster than a table of them.
+    ids = [f"?{2 + 3 * n}" for n in range(count)]
+    code = " ".join(f"WHEN {id_} THEN ?{3 + 3 * n}" for n, id_ in enumerate(ids))
+    openid = " ".join(f"WHEN {id_} THEN ?{4 + 3 * n}" for n, id_ in enumerate(ids))
     return (
-        f"WITH answer(answered, code, openid) AS (VALUES {rows}) "
-        "UPDATE bill SET (code, openid) = "
-        "(SELECT code, openid FROM answer WHERE answered = bill.id), "
+        f"UPDATE bill SET code = CASE id {code} END, openid = CASE id {openid} END, "
         "state = 'inserted', errcode = 0, code_unknown = 0, changed = ?1 "
-        "WHERE id IN (SELECT answered FROM answer) AND state = 'sending'"
+        f"WHERE id IN ({', '.join(ids)}) AND state = 'sending'"
     )
 
 
@@ -378,7 +396,7 @@ def _end_bills(count: int) -> str:
 
 def settle_one(connection: sqlite3.Connection, claim: Claim, answer: Answer) -> Settled:
     raw = connection.execute(
-        "SELECT bill, number, signed, back_to, ended, outcome FROM attempt WHERE id = ?",
+        "SELECT bill, number, signed, back_to, ended, outcome FROM attempts WHERE id = ?",
         (claim.attempt,),
     ).fetchone()
     if raw is None:
@@ -435,7 +453,7 @@ def free(connection: sqlite3.Connection, bill: int, attempt: int, frees: str) ->
 def _number_elsewhere(connection: sqlite3.Connection, row: Row) -> bool:
     content = row.known.content
     others = connection.execute(
-        "SELECT 1 FROM bill WHERE billing_no = ? AND billing_code = ? AND id <> ? LIMIT 1",
+        "SELECT 1 FROM bills WHERE billing_no = ? AND billing_code = ? AND id <> ? LIMIT 1",
         (content.billing_no, content.billing_code, row.id),
     )
     return others.fetchone() is not None
@@ -456,9 +474,9 @@ def give_up(connection: sqlite3.Connection, run: int, mark: int) -> list[Key]:
     -1: not known, so all may have been."""
     doubtful = []
     rows = connection.execute(
-        "SELECT attempt.id, attempt.bill, attempt.signed, attempt.back_to "
-        "FROM bill JOIN attempt ON attempt.bill = bill.id AND attempt.ended = 0 "
-        "WHERE bill.state = 'sending' AND attempt.run = ?",
+        "SELECT attempts.id, attempts.bill, attempts.signed, attempts.back_to "
+        "FROM bill JOIN attempts ON attempts.bill = bill.id AND attempts.ended = 0 "
+        "WHERE bill.state = 'sending' AND attempts.run = ?",
         (run,),
     ).fetchall()
     for attempt, bill, signed, back in rows:

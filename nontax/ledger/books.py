@@ -33,8 +33,11 @@ _CONTENT = (
     "appid, order_id, card_id, fee, title, billing_time, billing_no, billing_code, "
     "s_pdf_media_id, extra, shape"
 )
+# Of the view `bills`; of the table, where words stand as numbers.
 KNOWN = f"{_CONTENT}, id, state, errcode, code, openid, code_unknown, from_list, pruned"
 _WIDTH = 11
+# The id of a word, which is a parameter; NULL if it is none.
+WORD = "(SELECT id FROM word WHERE text = ?)"
 INSERT_BILL = (
     f"INSERT INTO bill ({_CONTENT}, id, state, run, source_row, changed, from_list) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -76,7 +79,7 @@ class Row:
             fields = tuple("" if value is None else value for value in fields)
         content = Content._make(fields)
         self.id: int = row[11]
-        if row[12] not in states.STATES or not isinstance(content.fee, int):
+        if row[12] not in states.STATES or not isinstance(row[3], int) or not content.appid:
             raise DamageError(f"row {row[11]} of bill")
         self.known = Known(
             content, row[12], row[14] or "", row[15] or "", bool(row[16]), row[13],
@@ -102,37 +105,76 @@ def next_id(connection: sqlite3.Connection, table: str) -> int:
 
 def look(connection: sqlite3.Connection, key: Key) -> Row | None:
     row = connection.execute(
-        f"SELECT {KNOWN} FROM bill WHERE order_id = ? AND appid = ?", (key.order_id, key.appid)
+        f"SELECT {KNOWN} FROM bills WHERE order_id = ? AND appid = ?", (key.order_id, key.appid)
     ).fetchone()
     return None if row is None else Row(row)
 
 
-def raw_many(
-    connection: sqlite3.Connection, contents: "Sequence[Content]"
-) -> "dict[tuple[str, str], tuple[Any, ...]]":
-    """The rows of those bills that are known, by (appid, order_id), as `Row` takes them."""
-    found: dict[tuple[str, str], tuple[Any, ...]] = {}
+def _rows_of(
+    connection: sqlite3.Connection, contents: "Sequence[Content]", table: str
+) -> "dict[tuple[Any, ...], tuple[Any, ...]]":
+    """The rows of those bills that are known, by appid and order_id as they stand in `table`."""
+    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for begin in range(0, len(contents), PAGE):
         orders = [content[1] for content in contents[begin : begin + PAGE]]
         places = ", ".join("?" * len(orders))
-        sql = f"SELECT {KNOWN} FROM bill WHERE order_id IN ({places})"
+        sql = f"SELECT {KNOWN} FROM {table} WHERE order_id IN ({places})"
         found.update((row[:2], row) for row in connection.execute(sql, orders))
     return found
 
 
 def look_many(
     connection: sqlite3.Connection, contents: "Sequence[Content]"
-) -> dict[tuple[str, str], Row]:
+) -> "dict[tuple[Any, ...], Row]":
     """The rows of those bills that are known, by (appid, order_id)."""
-    return {key: Row(row) for key, row in raw_many(connection, contents).items()}
+    return {key: Row(row) for key, row in _rows_of(connection, contents, "bills").items()}
 
 
-def inserted_already(row: "tuple[Any, ...]", content: Content) -> Known | None:
+def words(connection: sqlite3.Connection, contents: "Sequence[Content]") -> dict[str, int]:
+    """The numbers of all words of these bills; new ones get one. "" has 0."""
+    appids = {content[0] for content in contents}
+    texts = list(appids.union(*(_words_of(content) for content in contents)) - {""})
+    found = {"": 0}
+    for begin in range(0, len(texts), PAGE):
+        part = texts[begin : begin + PAGE]
+        sql = f"SELECT text, id FROM word WHERE text IN ({', '.join('?' * len(part))})"
+        found.update(connection.execute(sql, part).fetchall())
+    for text in sorted(set(texts) - found.keys()):
+        # A damaged index of words must not make an account new, and all its bills with it.
+        if text in appids and _is_word(connection, text):
+            raise DamageError("the index of words")
+        found[text] = next_id(connection, "word")
+        connection.execute("INSERT INTO word (id, text) VALUES (?, ?)", (found[text], text))
+    return found
+
+
+def _words_of(content: Content) -> tuple[str, ...]:
+    return content[2], content[6], content[10]
+
+
+def _is_word(connection: sqlite3.Connection, text: str) -> bool:
+    """As `words` finds it, but without the index."""
+    sql = "SELECT 1 FROM word NOT INDEXED WHERE text = ? LIMIT 1"
+    return connection.execute(sql, (text,)).fetchone() is not None
+
+
+def coded(content: Content, words: dict[str, int]) -> "tuple[Any, ...]":
+    """A bill's content as it stands in its row."""
+    appid, order_id, card_id, fee, title, time, no, code, media_id, extra, shape = content
+    return (
+        words[appid], order_id, words[card_id], fee, title, time, words[no], code, media_id, extra,
+        words[shape],
+    )  # fmt: skip
+
+
+def inserted_already(
+    row: "tuple[Any, ...]", content: Content, code: "tuple[Any, ...]"
+) -> Known | None:
     """The answer to a bill that is inserted, and handed in as it is kept: most of an old list.
 
-    None: something is otherwise, and has to be looked at.
+    code: `coded(content)`. None: something is otherwise, and has to be looked at.
     """
-    if row[12] != "inserted" or row[:_WIDTH] != content or row[18]:
+    if row[12] != "inserted" or row[:_WIDTH] != code or row[18]:
         return None
     return Known(
         content, "inserted", row[14] or "", row[15] or "", bool(row[16]), row[13],
@@ -143,7 +185,7 @@ def inserted_already(row: "tuple[Any, ...]", content: Content) -> Known | None:
 def same_number(connection: sqlite3.Connection, content: Content) -> Row | None:
     """Another order that has this printed number for itself."""
     for raw in connection.execute(
-        f"SELECT {KNOWN} FROM bill WHERE billing_no = ? AND billing_code = ?",
+        f"SELECT {KNOWN} FROM bills WHERE billing_no = ? AND billing_code = ?",
         (content.billing_no, content.billing_code),
     ):
         row = Row(raw)
@@ -155,7 +197,7 @@ def same_number(connection: sqlite3.Connection, content: Content) -> Row | None:
 def check_unknown(connection: sqlite3.Connection, content: Content) -> None:
     """The other index agrees that the order is not known. A damaged page must not make it new."""
     row = connection.execute(
-        "SELECT count(*) FROM bill WHERE billing_no = ? AND billing_code = ? "
+        "SELECT count(*) FROM bills WHERE billing_no = ? AND billing_code = ? "
         "AND +order_id = ? AND +appid = ?",
         (content.billing_no, content.billing_code, content.order_id, content.appid),
     ).fetchone()
@@ -175,9 +217,8 @@ def insert_bill(
     """A new bill; its id."""
     check_unknown(connection, content)
     id_ = next_id(connection, "bill")
-    connection.execute(
-        INSERT_BILL, (*content, id_, state, run, source_row, now_ms(), int(from_list))
-    )
+    row = coded(content, words(connection, [content]))
+    connection.execute(INSERT_BILL, (*row, id_, state, run, source_row, now_ms(), int(from_list)))
     return id_
 
 
@@ -193,7 +234,8 @@ def replace_content(connection: sqlite3.Connection, row: Row, content: Content) 
     elif row.known.content[8:] == content[8:]:
         return
     assignments = ", ".join(f"{name} = ?" for name in Content._fields)
-    connection.execute(f"UPDATE bill SET {assignments} WHERE id = ?", (*content, row.id))
+    fields = coded(content, words(connection, [content]))
+    connection.execute(f"UPDATE bill SET {assignments} WHERE id = ?", (*fields, row.id))
 
 
 def set_state(connection: sqlite3.Connection, id_: int, before: State, after: State) -> None:
@@ -212,7 +254,7 @@ def set_state(connection: sqlite3.Connection, id_: int, before: State, after: St
 def pdfs_due(connection: sqlite3.Connection, limit: int) -> list[PdfDue]:
     """See `Store.pdfs_due`."""
     rows = connection.execute(
-        "SELECT appid, order_id, pdf_path, pdf_sha256 FROM bill "
+        "SELECT appid, order_id, pdf_path, pdf_sha256 FROM bills "
         f"WHERE state = 'waiting' AND {PDF_DUE} ORDER BY id LIMIT ?",
         (oldest_upload(), limit),
     )
@@ -222,7 +264,8 @@ def pdfs_due(connection: sqlite3.Connection, limit: int) -> list[PdfDue]:
 def keep_pdf(connection: sqlite3.Connection, key: Key, s_pdf_media_id: str) -> None:
     """See `Store.keep_pdf`."""
     connection.execute(
-        "UPDATE bill SET s_pdf_media_id = ?, pdf_uploaded = ? WHERE order_id = ? AND appid = ?",
+        "UPDATE bill SET s_pdf_media_id = ?, pdf_uploaded = ? "
+        f"WHERE order_id = ? AND appid = {WORD}",
         (s_pdf_media_id, now_ms(), key.order_id, key.appid),
     )
 
@@ -232,7 +275,7 @@ def set_pdf(connection: sqlite3.Connection, key: Key, path: str, sha256: str) ->
     connection.execute(
         "UPDATE bill SET pdf_path = ?, pdf_sha256 = ?, "
         "pdf_uploaded = CASE WHEN pdf_sha256 = ? THEN pdf_uploaded ELSE 0 END "
-        "WHERE order_id = ? AND appid = ? AND state = 'waiting'",
+        f"WHERE order_id = ? AND appid = {WORD} AND state = 'waiting'",
         (path, sha256, sha256, key.order_id, key.appid),
     )
 
@@ -269,18 +312,20 @@ def _hand_in_all(
     source_rows: "Sequence[int] | None",
     pdfs: "Sequence[tuple[str, str]] | None",
 ) -> list[Known | Refused]:
-    raw_rows = raw_many(connection, contents)
+    raw_rows = _rows_of(connection, contents, "bill")
+    numbers = words(connection, contents)
     rows: dict[tuple[str, str], Row] = {}
     answers: list[Known | Refused] = []
     for place, content in enumerate(contents):
         key = content[:2]
-        raw = raw_rows.get(key)
+        code = coded(content, numbers)
+        raw = raw_rows.get(code[:2])
         if raw is not None and key not in rows:
-            known = inserted_already(raw, content)
+            known = inserted_already(raw, content, code)
             if known is not None:
                 answers.append(known)
                 continue
-            rows[key] = Row(raw)
+            rows[key] = by_id(connection, raw[11])
         row = rows.get(key)
         if pdfs is not None and pdfs[place][0]:
             # The id is that of the upload: of the one that was, or of the one to come.
@@ -335,7 +380,7 @@ def counts(connection: sqlite3.Connection) -> dict[State, int]:
 
 
 def by_id(connection: sqlite3.Connection, id_: int) -> Row:
-    raw = connection.execute(f"SELECT {KNOWN} FROM bill WHERE id = ?", (id_,)).fetchone()
+    raw = connection.execute(f"SELECT {KNOWN} FROM bills WHERE id = ?", (id_,)).fetchone()
     if raw is None:
         raise DamageError(f"row {id_} of bill is gone")
     return Row(raw)

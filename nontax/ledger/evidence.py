@@ -10,6 +10,7 @@ from nontax.ledger.attempts import free
 from nontax.ledger.books import (
     IMPORTED,
     KNOWN,
+    WORD,
     Row,
     by_id,
     insert_bill,
@@ -78,8 +79,8 @@ def withdraw(connection: sqlite3.Connection, key: Key, *, by: str, os_user: str,
 def observe(connection: sqlite3.Connection, card_id: str, code: str, detail: str) -> Key | None:
     """See `Store.observe`."""
     unsure = connection.execute(
-        "SELECT id FROM bill WHERE state = 'in_doubt' AND card_id = ? "
-        "UNION SELECT id FROM bill WHERE code_unknown = 1 AND card_id = ? LIMIT 2",
+        f"SELECT id FROM bill WHERE state = 'in_doubt' AND card_id = {WORD} "
+        f"UNION SELECT id FROM bill WHERE code_unknown = 1 AND card_id = {WORD} LIMIT 2",
         (card_id, card_id),
     ).fetchall()
     if len(unsure) != 1:
@@ -100,7 +101,7 @@ def observe(connection: sqlite3.Connection, card_id: str, code: str, detail: str
 def code_is_known(connection: sqlite3.Connection, card_id: str, code: str) -> bool:
     """Whether a bill of this card has this code."""
     known = connection.execute(
-        "SELECT 1 FROM bill WHERE code = ? AND card_id = ? AND state = 'inserted' LIMIT 1",
+        f"SELECT 1 FROM bill WHERE code = ? AND card_id = {WORD} AND state = 'inserted' LIMIT 1",
         (code, card_id),
     )
     return known.fetchone() is not None
@@ -129,7 +130,7 @@ def recall(connection: sqlite3.Connection, key: Key) -> State:
 def authorised(connection: sqlite3.Connection, order_id: str, appid: str) -> "Iterator[int]":
     """The citizen has authorised an order: what waited for this waits to be sent. Yields ids."""
     for raw in connection.execute(
-        f"SELECT {KNOWN} FROM bill WHERE order_id = ?", (order_id,)
+        f"SELECT {KNOWN} FROM bills WHERE order_id = ?", (order_id,)
     ).fetchall():
         row = Row(raw)
         fits = not appid or row.known.content.appid == appid
@@ -182,7 +183,7 @@ def note_change(
 ) -> int:
     """Write down a call of update_bill_status or reject_bill; its id."""
     bill = connection.execute(
-        "SELECT id FROM bill WHERE card_id = ? AND code = ? "
+        f"SELECT id FROM bill WHERE card_id = {WORD} AND code = ? "
         if not order_id
         else "SELECT id FROM bill WHERE order_id = ?",
         (order_id,) if order_id else (card_id, code),

@@ -250,7 +250,7 @@ def bills(
         values.append(order_id)  # type: ignore[arg-type]
     with reader(path) as connection:
         for row in connection.execute(
-            f"SELECT {_columns(BillRecord)} FROM bill WHERE {' AND '.join(wheres)} ORDER BY id",
+            f"SELECT {_columns(BillRecord)} FROM bills WHERE {' AND '.join(wheres)} ORDER BY id",
             values,
         ):
             yield _record(BillRecord, row)
@@ -263,7 +263,7 @@ def find(path: str, key: str) -> list[BillRecord]:
     code, _, number = key.rpartition("+")
     with reader(path) as connection:
         rows = connection.execute(
-            f"SELECT {_columns(BillRecord)} FROM bill WHERE order_id = ? "
+            f"SELECT {_columns(BillRecord)} FROM bills WHERE order_id = ? "
             "OR (billing_code = ? AND (? = '' OR billing_no = ?)) OR code = ? ORDER BY id",
             (key, number or key, code, code, key),
         )
@@ -283,7 +283,7 @@ def history(path: str, order_id: str, appid: str | None) -> History:
         found = [
             _record(BillRecord, row)
             for row in connection.execute(
-                f"SELECT {_columns(BillRecord)} FROM bill WHERE order_id = ?", (order_id,)
+                f"SELECT {_columns(BillRecord)} FROM bills WHERE order_id = ?", (order_id,)
             )
         ]
         found = [bill for bill in found if appid is None or bill.appid == appid]
@@ -298,7 +298,7 @@ def history(path: str, order_id: str, appid: str | None) -> History:
         attempts = [
             _record(AttemptRecord, row)
             for row in connection.execute(
-                f"SELECT {_columns(AttemptRecord)} FROM attempt WHERE bill = ? ORDER BY number",
+                f"SELECT {_columns(AttemptRecord)} FROM attempts WHERE bill = ? ORDER BY number",
                 (bill.id,),
             )
         ]

@@ -3,6 +3,9 @@
 No NULL and no '' carries meaning in a key or a CHECK: some databases take the one for the other. In
 a CHECK `typeof` refuses both, and a time of 0 is one that has not come.
 
+Texts that many bills share stand in `word` once. Read the views `bills` and `attempts`, which have
+them as texts; write to the tables.
+
 Times are Unix milliseconds. They are told to people; nothing is decided by them.
 """
 
@@ -12,6 +15,19 @@ VERSION = 1
 _STATES = (
     "'held', 'waiting', 'sending', 'inserted', 'rejected', 'not_sent', 'in_doubt', 'withdrawn'"
 )
+
+# Of an attempt: the state to which its bill returns if it has changed nothing, by number.
+BACK_TO = {"waiting": 1, "not_sent": 2, "in_doubt": 3}
+
+
+def _word(column: str) -> str:
+    return f"coalesce((SELECT text FROM word WHERE word.id = {column}), '') AS {column}"
+
+
+def _back_to() -> str:
+    cases = " ".join(f"WHEN {number} THEN '{state}'" for state, number in BACK_TO.items())
+    return f"CASE back_to {cases} END AS back_to"
+
 
 _VERSION_1 = f"""
 CREATE TABLE meta (
@@ -38,22 +54,26 @@ CREATE TABLE run (
     source TEXT NOT NULL DEFAULT '',
     source_sha256 TEXT NOT NULL DEFAULT ''
 );
+CREATE TABLE word (
+    id INTEGER PRIMARY KEY,
+    text TEXT NOT NULL UNIQUE CHECK (length(text) > 0)
+);
 CREATE TABLE bill (
     id INTEGER PRIMARY KEY,
-    appid TEXT NOT NULL CHECK (length(appid) > 0),
+    appid INTEGER NOT NULL CHECK (typeof(appid) = 'integer' AND appid > 0),
     order_id TEXT NOT NULL CHECK (length(order_id) > 0),
-    card_id TEXT NOT NULL,
+    card_id INTEGER NOT NULL,
     fee INTEGER NOT NULL,
     title TEXT NOT NULL DEFAULT '',
     billing_time INTEGER NOT NULL,
-    billing_no TEXT NOT NULL,
+    billing_no INTEGER NOT NULL,
     billing_code TEXT NOT NULL,
     s_pdf_media_id TEXT NOT NULL DEFAULT '',
     pdf_path TEXT NOT NULL DEFAULT '',
     pdf_sha256 TEXT NOT NULL DEFAULT '',
     pdf_uploaded INTEGER NOT NULL DEFAULT 0,
     extra TEXT NOT NULL DEFAULT '',
-    shape TEXT NOT NULL,
+    shape INTEGER NOT NULL,
     state TEXT NOT NULL CHECK (state IN ({_STATES})),
     errcode INTEGER NOT NULL DEFAULT 0,
     code TEXT NOT NULL DEFAULT '',
@@ -66,7 +86,7 @@ CREATE TABLE bill (
     changed INTEGER NOT NULL,
     UNIQUE (order_id, appid)
 );
-CREATE INDEX number ON bill (billing_no, billing_code);
+CREATE INDEX number ON bill (billing_code, billing_no);
 CREATE INDEX open_bill ON bill (state, id)
     WHERE state IN ('held', 'waiting', 'sending', 'in_doubt');
 CREATE INDEX code ON bill (code) WHERE state = 'inserted';
@@ -79,7 +99,7 @@ CREATE TABLE attempt (
     slot INTEGER NOT NULL CHECK (typeof(slot) = 'integer'),
     signed INTEGER NOT NULL CHECK (typeof(signed) = 'integer' AND signed IN (0, 1)),
     signed_by TEXT NOT NULL DEFAULT '',
-    back_to TEXT NOT NULL CHECK (back_to IN ('waiting', 'not_sent', 'in_doubt')),
+    back_to INTEGER NOT NULL CHECK (typeof(back_to) = 'integer' AND back_to IN (1, 2, 3)),
     began INTEGER NOT NULL,
     ended INTEGER NOT NULL DEFAULT 0,
     outcome TEXT NOT NULL DEFAULT '',
@@ -168,7 +188,19 @@ CREATE TRIGGER explanation_remains BEFORE DELETE ON explanation
 CREATE TRIGGER bill_remains BEFORE DELETE ON bill
     BEGIN SELECT RAISE(ABORT, 'no bill is ever deleted'); END;
 CREATE TRIGGER attempt_remains BEFORE DELETE ON attempt
-    BEGIN SELECT RAISE(ABORT, 'no attempt is ever deleted'); END
+    BEGIN SELECT RAISE(ABORT, 'no attempt is ever deleted'); END;
+CREATE TRIGGER word_stays BEFORE UPDATE ON word
+    BEGIN SELECT RAISE(ABORT, 'words are append only'); END;
+CREATE TRIGGER word_remains BEFORE DELETE ON word
+    BEGIN SELECT RAISE(ABORT, 'words are append only'); END;
+CREATE VIEW bills AS SELECT
+    id, {_word("appid")}, order_id, {_word("card_id")}, fee, title, billing_time,
+    {_word("billing_no")}, billing_code, s_pdf_media_id, pdf_path, pdf_sha256, pdf_uploaded, extra,
+    {_word("shape")}, state, errcode, code, code_unknown, openid, from_list, pruned, run,
+    source_row, changed FROM bill;
+CREATE VIEW attempts AS SELECT
+    id, bill, number, run, slot, signed, signed_by, {_back_to()}, began, ended, outcome, errcode,
+    errmsg, rid, rid_info, reason, curl_code, http_status, transfers, content FROM attempt
 """
 
 # MIGRATIONS[n] makes version n of version n - 1, in one transaction. A released one never changes.

@@ -134,9 +134,10 @@ def _doubt_all(connection: sqlite3.Connection, by: str, note: str) -> int:
             ).fetchone()[0]
             connection.execute(
                 "INSERT INTO attempt (id, bill, number, run, slot, signed, back_to, began, ended, "
-                "outcome, reason) VALUES (?, ?, ?, 0, 0, 0, 'not_sent', ?, ?, ?, ?)",
+                "outcome, reason) VALUES (?, ?, ?, 0, 0, 0, ?, ?, ?, ?, ?)",
                 (
-                    books.next_id(connection, "attempt"), bill, number + 1, now_ms(), now_ms(),
+                    books.next_id(connection, "attempt"), bill, number + 1,
+                    schema.BACK_TO["not_sent"], now_ms(), now_ms(),
                     GIVEN_UP, "the ledger was restored from a backup",
                 ),
             )  # fmt: skip
@@ -182,6 +183,12 @@ _RULES = (
         "a bill in doubt holds its first slot, so that it cannot be sent again",
         "SELECT id FROM bill WHERE state = 'in_doubt' AND NOT EXISTS "
         "(SELECT 1 FROM attempt WHERE attempt.bill = bill.id AND attempt.slot = 0)",
+    ),
+    (
+        "a bill's account, card, code and shape are words",
+        "SELECT id FROM bill WHERE appid NOT IN (SELECT id FROM word) OR EXISTS (SELECT 1 FROM "
+        "(SELECT card_id AS word UNION SELECT billing_no UNION SELECT shape) "
+        "WHERE word <> 0 AND word NOT IN (SELECT id FROM word))",
     ),
     ("an attempt has a bill", "SELECT id FROM attempt WHERE bill NOT IN (SELECT id FROM bill)"),
     (
@@ -238,7 +245,7 @@ def digest(path: str, up_to: int) -> str:
     found = Digest()
     with reading.reader(path) as connection:
         rows = connection.execute(
-            f"SELECT {', '.join(Digest.FIELDS)} FROM bill WHERE id <= ? ORDER BY id", (up_to,)
+            f"SELECT {', '.join(Digest.FIELDS)} FROM bills WHERE id <= ? ORDER BY id", (up_to,)
         )
         while some := rows.fetchmany(1024):
             found.add([list(map(str, column)) for column in zip(*some, strict=True)])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from nontax.ledger.books import WORD
 from nontax.ledger.reading import reader
 from nontax.ledger.upkeep import Digest
 from nontax.reconciliation.compare import NUMBER
@@ -40,16 +41,21 @@ _MARK = (
 )
 _NUMBERS = ("id", "fee", "billing_time")
 _COLUMNS = (*_NUMBERS, "appid", "order_id", *NUMBER, "title", "card_id", "mark")
+# They stand in a bill's row as the number of a word.
+_WORDS = ("appid", "card_id", "billing_no")
 _SELECTED = f"{', '.join(_COLUMNS[:-1])}, {_MARK}"
 _Columns = dict[str, Sequence[str]]
 # What told the wallet that a bill was reversed: our call, or WeChat's event about any call.
 _CANCELLED = (
     "SELECT bill FROM change WHERE source = 'update_bill_status' AND outcome = 'inserted' "
     "AND reimburse_status = 'INVOICE_REIMBURSE_CANCEL' UNION "
-    "SELECT bill.id FROM change JOIN bill USING (card_id, code) WHERE change.outcome = 'inserted' "
-    "AND source = 'update_bill_status' AND reimburse_status = 'INVOICE_REIMBURSE_CANCEL' "
+    "SELECT bill.id FROM change JOIN word ON word.text = change.card_id "
+    "JOIN bill ON bill.card_id = word.id AND bill.code = change.code "
+    "WHERE change.outcome = 'inserted' AND source = 'update_bill_status' "
+    "AND reimburse_status = 'INVOICE_REIMBURSE_CANCEL' "
     "AND length(bill.code) > 0 UNION "
-    "SELECT bill.id FROM event JOIN bill USING (card_id, code) "
+    "SELECT bill.id FROM event JOIN word ON word.text = event.card_id "
+    "JOIN bill ON bill.card_id = word.id AND bill.code = event.code "
     "WHERE event.kind = 'update_invoice_status' AND status = 'INVOICE_REIMBURSE_CANCEL' "
     "AND length(bill.code) > 0"
 )
@@ -79,6 +85,7 @@ class LedgerSide:
         self._cancelled: frozenset[int] = frozenset()
         self._as_of = 0  # when it is judged whether a PDF is too old
         self._units: dict[str, int] = {}
+        self._words: dict[int, str] = {}
         self._digest = Digest()
         self._total = Sum()
         self._upto = 0
@@ -104,7 +111,7 @@ class LedgerSide:
         """The bills outside the period with one of these numbers."""
         if self._plan is None:
             return
-        query = f"SELECT {_SELECTED} FROM bill WHERE billing_no = ? AND billing_code = ?"
+        query = f"SELECT {_SELECTED} FROM bill WHERE billing_no = {WORD} AND billing_code = ?"
         for number in sorted(wanted):
             rows = self._connection.execute(query, number.split(" ", 1)).fetchall()
             if not rows:
@@ -145,12 +152,17 @@ class LedgerSide:
         self._as_of = plan.period.end or changed // 1000
         payees = dict(self._connection.execute("SELECT card_id, payee FROM card").fetchall())
         self._units = _Units(self.tables, payees)
+        self._words = {0: "", **dict(self._connection.execute("SELECT id, text FROM word"))}
 
     def _chunk(self, rows: Sequence[tuple[Any, ...]], plan: Plan) -> tuple[Chunk, _Columns]:
         """Some bills as a chunk, and as columns of texts."""
         raw = dict(zip(_COLUMNS, zip(*rows, strict=True), strict=True))
         ids, fees, times = (raw[name] for name in _NUMBERS)
-        columns: _Columns = {**raw, **{name: texts(raw[name]) for name in _NUMBERS}}
+        columns: _Columns = {
+            **raw,
+            **{name: texts(raw[name]) for name in _NUMBERS},
+            **{name: list(map(self._words.__getitem__, raw[name])) for name in _WORDS},
+        }
         keys = columns["order_id"]
         if plan.fields.key == NUMBER:
             keys = list(map(" ".join, zip(*map(columns.__getitem__, NUMBER), strict=True)))
