@@ -319,13 +319,13 @@ const char *nontax_token_problem(const char *token, size_t size)
     } else if (begins_with(token, size, "b'") || begins_with(token, size, "b\"")) {
         return "is the text of a bytes object (b'...'): decode the bytes instead of calling str()";
     }
-    bool visible = true;
-    for (size_t i = 0; i < size; i++) {
-        visible &= (unsigned char)(token[i] - '!') <= '~' - '!';
+    size_t visible = 0;
+    while (visible < size && (unsigned char)(token[visible] - '!') <= '~' - '!') {
+        visible++;
     }
-    return visible ? NULL
-                   : "contains characters that an access token cannot have (a blank or a line "
-                     "break?)";
+    return visible == size
+               ? NULL
+               : "contains characters that an access token cannot have (a blank or a line break?)";
 }
 
 nontax_status nx_call_use_token(nontax_call *call, const char *token, size_t size)

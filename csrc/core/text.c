@@ -228,12 +228,29 @@ size_t nx_secret_size(const char *text, const nx_secrets *secrets)
     return end ? (size_t)(end - text) : 0;
 }
 
+/* What a secret can begin with, as it is or encoded. */
+static void list_beginnings(const nx_secrets *secrets, char *beginnings)
+{
+    static const char encoded[] = "%\\&";
+    memcpy(beginnings, encoded, sizeof encoded);
+    char *end = beginnings + strlen(encoded);
+    for (size_t i = 0; i < sizeof secrets->list / sizeof *secrets->list; i++) {
+        if (secrets->list[i] && *secrets->list[i]) {
+            *end++ = *secrets->list[i];
+        }
+    }
+    *end = '\0';
+}
+
 void nx_text_mask(char *text, const nx_secrets *secrets)
 {
-    char *out = text;
+    char beginnings[8];
     if (strnlen(text, SHORTEST_SECRET) < SHORTEST_SECRET) {
         return; /* most names, and "ok" */
     }
+    list_beginnings(secrets, beginnings);
+    text += strcspn(text, beginnings);
+    char *out = text;
     while (*text) {
         const char *end = longest_end(text, secrets);
         if (end) {

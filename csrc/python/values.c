@@ -59,9 +59,24 @@ static bool are_pairs(PyObject *items)
     return pairs == count;
 }
 
+/* Converting a value may run the caller's code, and that may change the dict: hence a copy. */
+static int put_dict(const target *target, PyObject *object, const place *here)
+{
+    PyObject *copied = PyDict_Copy(object), *key, *value;
+    Py_ssize_t at = 0;
+    int failed = copied ? 0 : -1;
+    nontax_payload_object(target->payload, target->name);
+    while (!failed && PyDict_Next(copied, &at, &key, &value)) {
+        failed = put_member(target->payload, key, value, here);
+    }
+    nontax_payload_end(target->payload);
+    Py_XDECREF(copied);
+    return failed;
+}
+
+/* Any other mapping, of which items() says what is in it. */
 static int put_mapping(const target *target, PyObject *object, const place *here)
 {
-    /* A snapshot: converting a value may run the caller's code, and that may change the mapping. */
     PyObject *items = PyMapping_Items(object);
     if (!items) {
         return value_refuse_raised(target, NONTAX_PROBLEM_UNREADABLE);
@@ -108,7 +123,9 @@ static int put_container(const target *target, PyObject *object, const place *he
     if (here->depth >= MAX_DEPTH) {
         return value_refuse(target, NONTAX_PROBLEM_TOO_DEEP, NULL);
     }
-    return is_mapping ? put_mapping(target, object, &there) : put_sequence(target, object, &there);
+    return PyDict_CheckExact(object) ? put_dict(target, object, &there)
+           : is_mapping              ? put_mapping(target, object, &there)
+                                     : put_sequence(target, object, &there);
 }
 
 /* ---- anything ---------------------------------------------------------------------------- */
