@@ -3,10 +3,15 @@
 from nontax.record import Record
 from nontax.values import order_id_of
 
+try:
+    from nontax._core import reply_maker
+except ImportError:  # a room that needs no core, in which no reply is read
+    reply_maker = None  # type: ignore[assignment]
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from collections.abc import Callable, Mapping
+    from typing import Any, ClassVar
 
     from nontax.errors import NontaxError, OutcomeName
 
@@ -25,6 +30,9 @@ class InsertedBill(Record):
     code: str
     openid: str | None
     extra: dict[str, object]
+    # Makes one of the fields of a checked reply, which it takes over. What cannot be used as an
+    # openid can be looked at in `extra`.
+    _from_reply: "ClassVar[Callable[[dict[str, object]], InsertedBill]]"
 
     def __init__(
         self,
@@ -35,14 +43,13 @@ class InsertedBill(Record):
     ) -> None:
         super().__init__(code, openid, dict(extra or {}))
 
-    @classmethod
-    def _from_reply(cls, reply: "dict[str, object]") -> "InsertedBill":
-        """Make one of the fields of a checked reply, which it takes over."""
-        openid = reply.pop("openid", None)
-        if openid is not None and (type(openid) is not str or openid == ""):
-            openid, reply["openid"] = None, openid  # what cannot be used can be looked at
-        code = reply.pop("code")
-        return cls._make(code, openid, reply or {})  # what is empty gives back its room
+
+if reply_maker is not None:
+    InsertedBill._from_reply = reply_maker(
+        InsertedBill,
+        tuple(getattr(InsertedBill, name) for name in InsertedBill._names),
+        InsertedBill.__match_args__,
+    )
 
 
 class Outcome(Record):
@@ -80,21 +87,6 @@ class Outcome(Record):
     seconds: float
     from_ledger: bool
     spooled: bool
-
-    @classmethod
-    def _from_core(
-        cls,
-        index: int,
-        bill: object,
-        fields: "dict[str, object] | None",
-        error: "NontaxError | None",
-        attempts: int,
-        seconds: float,
-    ) -> "Outcome":
-        """Make one of what nontax._core knows of a finished call."""
-        inserted = None if fields is None else InsertedBill._from_reply(fields)
-        outcome = "inserted" if error is None else error.outcome
-        return cls._make(index, bill, outcome, inserted, error, attempts, seconds, False, False)
 
     @property
     def order_id(self) -> str | None:

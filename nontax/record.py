@@ -20,7 +20,7 @@ except ImportError:  # a room that needs no core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Self, TypeVar
+    from typing import Any, ClassVar, TypeVar
 
     T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Record:
     __slots__: tuple[str, ...] = ()
     _names: tuple[str, ...] = ()
     # Makes one of its values, past __init__(): a bulk run makes two records for each bill.
-    _make: "Callable[..., Self]"
+    _make: "ClassVar[Callable[..., Any]]"
 
     def __init_subclass__(cls) -> None:
         own = vars(cls).get("__slots__", ())
@@ -79,4 +79,5 @@ class Record:
 
 def _rebuild(cls: type[Record], *values: object) -> Record:
     """Make a record again from what it was pickled as."""
-    return cls._make(*values)
+    made: Record = cls._make(*values)
+    return made

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from operator import attrgetter
 
 from nontax import _core
-from nontax.outcomes import Outcome
+from nontax.outcomes import InsertedBill, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -209,7 +209,8 @@ class Run(_CoreRun, Recorded):
         gate = gate_of(ledger, timeout, retry_quota=not never_waits)
         run = cls(
             client=client,
-            make_outcome=Outcome._from_core,
+            make_outcome=Outcome._make,
+            make_result=InsertedBill._from_reply,
             kept=deque(maxlen=keep),
             bills=iter(bills),  # None would be a run of single calls
             concurrency=concurrency,

@@ -64,7 +64,7 @@ def test_ctrl_c_while_the_error_of_a_single_call_is_made(
     assert len(sandbox.requests) == 1
 
 
-@pytest.mark.parametrize("function", ["_from_core", "_ended", "_deliver"])
+@pytest.mark.parametrize("function", ["_turn", "_ended", "_deliver"])
 def test_ctrl_c_in_a_turn_of_a_run(
     sandbox: Sandbox,
     client: nontax.Client,

@@ -356,16 +356,16 @@ def test_a_close_that_was_interrupted_counts_what_it_had(
     """The outcomes that it had gathered before are neither lost nor forgotten by the warning."""
     made: list[object] = []
 
-    from_core = Outcome._from_core
+    of_values = Outcome._make
 
-    def make(*values: Any) -> Outcome:
+    def make(*values: Any) -> Any:
         made.append(values)
         if len(made) == 4:
             raise KeyboardInterrupt
-        return from_core(*values)
+        return of_values(*values)
 
     sandbox.inject(faults.NeverAnswer(), times=5, skip=1)
-    monkeypatch.setattr(Outcome, "_from_core", make)
+    monkeypatch.setattr(Outcome, "_make", make)
     runs = [client.insert_bills(bills(10), concurrency=5)]
     next(runs[0])
     sandbox.wait_for_requests(5, timeout=10)

@@ -407,7 +407,7 @@ def interrupt_the_result(talk: Talk) -> None:
 
     signal.signal(signal.SIGUSR1, handler)
     true = nontax.InsertedBill._from_reply
-    nontax.InsertedBill._from_reply = make  # type: ignore[method-assign, assignment]
+    nontax.InsertedBill._from_reply = make  # type: ignore[assignment]
     client = talk.client()
     first, second = talk.setup["bills"]
     talk.insert(client, first)

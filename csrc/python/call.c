@@ -32,7 +32,10 @@ static bool set_token(callback_context *context, nontax_call *call, PyObject *an
     Py_ssize_t size = 0;
     double seconds; /* a single call does not wait: it ends with the refusal */
     PyObject *token = client_answered_token(context->self, answer, &seconds);
-    const char *text = client_token_text(token, &size, &context->token_problem);
+    /* A client's own was looked at when the client was made. */
+    const char *text = token == context->self->access_token
+                           ? PyUnicode_AsUTF8AndSize(token, &size)
+                           : client_token_text(token, &size, &context->token_problem);
     return text && nontax_call_set_token(call, text, (size_t)size) == NONTAX_OK;
 }
 
@@ -128,18 +131,6 @@ static void raise_interrupt(callback_context *context, nontax_call *call)
                   PyException_GetTraceback(interrupt));
 }
 
-/* What the caller gets for the reply's fields. */
-static PyObject *result_of(nontax_call *call, PyObject *make_result)
-{
-    PyObject *fields = python_from_json(nontax_call_result(call)->fields);
-    PyObject *args = fields ? PyTuple_Pack(1, fields) : NULL;
-    Py_XDECREF(fields);
-    PyObject *result =
-        args ? client_call_with_reply(nontax_call_interface(call), make_result, args) : NULL;
-    Py_XDECREF(args);
-    return result;
-}
-
 static PyObject *conclude(callback_context *context, nontax_call *call, PyObject *make_result)
 {
     const nontax_result *result = nontax_call_result(call);
@@ -148,7 +139,11 @@ static PyObject *conclude(callback_context *context, nontax_call *call, PyObject
         if (!sent && result->cause == NONTAX_CAUSE_MEMORY) {
             return PyErr_NoMemory();
         }
-        PyObject *made = inserted ? result_of(call, make_result) : NULL;
+        PyObject *made = NULL;
+        if (inserted) {
+            made = client_result(nontax_call_interface(call),
+                                 record_of_reply(make_result, result->fields));
+        }
         if (made) {
             return made;
         }
@@ -232,7 +227,7 @@ static PyObject *call_with(PyObject *object, PyObject *const *arguments, Py_ssiz
             return NULL;
         }
     }
-    if (spare_make_frames() < 0 || !(context.spare = spare_take(self, interface))) {
+    if (spare_make_frames(self) < 0 || !(context.spare = spare_take(self, interface))) {
         return NULL;
     }
     PyObject *result = NULL;

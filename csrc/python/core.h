@@ -13,6 +13,7 @@
 typedef struct core_state {
     PyTypeObject *client_type;
     PyObject *report_type;
+    PyObject *f_back; /* the name of a frame's attribute */
 } core_state;
 
 /* values.c: a payload of Python's objects. In place of what JSON cannot hold stands a problem.
@@ -20,9 +21,10 @@ typedef struct core_state {
  * caller's own code (KeyboardInterrupt). */
 nontax_payload *payload_from_python(PyObject *object);
 
-/* replies.c: the members of a JSON tree as Python objects. NULL with an exception set: no memory.
- */
+/* replies.c: the members of a JSON tree as Python objects, or one of them into a dict. NULL, or -1,
+ * with an exception set: no memory. */
 PyObject *python_from_json(const cJSON *item);
+int python_put_member(PyObject *dict, const cJSON *member);
 
 /* ---- client.c: the type nontax._core.Client ------------------------------------------------ */
 
@@ -68,10 +70,9 @@ const nontax_interface *client_find_interface(PyObject *name);
  * memory, or not an Exception; whatever else is wrong with it, the call itself has. */
 int client_set_payload(nontax_call *call, PyObject *payload);
 
-/* Calls a function of ours with what an interface has answered. A failure has no frames if there
- * are credentials in that. */
-PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
-                                 PyObject *args);
+/* What a function of ours has made of what an interface has answered, as it is. A failure, NULL,
+ * loses its frames if there are credentials in that. */
+PyObject *client_result(const nontax_interface *interface, PyObject *made);
 
 /* ---- printed.c ----------------------------------------------------------------------------- */
 
@@ -126,17 +127,23 @@ PyObject *take_exception(void);
  * have a credential among their local variables. */
 void hide_frames(void);
 
-/* ---- records.c: a function of the module ---------------------------------------------------- */
+/* ---- records.c: functions of the module, and what calls the functions that they make --------- */
 
-extern const char record_maker_doc[];
+extern const char record_maker_doc[], reply_maker_doc[];
 PyObject *record_maker(PyObject *module, PyObject *arguments);
+PyObject *reply_maker(PyObject *module, PyObject *arguments);
+
+/* These take any other function, too: it is called with the values, or with the fields in a dict.
+ */
+PyObject *record_call(PyObject *function, PyObject *const *values, Py_ssize_t count);
+PyObject *record_of_reply(PyObject *function, const cJSON *fields);
 
 /* ---- spare.c ------------------------------------------------------------------------------- */
 
 /* What a call needs to raise an error without memory: taken before anything is sent, and given
  * back. NULL, and -1, with an exception set: no memory. */
 spare_error *spare_take(client_object *self, const nontax_interface *interface);
-int spare_make_frames(void);
+int spare_make_frames(client_object *self);
 void spare_give_back(client_object *self, spare_error *spare);
 void spare_free(spare_error *spare);
 /* The error, in place of the exception that is set; a new reference. */

@@ -68,10 +68,8 @@ static PyObject *make_result(PyObject *Py_UNUSED(module), PyObject *args)
         return NULL;
     }
     const nontax_interface *interface = client_find_interface(name);
-    PyObject *packed = interface ? PyTuple_Pack(1, fields) : NULL;
-    PyObject *result = packed ? client_call_with_reply(interface, make, packed) : NULL;
-    Py_XDECREF(packed);
-    return result;
+    return interface ? client_result(interface, PyObject_CallFunctionObjArgs(make, fields, NULL))
+                     : NULL;
 }
 
 PyDoc_STRVAR(check_doc, "check(interface, payload, extra, /)\n--\n\n"
@@ -119,6 +117,7 @@ static PyMethodDef methods[] = {
     {"check", check, METH_VARARGS, check_doc},
     {"problem_messages", problem_messages, METH_NOARGS, problem_messages_doc},
     {"record_maker", record_maker, METH_VARARGS, record_maker_doc},
+    {"reply_maker", reply_maker, METH_VARARGS, reply_maker_doc},
     {"errcode", errcode, METH_O, errcode_doc},
     {"errcodes", errcodes, METH_NOARGS, errcodes_doc},
     {"is_read_only", is_read_only, METH_O, is_read_only_doc},
@@ -146,7 +145,8 @@ static int execute(PyObject *module)
     core_state *state = PyModule_GetState(module);
     state->client_type = (PyTypeObject *)client_type_new(module);
     state->report_type = report_type_new();
-    if (!state->client_type || !state->report_type ||
+    state->f_back = PyUnicode_InternFromString("f_back");
+    if (!state->client_type || !state->report_type || !state->f_back ||
         add(module, "Client", Py_NewRef((PyObject *)state->client_type)) < 0 ||
         add(module, "Report", Py_NewRef(state->report_type)) < 0 ||
         add(module, "Run", run_type_new(module)) < 0 ||
@@ -170,6 +170,7 @@ static int clear(PyObject *module)
     core_state *state = PyModule_GetState(module);
     Py_CLEAR(state->client_type);
     Py_CLEAR(state->report_type);
+    Py_CLEAR(state->f_back);
     return 0;
 }
 

@@ -58,12 +58,10 @@ int client_set_payload(nontax_call *call, PyObject *payload)
     return 0;
 }
 
-PyObject *client_call_with_reply(const nontax_interface *interface, PyObject *function,
-                                 PyObject *args)
+PyObject *client_result(const nontax_interface *interface, PyObject *made)
 {
-    PyObject *result = PyObject_CallObject(function, args);
-    if (!result && nontax_interface_answers_secret(interface)) {
+    if (!made && nontax_interface_answers_secret(interface)) {
         hide_frames();
     }
-    return result;
+    return made;
 }

@@ -5,23 +5,26 @@
 
 enum { MAX_DIGITS = 500 }; /* of an integer; Python's own limit can be set to 640 */
 
+int python_put_member(PyObject *dict, const cJSON *member)
+{
+    PyObject *key =
+        PyUnicode_DecodeUTF8(member->string, (Py_ssize_t)strlen(member->string), "replace");
+    PyObject *value = key ? python_from_json(member) : NULL;
+    int failed = value ? PyDict_SetItem(dict, key, value) : -1;
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return failed;
+}
+
 static PyObject *python_from_object(const cJSON *item)
 {
     PyObject *target = PyDict_New();
     const cJSON *member = NULL;
     cJSON_ArrayForEach(member, item)
     {
-        PyObject *key = NULL, *value = NULL;
-        if (target) {
-            key =
-                PyUnicode_DecodeUTF8(member->string, (Py_ssize_t)strlen(member->string), "replace");
-            value = key ? python_from_json(member) : NULL;
-            if (!value || PyDict_SetItem(target, key, value) < 0) {
-                Py_CLEAR(target);
-            }
+        if (target && python_put_member(target, member) < 0) {
+            Py_CLEAR(target);
         }
-        Py_XDECREF(key);
-        Py_XDECREF(value);
     }
     return target;
 }

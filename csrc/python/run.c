@@ -286,17 +286,19 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
 {
     static char *names[] = {"client",       "make_outcome", "kept",        "bills", "concurrency",
                             "rate",         "quota_pause",  "never_waits", "bulk",  "in_loop",
-                            "awaits_bills", "journal",      NULL};
+                            "awaits_bills", "journal",      "make_result", NULL};
     PyObject *client = NULL, *make_outcome = NULL, *kept = NULL, *bills = NULL, *journal = Py_None;
+    PyObject *make_result = Py_None;
     const core_state *state = state_of(type);
     nontax_run_settings settings = {0};
     double quota_pause = 0;
     int bulk = 0, never_waits = 0, in_loop = 0, awaits_bills = 0;
     nontax_text why;
-    if (!state || !PyArg_ParseTupleAndKeywords(
-                      arguments, keywords, "|$O!OOOiddppppO", names, state->client_type, &client,
-                      &make_outcome, &kept, &bills, &settings.concurrency, &settings.rate,
-                      &quota_pause, &never_waits, &bulk, &in_loop, &awaits_bills, &journal)) {
+    if (!state || !PyArg_ParseTupleAndKeywords(arguments, keywords, "|$O!OOOiddppppOO", names,
+                                               state->client_type, &client, &make_outcome, &kept,
+                                               &bills, &settings.concurrency, &settings.rate,
+                                               &quota_pause, &never_waits, &bulk, &in_loop,
+                                               &awaits_bills, &journal, &make_result)) {
         return NULL;
     }
     if (!client || !make_outcome || !kept || !bills) {
@@ -313,12 +315,15 @@ static PyObject *run_new(PyTypeObject *type, PyObject *arguments, PyObject *keyw
     }
     self->client = (client_object *)Py_NewRef(client);
     self->make_outcome = Py_NewRef(make_outcome);
+    self->make_result = make_result == Py_None ? NULL : Py_NewRef(make_result);
+    self->inserted = PyUnicode_InternFromString(nontax_outcome_name(NONTAX_INSERTED));
     self->bulk = settings.bulk;
     self->in_loop = in_loop != 0;
     self->awaits_bills = awaits_bills != 0;
-    self->bills = bills == Py_None ? NULL : PyObject_GetIter(bills);
+    self->bills = bills == Py_None || !self->inserted ? NULL : PyObject_GetIter(bills);
     nontax_status status = NONTAX_OK;
-    if ((self->bills || bills == Py_None) && (kept == Py_None || run_set_kept(self, kept) == 0)) {
+    if (self->inserted && (self->bills || bills == Py_None) &&
+        (kept == Py_None || run_set_kept(self, kept) == 0)) {
         status = nontax_run_new(self->client->client, &settings, &self->run, &why);
     }
     if (self->run && (journal != Py_None || (self->bills && awaits_bills))) {
@@ -347,6 +352,7 @@ static int run_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->client);
     Py_VISIT(self->make_outcome);
+    Py_VISIT(self->make_result);
     Py_VISIT(self->kept);
     Py_VISIT(self->append);
     Py_VISIT(self->bills);
@@ -401,6 +407,8 @@ static int run_clear(PyObject *object)
     Py_CLEAR(self->failure);
     Py_CLEAR(self->client);
     Py_CLEAR(self->make_outcome);
+    Py_CLEAR(self->make_result);
+    Py_CLEAR(self->inserted);
     Py_CLEAR(self->kept);
     Py_CLEAR(self->append);
     Py_CLEAR(self->bills);

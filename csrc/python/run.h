@@ -44,7 +44,9 @@ typedef struct run_object {
     PyObject_HEAD
     client_object *client;
     nontax_run *run;
-    PyObject *make_outcome;   /* the Python layer's: what it gives out for each call */
+    PyObject *make_outcome;   /* the Python layer's: what it gives out for each call, */
+    PyObject *make_result;    /* and for what a reply says; NULL: a dict */
+    PyObject *inserted;       /* a name that most outcomes have */
     PyObject *kept;           /* where each outcome is put before it is given out; or NULL */
     PyObject *append;         /* its method */
     PyObject *bills;          /* an iterator; NULL: exhausted, or an asynchronous one */

@@ -144,24 +144,63 @@ void run_set_ended_by(run_object *self, PyObject *error)
     }
 }
 
+/* What a call's reply says, as what make_result makes of it, or in a dict. */
+static PyObject *result_of(run_object *self, nontax_call *call)
+{
+    const cJSON *fields = nontax_call_result(call)->fields;
+    PyObject *made =
+        self->make_result ? record_of_reply(self->make_result, fields) : python_from_json(fields);
+    return client_result(nontax_call_interface(call), made);
+}
+
+static PyObject *name_of_outcome(run_object *self, PyObject *error)
+{
+    if (error == Py_None) {
+        return Py_NewRef(self->inserted);
+    }
+    PyObject *attribute =
+        PyUnicode_InternFromString("outcome"); /* Python keeps others in a cache */
+    PyObject *name = attribute ? PyObject_GetAttr(error, attribute) : NULL;
+    Py_XDECREF(attribute);
+    return name;
+}
+
+static PyObject *make_outcome(run_object *self, nontax_call *call, PyObject *inserted,
+                              PyObject *error)
+{
+    const entry *entry = nontax_call_owner(call);
+    int attempts = nontax_call_result(call)->attempts + entry->attempts;
+    PyObject *values[] = {
+        PyLong_FromSsize_t(entry->index),
+        Py_NewRef(entry->subject),
+        name_of_outcome(self, error),
+        Py_NewRef(inserted),
+        Py_NewRef(error),
+        PyLong_FromLong(attempts),
+        PyFloat_FromDouble(seconds_now() - entry->began),
+        Py_NewRef(Py_False), /* from_ledger */
+        Py_NewRef(Py_False), /* spooled */
+    };
+    enum { COUNT = sizeof values / sizeof *values };
+    bool whole = true;
+    for (int i = 0; i < COUNT; i++) {
+        whole = whole && values[i];
+    }
+    PyObject *outcome = whole ? record_call(self->make_outcome, values, COUNT) : NULL;
+    for (int i = 0; i < COUNT; i++) {
+        Py_XDECREF(values[i]);
+    }
+    return client_result(nontax_call_interface(call), outcome);
+}
+
 /* What became of a finished call, which stays where it is. */
 PyObject *run_outcome_of(run_object *self, nontax_call *call)
 {
     const nontax_result *result = nontax_call_result(call);
-    const entry *entry = nontax_call_owner(call);
     bool inserted = result->outcome == NONTAX_INSERTED;
-    PyObject *fields = inserted ? python_from_json(result->fields) : Py_NewRef(Py_None);
+    PyObject *fields = inserted ? result_of(self, call) : Py_NewRef(Py_None);
     PyObject *error = inserted ? Py_NewRef(Py_None) : error_of(self, call);
-    PyObject *outcome = NULL;
-    if (fields && error) {
-        PyObject *args =
-            Py_BuildValue("nOOOid", entry->index, entry->subject, fields, error,
-                          result->attempts + entry->attempts, seconds_now() - entry->began);
-        outcome =
-            args ? client_call_with_reply(nontax_call_interface(call), self->make_outcome, args)
-                 : NULL;
-        Py_XDECREF(args);
-    }
+    PyObject *outcome = fields && error ? make_outcome(self, call, fields, error) : NULL;
     bool stops = nontax_call_gave_up(call) || nontax_result_stops_run(result);
     if (outcome && stops && self->bulk && !self->fatal_error) {
         self->fatal_error = Py_NewRef(error);

@@ -75,16 +75,15 @@ PyObject *spare_raised(spare_error *spare)
 /* Makes the frame objects of the callers, which an exception on its way to them needs: where there
  * is no memory for one, Python drops the exception (seen with 3.11), and with it what became of a
  * bill. */
-int spare_make_frames(void)
+int spare_make_frames(client_object *self)
 {
-    PyObject *name = PyUnicode_InternFromString("f_back"); /* Python keeps others in a cache */
-    PyObject *frame = name ? (PyObject *)PyThreadState_GetFrame(PyThreadState_Get()) : NULL;
+    const core_state *state = PyType_GetModuleState(Py_TYPE((PyObject *)self));
+    PyObject *frame = (PyObject *)PyThreadState_GetFrame(PyThreadState_Get());
     for (int made = 1; frame && frame != Py_None && made < CALL_FRAMES; made++) {
-        PyObject *above = PyObject_GetAttr(frame, name);
+        PyObject *above = PyObject_GetAttr(frame, state->f_back);
         Py_DECREF(frame);
         frame = above;
     }
     Py_XDECREF(frame);
-    Py_XDECREF(name);
     return PyErr_Occurred() ? -1 : 0;
 }

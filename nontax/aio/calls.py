@@ -13,7 +13,7 @@ from nontax.errors import InDoubtError, NotSentError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from nontax._core import Run
@@ -56,10 +56,10 @@ class _Call:
 def _end_of(
     _index: int,
     call: _Call,
+    _outcome: str,
     fields: "Fields | None",
     error: "NontaxError | None",
-    _attempts: int,
-    _seconds: float,
+    *_more: object,
 ) -> _Call:
     """What a run makes of an outcome: the call itself knows it, whatever comes in between later."""
     call.fields, call.error, call.has_ended = fields, error, True
@@ -263,7 +263,7 @@ class Loops:
         self._calls: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Calls]
         self._calls = weakref.WeakKeyDictionary()
 
-    async def call(self, request: "Request[T]") -> "T":
+    def call(self, request: "Request[T]") -> "Coroutine[Any, Any, T]":
         """Run one call to its end in the running loop; what the request makes of the reply."""
         loop = asyncio.get_running_loop()
         calls = self._calls.get(loop)
@@ -276,7 +276,7 @@ class Loops:
                 error.interface = request[0]
                 raise
         try:
-            return await calls.call(request, loop)
+            return calls.call(request, loop)
         finally:
             del request
 

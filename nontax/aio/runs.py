@@ -8,7 +8,7 @@ from contextvars import copy_context
 from nontax import _core
 from nontax.aio.driver import LOOK_EVERY, Driver
 from nontax.errors import LedgerError
-from nontax.outcomes import Outcome
+from nontax.outcomes import InsertedBill, Outcome
 from nontax.runs import Recorded, RunRecord, finish, gate_of, warn_of_unread
 
 TYPE_CHECKING = False
@@ -53,7 +53,8 @@ class AsyncRun(Driver, Recorded):
             self._abills = aiter(bills)  # type: ignore[arg-type]  # it is no plain Iterable, then
         run: Run[Outcome] = _core.Run(
             client=client,
-            make_outcome=Outcome._from_core,
+            make_outcome=Outcome._make,
+            make_result=InsertedBill._from_reply,
             kept=deque(maxlen=keep),
             bills=None if self._abills is not None else iter(bills),  # type: ignore[arg-type]
             concurrency=concurrency,

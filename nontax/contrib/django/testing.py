@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from typing import Any
 
+from nontax import interfaces
 from nontax.contrib.django import conf, events
 from nontax.contrib.django.accounts import AccountClient, client
 from nontax.contrib.django.models import Bill
@@ -167,6 +168,9 @@ class RecordingClient(AccountClient):
 
     def insert_bills(self, bills: "Iterable[Any]", **_: Any) -> Any:
         return self._begin_run(bills)
+
+    def insert_bill(self, bill: Any) -> InsertedBill:
+        return self._call(interfaces.insert_bill(bill))
 
     def _call(self, request: "Request[T]") -> "T":
         name, payload, make_result = request
