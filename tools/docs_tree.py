@@ -51,6 +51,8 @@ def lay_out(language: str, folder: Path) -> None:
     """Write one language's tree."""
     pages = pages_of(language)
     readme = ROOT / ("README.md" if language == "en" else "README.zh-CN.md")
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(DOCS / "site.css", folder / "site.css")
     files: set[Path] = set()
 
     def turned(source: Path, place: Path, target: str) -> str:
