@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from bills import bill
+from django.db import transaction
 from django.test import override_settings
 from djangos import Posts, nontax_of, pass_leases, site
 from nursery import Nursery
 
-from nontax.contrib.django import outbox
+from nontax.contrib.django import outbox, pace
 from nontax.contrib.django.models import Bill, Evidence
 from nontax.contrib.django.relay import Relay
 from nontax.contrib.django.store import OutboxStore
@@ -38,6 +39,12 @@ def check_books(alias: str, orders: list[str], posts: "Counter[str]", sandbox: S
     doubt = Counter(known.values())["in_doubt"]
     assert Evidence.objects.using(alias).filter(kind="lease ended").count() == doubt
     return doubt
+
+
+def wait_for_claims(alias: str) -> None:
+    """Until the database has done, or undone, what a dead relay was just writing down."""
+    with transaction.atomic(using=alias):
+        pace.hold(alias, "bureau", pace.INSERT)
 
 
 def kill_relays(
@@ -68,6 +75,7 @@ def kill_relays(
                     nursery.end(relay, signal.SIGKILL)
                 else:
                     kill(nursery, relay)
+            wait_for_claims(alias)
             pass_leases(alias)
             doubtful = OutboxStore("", using=alias).expire()
             assert len(doubtful) <= window
