@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from nontax.contrib.django import plain
+from nontax.contrib.django import adding, plain
 from nontax.contrib.django.models import NEVER, NO_CLAIM, NO_CODE, Bill, Hold
 from nontax.contrib.django.models import Content as ContentRow
 from nontax.contrib.django.rows import content_of, differs, digest_of, known_of, locked
@@ -18,6 +18,7 @@ from nontax.errors import InvalidRequestError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 # A held bill's order is asked about for the first time, in case that its push got lost.
 FIRST_ASK = timedelta(minutes=1)
@@ -47,11 +48,12 @@ def check_lengths(content: Content) -> None:
         for name, longest in _LONGEST.items()
         if len(getattr(content, name)) > longest
     ]
-    problems += [
-        (name, "contains a NUL character")
-        for name, value in content._asdict().items()
-        if isinstance(value, str) and "\0" in value
-    ]
+    if any(type(value) is str and "\0" in value for value in content):
+        problems += [
+            (name, "contains a NUL character")
+            for name, value in content._asdict().items()
+            if isinstance(value, str) and "\0" in value
+        ]
     if problems:
         raise InvalidRequestError(problems=problems)
 
@@ -160,23 +162,19 @@ def content_columns_of(content: Content, pdf: Pdf) -> "dict[str, Any]":
 
 
 # What a new bill's row has; the rest comes from its content.
-_NEW = {
-    "attempt": 0, "claim": NO_CLAIM, "lease_until": 0, "code": NO_CODE, "code_unknown": 0,
-    "errcode": 0,
+_NEW: "dict[str, int | str]" = {
+    "state": "waiting", "attempt": 0, "claim": NO_CLAIM, "lease_until": 0, "code": NO_CODE,
+    "code_unknown": 0, "errcode": 0,
 }  # fmt: skip
 
 
-def _row_of(
-    account: str, content: Content, pdf: Pdf, priority: int, state: State
-) -> "dict[str, Any]":
+def _row_of(account: str, content: Content, pdf: Pdf, priority: int) -> "dict[str, Any]":
     return {
         "appid": content.appid,
         "order_id": content.order_id,
         "account": account,
-        "state": state,
         "priority": priority,
         **columns_of(content, pdf),
-        **_NEW,
     }
 
 
@@ -203,6 +201,8 @@ def add(
     state: State = "waiting",
 ) -> Bill | None:
     """A new bill's row. None, and nothing is changed, if its order or its number is known."""
+    if state == "waiting" and adding.can_add(using):
+        return _add(using, account, content, pdf, allow_same_number, priority)
     if is_known(using, content, allow_same_number=allow_same_number):
         return None
     try:
@@ -212,6 +212,25 @@ def add(
         if not is_known(using, content, allow_same_number=allow_same_number):
             raise
         return None
+
+
+def _add(
+    using: str, account: str, content: Content, pdf: Pdf, allow_same_number: bool, priority: int
+) -> Bill | None:
+    now, at = timezone.now(), plain.now(using)
+    row = _row_of(account, content, pdf, priority)
+    pk = adding.add(
+        using, {**row, "created_at": at, "changed_at": at}, _NEW, content_columns_of(content, pdf),
+        allow_same_number=allow_same_number,
+    )  # fmt: skip
+    return None if pk is None else _made(using, {"id": pk, **row, **_NEW}, now)
+
+
+def _made(using: str, row: "dict[str, Any]", now: "datetime") -> Bill:
+    """The row that is in the database."""
+    values = {**row, **dict.fromkeys(_DATES, now)}
+    made: Bill = Bill.from_db(using, _FIELDS, [values[name] for name in _FIELDS])
+    return made
 
 
 def insert(
@@ -225,19 +244,19 @@ def insert(
 ) -> Bill:
     """A new bill. Raises IntegrityError if its order is known."""
     now, at = timezone.now(), plain.now(using)
-    row = _row_of(account, content, pdf, priority, state)
+    row = {**_row_of(account, content, pdf, priority), **_NEW, "state": state}
     names, values = (*row, *_DATES), (*row.values(), at, at)
     pk = plain.insert_one(using, Bill, names, values)
     texts = content_columns_of(content, pdf)
     plain.insert(using, ContentRow, ("bill", *texts), [(pk, *texts.values())])
-    made = Bill(id=pk, created_at=now, changed_at=now, **row)
-    made._state.adding, made._state.db = False, using
+    made = _made(using, {"id": pk, **row}, now)
     if state == "held":
         Hold(bill=made, due_at=now + FIRST_ASK).save(using=using, force_insert=True)
     return made
 
 
 _DATES = ("created_at", "changed_at")
+_FIELDS = [field.attname for field in Bill._meta.concrete_fields]
 
 
 def insert_many(using: str, account: str, contents: "Sequence[Content]", priority: int) -> bool:
@@ -246,32 +265,32 @@ def insert_many(using: str, account: str, contents: "Sequence[Content]", priorit
     numbers = {(content.billing_no, content.billing_code) for content in contents}
     if len(keys) != len(contents) or len(numbers) != len(contents):
         return False
-    bills = Bill.objects.using(using)
-    mine = bills.filter(
-        appid__in={key.appid for key in keys}, order_id__in=[key.order_id for key in keys]
-    )
-    # Pairs are looked up by an index, and there are more of them than are asked for.
-    taken = bills.filter(
-        billing_no__in={number for number, _ in numbers},
-        billing_code__in=[code for _, code in numbers],
-        state__in=sorted(NUMBER_TAKEN),
-    )
+    bills = Bill.objects.using(using).order_by()
+    # Asked for by the first column of a key alone: no statistics lead to another index, and
+    # there are few more rows than are meant.
+    mine = bills.filter(order_id__in=[key.order_id for key in keys])
+    taken = bills.filter(billing_code__in=[code for _, code in numbers])
     if not keys.isdisjoint(mine.values_list("appid", "order_id")):
         return False
-    if not numbers.isdisjoint(taken.values_list("billing_no", "billing_code")):
-        return False
+    for billing_no, code, state in taken.values_list("billing_no", "billing_code", "state"):
+        if state in NUMBER_TAKEN and (billing_no, code) in numbers:
+            return False
     at = plain.now(using)
-    rows = [_row_of(account, content, NO_PDF, priority, "waiting") for content in contents]
+    rows = [_row_of(account, content, NO_PDF, priority) for content in contents]
+    new = (*_NEW.values(), at, at)
     try:
         with transaction.atomic(using=using):
-            plain.insert(
-                using, Bill, (*rows[0], *_DATES), [(*row.values(), at, at) for row in rows]
-            )
-            made = {key[1:]: key[0] for key in mine.values_list("pk", "appid", "order_id")}
+            made = plain.insert(
+                using, Bill, (*rows[0], *_NEW, *_DATES), [(*row.values(), *new) for row in rows],
+                ("appid", "order_id", "id"),
+            )  # fmt: skip
+            if made is None:
+                made = list(mine.values_list("appid", "order_id", "pk"))
+            ids = {(appid, order_id): pk for appid, order_id, pk in made}
             texts = [content_columns_of(content, NO_PDF) for content in contents]
             plain.insert(
                 using, ContentRow, ("bill", *texts[0]),
-                [(made[each.key], *text.values())
+                [(ids[each.key], *text.values())
                  for each, text in zip(contents, texts, strict=True)],
             )  # fmt: skip
     except IntegrityError:

@@ -36,17 +36,58 @@ def insert(
     if returning and not connection.features.can_return_rows_from_bulk_insert:
         insert(using, model, names, rows)
         return None
-    head, one = _insert_into(connection, model, names)
+    head = insert_into(connection, model, names)
     tail = f" RETURNING {_columns(connection, model, returning)}" if returning else ""
     page = max((connection.features.max_query_params or _MOST) // len(names), 1)
+    make = _of_arrays if len(rows) > 1 and is_postgres(connection) else _of_values
     made: list[tuple[Any, ...]] = []
     with connection.cursor() as cursor:
         for begin in range(0, len(rows), page):
-            part = rows[begin : begin + page]
-            values = [value for row in part for value in row]
-            cursor.execute(head + ", ".join([one] * len(part)) + tail, values)
+            sql, given = make(model, names, rows[begin : begin + page])
+            cursor.execute(f"{head} {sql}{tail}", given)
             made += cursor.fetchall() if returning else ()
     return made
+
+
+def is_postgres(connection: Any) -> bool:
+    """Whether it is PostgreSQL itself: openGauss and Kingbase call themselves older ones."""
+    return connection.vendor == "postgresql" and connection.pg_version >= 140000
+
+
+def _of_values(
+    _: "type[Model]", names: "Sequence[str]", rows: "Sequence[Sequence[Any]]"
+) -> "tuple[str, list[Any]]":
+    one = f"({', '.join(['%s'] * len(names))})"
+    return "VALUES " + ", ".join([one] * len(rows)), [value for row in rows for value in row]
+
+
+def _of_arrays(
+    model: "type[Model]", names: "Sequence[str]", rows: "Sequence[Sequence[Any]]"
+) -> "tuple[str, list[Any]]":
+    """A column of values is one value to the driver, which looks at each, and to the server."""
+    shown: list[str] = []
+    arrays: list[str] = []
+    same: list[Any] = []
+    given: list[Any] = []
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        if arrays and all(value == values[0] for value in values):
+            shown.append("%s")
+            same.append(values[0])
+        else:
+            shown.append(f"c{len(arrays)}")
+            arrays.append(f"%s::{_ARRAYS[model._meta.get_field(name).get_internal_type()]}[]")
+            given.append(list(values))
+    columns = ", ".join(f"c{number}" for number in range(len(arrays)))
+    sql = f"SELECT {', '.join(shown)} FROM unnest({', '.join(arrays)}) AS given ({columns})"
+    return sql, [*same, *given]
+
+
+# No cast to a type with a length: that cuts off what is too long.
+_ARRAYS = {
+    "CharField": "text", "ExactField": "text", "TextField": "text", "OneToOneField": "bigint",
+    "ForeignKey": "bigint", "BigIntegerField": "bigint", "IntegerField": "bigint",
+    "SmallIntegerField": "bigint", "DateTimeField": "timestamptz",
+}  # fmt: skip
 
 
 def insert_from(
@@ -65,8 +106,7 @@ def insert_from(
     quote = connection.ops.quote_name
     fields = [quote(source.model._meta.get_field(name).column) for name in taken.values()]
     sql = (
-        f"INSERT INTO {quote(model._meta.db_table)} "
-        f"({_columns(connection, model, (*taken, *same))}) "
+        f"{insert_into(connection, model, (*taken, *same))} "
         f"SELECT {', '.join(fields)}{', %s' * len(same)} FROM ({select}) taken"
     )
     if returns:
@@ -81,11 +121,10 @@ def _columns(connection: Any, model: "type[Model]", names: "Sequence[str]") -> s
     return ", ".join(quote(model._meta.get_field(name).column) for name in names)
 
 
-def _insert_into(connection: Any, model: "type[Model]", names: "Sequence[str]") -> tuple[str, str]:
-    """The statement's beginning, and the place of one row."""
+def insert_into(connection: Any, model: "type[Model]", names: "Sequence[str]") -> str:
+    """The statement's beginning."""
     table = connection.ops.quote_name(model._meta.db_table)
-    head = f"INSERT INTO {table} ({_columns(connection, model, names)}) VALUES "
-    return head, f"({', '.join(['%s'] * len(names))})"
+    return f"INSERT INTO {table} ({_columns(connection, model, names)})"
 
 
 def insert_one(
@@ -93,7 +132,7 @@ def insert_one(
 ) -> int:
     """One new row; its id."""
     connection = connections[using]
-    sql = "".join(_insert_into(connection, model, names))
+    sql = f"{insert_into(connection, model, names)} {_of_values(model, names, [values])[0]}"
     returns = connection.features.can_return_columns_from_insert
     with connection.cursor() as cursor:
         if returns:
