@@ -3,10 +3,9 @@
 Loaded by the first call of such a client.
 """
 
-import json
 import time
 
-from nontax.delivery.content import content_of
+from nontax.delivery.content import FORM, bill_as_printed, content_of
 from nontax.delivery.states import DUPLICATES, Answer
 from nontax.delivery.store import Claim, Content, Known, Refused
 from nontax.errors import (
@@ -155,8 +154,8 @@ class Journaled:
             del access_token
 
     def _insert(self, bill: object, access_token: str | None) -> InsertedBill:
-        body = self.core.body("insertbill", bill)
-        content = content_of(body)
+        printed = self.core.body("insertbill", bill, FORM)
+        content = content_of(printed)
         claim: object = None
         try:
             claim = self._open(content)
@@ -166,7 +165,7 @@ class Journaled:
             self.ledger.handed_over([claim])
             # Of the very text that is written down, whatever the mapping would say now.
             inserted = self.core.call(
-                "insertbill", json.loads(body), access_token, None, InsertedBill._from_reply
+                "insertbill", bill_as_printed(printed), access_token, None, InsertedBill._from_reply
             )
         except BaseException as raised:
             if isinstance(claim, Claim):

@@ -1,11 +1,10 @@
 """Single calls in an event loop, of a client that has a ledger."""
 
 import asyncio
-import json
 import threading
 import time
 
-from nontax.delivery.content import content_of
+from nontax.delivery.content import FORM, bill_as_printed, content_of
 from nontax.delivery.states import Answer
 from nontax.delivery.store import Claim, Content, Refused
 from nontax.errors import LedgerError
@@ -97,8 +96,8 @@ async def insert(
 ) -> InsertedBill:
     """`Client.ainsert_bill`, written ahead."""
     ledger = calls.ledger
-    body = calls.core.body("insertbill", bill)
-    content = content_of(body)
+    printed = calls.core.body("insertbill", bill, FORM)
+    content = content_of(printed)
     await begin(ledger)
     claim: Any = None
     try:
@@ -106,7 +105,7 @@ async def insert(
         if isinstance(claim, InsertedBill):
             return claim
         ledger.handed_over([claim])
-        inserted = await call(("insertbill", json.loads(body), InsertedBill._from_reply))
+        inserted = await call(("insertbill", bill_as_printed(printed), InsertedBill._from_reply))
     except GeneratorExit:
         if isinstance(claim, Claim):  # nobody can wait here
             unknown = Answer("in_doubt", reason="its coroutine was closed")

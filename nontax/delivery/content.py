@@ -81,6 +81,11 @@ def _extra_of(bill: "dict[str, Any]", shape: str) -> str:
     return json.dumps(extra, ensure_ascii=False, sort_keys=True) if extra else ""
 
 
+def bill_as_printed(printed: "str | tuple[Any, ...]") -> "dict[str, Any]":
+    """The bill that is printed, to be printed once more: the same text."""
+    return json.loads(printed) if isinstance(printed, str) else bill_of(content_of(printed))
+
+
 def bill_of(content: Content, *, s_pdf_media_id: str | None = None) -> "dict[str, Any]":
     """The bill to send. s_pdf_media_id: of a newer upload."""
     fields = content._asdict()
