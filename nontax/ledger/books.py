@@ -24,7 +24,7 @@ from nontax.delivery.store import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, TypeVar
 
     T = TypeVar("T")
@@ -112,22 +112,20 @@ def look(connection: sqlite3.Connection, key: Key) -> Row | None:
 
 def _rows_of(
     connection: sqlite3.Connection, contents: "Sequence[Content]", table: str
-) -> "dict[tuple[Any, ...], tuple[Any, ...]]":
-    """The rows of those bills that are known, by appid and order_id as they stand in `table`."""
-    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+) -> "Iterator[tuple[Any, ...]]":
+    """The rows of all bills with these orders, as they stand in `table`."""
     for begin in range(0, len(contents), PAGE):
         orders = [content[1] for content in contents[begin : begin + PAGE]]
         places = ", ".join("?" * len(orders))
         sql = f"SELECT {KNOWN} FROM {table} WHERE order_id IN ({places})"
-        found.update((row[:2], row) for row in connection.execute(sql, orders))
-    return found
+        yield from connection.execute(sql, orders).fetchall()
 
 
 def look_many(
     connection: sqlite3.Connection, contents: "Sequence[Content]"
 ) -> "dict[tuple[Any, ...], Row]":
     """The rows of those bills that are known, by (appid, order_id)."""
-    return {key: Row(row) for key, row in _rows_of(connection, contents, "bills").items()}
+    return {row[:2]: Row(row) for row in _rows_of(connection, contents, "bills")}
 
 
 def words(connection: sqlite3.Connection, contents: "Sequence[Content]") -> dict[str, int]:
@@ -167,19 +165,30 @@ def coded(content: Content, words: dict[str, int]) -> "tuple[Any, ...]":
     )  # fmt: skip
 
 
-def inserted_already(
-    row: "tuple[Any, ...]", content: Content, code: "tuple[Any, ...]"
-) -> Known | None:
-    """The answer to a bill that is inserted, and handed in as it is kept: most of an old list.
+def _inserted_already(
+    connection: sqlite3.Connection, contents: "Sequence[Content]"
+) -> "list[Known | None]":
+    """The answers to bills that are inserted, and handed in as they are kept: most of an old list.
 
-    code: `coded(content)`. None: something is otherwise, and has to be looked at.
+    None: something is otherwise, and has to be looked at.
     """
-    if row[12] != "inserted" or row[:_WIDTH] != code or row[18]:
-        return None
-    return Known(
-        content, "inserted", row[14] or "", row[15] or "", bool(row[16]), row[13],
-        from_list=bool(row[17]),
-    )  # fmt: skip
+    rows = {row[1]: row for row in _rows_of(connection, contents, "bill")}
+    numbers = words(connection, contents) if rows else {}
+    answers: list[Known | None] = []
+    for content in contents:
+        row = rows.get(content[1])
+        same = row is not None and row[:_WIDTH] == coded(content, numbers)
+        if row is None or not same or row[12] != "inserted" or row[18]:
+            answers.append(None)
+            continue
+        errcode, code, openid, code_unknown, from_list = row[13:18]
+        answers.append(
+            Known(
+                content, "inserted", code or "", openid or "", bool(code_unknown), errcode,
+                from_list=bool(from_list),
+            )
+        )  # fmt: skip
+    return answers
 
 
 def same_number(connection: sqlite3.Connection, content: Content) -> Row | None:
@@ -312,20 +321,15 @@ def _hand_in_all(
     source_rows: "Sequence[int] | None",
     pdfs: "Sequence[tuple[str, str]] | None",
 ) -> list[Known | Refused]:
-    raw_rows = _rows_of(connection, contents, "bill")
-    numbers = words(connection, contents)
-    rows: dict[tuple[str, str], Row] = {}
+    inserted = _inserted_already(connection, contents)
+    others = [content for content, known in zip(contents, inserted, strict=True) if known is None]
+    rows = look_many(connection, others)
     answers: list[Known | Refused] = []
-    for place, content in enumerate(contents):
+    for place, (content, known) in enumerate(zip(contents, inserted, strict=True)):
+        if known is not None:
+            answers.append(known)
+            continue
         key = content[:2]
-        code = coded(content, numbers)
-        raw = raw_rows.get(code[:2])
-        if raw is not None and key not in rows:
-            known = inserted_already(raw, content, code)
-            if known is not None:
-                answers.append(known)
-                continue
-            rows[key] = by_id(connection, raw[11])
         row = rows.get(key)
         if pdfs is not None and pdfs[place][0]:
             # The id is that of the upload: of the one that was, or of the one to come.

@@ -178,7 +178,6 @@ def connect(path: str, *, uri: str = "") -> sqlite3.Connection:
             "cell_size_check = ON",
             "mmap_size = 0",
             "temp_store = MEMORY",
-            "cache_size = -8000",
         ):
             connection.execute(f"PRAGMA {pragma}")
     except BaseException:
