@@ -176,42 +176,59 @@ def tell(name: str, plain: tuple[float, float, float], kept: tuple[float, float,
 
 def million(folder: str, base_url: str, ca_file: str) -> None:
     """A million bills: memory, size, and the same list once more."""
-    settings = Settings(base_url, ca_file, folder)
-    bills, path = 1_000_000, f"{folder}/million.db"
+    bills = 1_000_000
 
-    def send(count: int) -> Callable[[], int]:
+    def client_of(path: str) -> nontax.Client:
+        return nontax.Client(
+            access_token="t", base_url=base_url, ca_file=ca_file, ledger=path or False
+        )
+
+    def send(count: int, path: str) -> Callable[[], int]:
         def work() -> int:
-            client = nontax.Client(
-                access_token="t", base_url=settings.base_url, ca_file=ca_file, ledger=path
-            )
+            client = client_of(path)
             for _ in client.insert_bills(map(make_bill, range(count)), concurrency=64, keep=0):
                 pass
             return count
 
         return work
 
-    small = measure(send(20_000))
-    large = measure(send(bills))
-    size = Path(path).stat().st_size / 1048576
-    print(f"memory at the end: {small[2]:.0f} MiB after 20,000, {large[2]:.0f} MiB after 1,000,000")
-    print(f"the ledger: {size:.0f} MiB; {1 / large[0]:.0f} bills/s")
-    contents = [bill.order_id for bill in Ledger(path, read_only=True).bills()]
-    assert len(contents) == bills
-
-    def again() -> int:
-        from nontax.delivery.contract import content
-
-        with Ledger(path) as ledger:
-            for begin in range(0, bills, 500):
-                page = [
-                    content(**make_bill(number), shape="sample")
-                    for number in range(begin, begin + 500)
-                ]
-                ledger.hand_in(page)
+    def again(path: str) -> int:
+        client = client_of(path)
+        assert client.ledger is not None
+        report = client.ledger.deliver(client, map(make_bill, range(bills)))
+        assert report.is_complete
+        assert not report.counts
         return bills
 
-    seconds = measure(again)
-    print(f"the same list once more: {seconds[0] * bills:.1f} s")
+    path = f"{folder}/million.db"
+    small = measure(send(1_000, f"{folder}/small.db"))
+    large = measure(send(bills, path))
+    assert Ledger(path, read_only=True).counts() == {"inserted": bills}
+    size = Path(path).stat().st_size / 1048576
+    print(f"peak memory: {small[2]:.1f} MiB with 1,000 bills, {large[2]:.1f} MiB with 1,000,000")
+    few, many = measure(send(1_000, "")), measure(send(bills, ""))
+    print(f"without a ledger: {few[2]:.1f} MiB and {many[2]:.1f} MiB")
+    print(f"the ledger: {size:.0f} MiB; {1 / large[0]:.0f} bills/s")
+    for table, taken in sizes(path):
+        print(f"    {table:28} {taken / 1048576:6.0f} MiB")
+    seconds = measure(lambda: again(path))
+    print(
+        f"the same list once more: {seconds[0] * bills:.1f} s, CPU {seconds[1] * bills:.1f} s, "
+        f"{seconds[2]:.0f} MiB"
+    )
+
+
+def sizes(path: str) -> list[tuple[str, int]]:
+    """What each table and index takes, where SQLite tells it."""
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(
+            "SELECT name, sum(pgsize) FROM dbstat GROUP BY name ORDER BY 2 DESC LIMIT 7"
+        ).fetchall()
+    except sqlite3.OperationalError:
+        return []
+    finally:
+        connection.close()
 
 
 def main() -> None:
