@@ -117,7 +117,7 @@ pytest-databases: build ## the Django outbox on PostgreSQL, MariaDB, Redis, Rabb
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
 	@DJANGO_SERVERS=required DJANGO_KILLS=10 DJANGO_CRASHES=10 $(BIN)/pytest -q -n 2 \
 		tests/test_django_servers.py tests/test_django_faults.py tests/test_django_engines.py \
-		tests/test_django_desk_servers.py
+		tests/test_django_desk_servers.py tests/test_django_upgrade.py
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python
