@@ -249,13 +249,16 @@ def nontax_of(sandbox: Sandbox, database: str = "default", **outbox: Any) -> dic
     }
 
 
+_PATH = [path for path in [os.environ.get("PYTHONPATH", "")] if path]
+
+
 def site(database: dict[str, Any], nontax: dict[str, Any], **more: Any) -> dict[str, str]:
     """The environment of a process whose Django has this database and the setting NONTAX."""
     given = {"database": database, "nontax": nontax, **more}
     return os.environ | {
         "NONTAX_SITE": json.dumps(given),
         "DJANGO_SETTINGS_MODULE": "django_site",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *_PATH]),
     }
 
 
