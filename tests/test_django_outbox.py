@@ -77,6 +77,32 @@ def test_what_is_committed_is_sent_once(rows: None, sandbox: Sandbox) -> None:
     assert count_posts(sandbox) == {row.order_id: 1}
 
 
+def test_a_bill_as_a_dict_has_no_name(rows: None) -> None:
+    given = bill(title="赵钱孙李")
+    row = outbox.enqueue(given, account="bureau", durable=False)
+    waiting = row.to_dict()
+    assert (waiting["state"], waiting["code"], waiting["errcode"]) == ("waiting", None, None)
+    assert Relay().run(once=True) == []
+    row.refresh_from_db()
+    told = row.to_dict()
+    assert told.keys() == waiting.keys()
+    assert (told["order_id"], told["fee"], told["attempts"]) == (given["order_id"], 123, 1)
+    assert (told["state"], told["code"]) == ("inserted", row.code)
+    assert "赵钱孙李" not in str(told)
+    assert Attempt.objects.using("outbox").get().openid not in str(told)
+
+
+def test_a_units_account_sends_no_bills(rows: None, sandbox: Sandbox) -> None:
+    given = nontax_of(sandbox, "outbox")
+    given["ACCOUNTS"]["unit"]["ROLE"] = "unit"
+    with override_settings(NONTAX=given):
+        for _ in range(2):
+            with pytest.raises(ImproperlyConfigured, match='has the ROLE "unit"'):
+                outbox.enqueue(bill(), account="unit", durable=False)
+        outbox.enqueue(bill(), account="bureau", durable=False)
+    assert _states() == {"waiting": 1}
+
+
 def test_outside_a_transaction_is_an_error(rows: None) -> None:
     with pytest.raises(RuntimeError, match=r"inside transaction.atomic"):
         outbox.enqueue(bill(), account="bureau")

@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
@@ -17,6 +18,7 @@ from nontax.token import AccessToken, FetchedToken
 _CLIENT_KEYS = ("BASE_URL", "FALLBACK_BASE_URLS", "CA_FILE", "PROXY")
 _lock = threading.Lock()
 _clients: dict[str, Client] = {}
+_bureaus: set[str] = set()
 
 
 def client(alias: str) -> Client:
@@ -31,6 +33,20 @@ def client(alias: str) -> Client:
         if found is None:
             found = _clients[alias] = _make(conf.account(alias))
         return found
+
+
+def bureau(alias: str) -> Client:
+    """The client of an account that inserts bills, which a collecting unit's does not.
+
+    Raises ImproperlyConfigured for one with the ROLE "unit", and what `client` raises.
+    """
+    if alias not in _bureaus:
+        if conf.account(alias).get("ROLE") == "unit":
+            raise ImproperlyConfigured(
+                f'NONTAX["ACCOUNTS"][{alias!r}] has the ROLE "unit": bills are sent by a "bureau"'
+            )
+        _bureaus.add(alias)
+    return client(alias)
 
 
 class AccountClient(Client):
@@ -138,6 +154,7 @@ def _forget(*, setting: str, **_: object) -> None:
     if setting == "NONTAX":
         with _lock:
             _clients.clear()
+            _bureaus.clear()
 
 
 setting_changed.connect(_forget, dispatch_uid="nontax")

@@ -105,6 +105,22 @@ class Bill(models.Model):
     def __str__(self) -> str:
         return f"{self.order_id} ({self.appid})"
 
+    def to_dict(self) -> "dict[str, Any]":
+        """A row of an answer or a table: what is known of the bill, without a name or an openid.
+
+        code and errcode are None if there is none.
+        """
+        names = ("appid", "order_id", "account", "card_id", "fee", "billing_no", "billing_code",
+                 "state")  # fmt: skip
+        return {
+            **{name: getattr(self, name) for name in names},
+            "code": None if self.code == NO_CODE else self.code,
+            "errcode": self.errcode or None,
+            "attempts": self.attempt,
+            "created_at": self.created_at,
+            "changed_at": self.changed_at,
+        }
+
 
 class Content(models.Model):
     """What is sent of a bill and not needed to know it again: here stands who has paid."""

@@ -52,8 +52,9 @@ def enqueue(
     durable: False lets it be called outside a transaction.
 
     The same bill again changes nothing. Raises RuntimeError outside a transaction,
-    InvalidRequestError with all problems, and ConflictError if the order, or the printed number
-    (unless allow_same_number), is known with other content.
+    ImproperlyConfigured for an account with the ROLE "unit", InvalidRequestError with all problems,
+    and ConflictError if the order, or the printed number (unless allow_same_number), is known with
+    other content.
     """
     if when not in (None, "authorised"):
         raise ValueError('when must be "authorised" or None')
@@ -156,7 +157,7 @@ def _at(index: int, error: InvalidRequestError) -> "list[tuple[str, str]]":
 
 
 def _content_of(account: str, bill: "Mapping[str, object]") -> Content:
-    content = content_of(accounts.client(account)._core.body("insertbill", bill, FORM))
+    content = content_of(accounts.bureau(account)._core.body("insertbill", bill, FORM))
     intake.check_lengths(content)
     return content
 
