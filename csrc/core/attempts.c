@@ -181,12 +181,14 @@ static int64_t attempt_until(const nontax_call *call, int64_t now)
  * nothing of this attempt was sent. */
 static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
 {
-    nontax_text why = {.text = ""};
+    nontax_text why;
+    int64_t now = nx_now_ms();
+    why.text[0] = '\0';
     if (lane->broken) {
         finish_unsent(lane, call, NONTAX_CAUSE_CONNECTION, "libcurl has failed on this lane");
         return;
     }
-    if (call->deadline <= nx_now_ms()) {
+    if (call->deadline <= now) {
         if (call->result.attempts == 0) {
             nx_call_finish_too_late(call, "timed out before it was sent");
             nx_attempt_finish_call(lane, call);
@@ -211,12 +213,12 @@ static void begin_attempt(nx_lane *lane, nontax_call *call, bool fresh)
         return;
     }
     if (!lane->running.first) {
-        lane->last_step = nx_now_ms(); /* nobody was away: there was nothing to do */
+        lane->last_step = now; /* nobody was away: there was nothing to do */
         lane->next_deadline = NX_NEVER;
     }
     nx_call_begin_attempt(call);
     nx_list_append(&lane->running, call);
-    call->attempt_until = attempt_until(call, nx_now_ms());
+    call->attempt_until = attempt_until(call, now);
     if (call->attempt_until < lane->next_deadline) {
         lane->next_deadline = call->attempt_until;
     }

@@ -31,8 +31,9 @@ const char *nontax_cause_name(nontax_cause cause)
 
 nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *interface)
 {
-    nontax_call *call = nx_calloc(1, sizeof *call);
+    nontax_call *call = nx_malloc(sizeof *call);
     if (call) {
+        memset(call, 0, offsetof(nontax_call, result.rid)); /* what lies behind are texts */
         call->client = client;
         call->interface = interface;
         call->generation = nx_process_generation();
@@ -104,8 +105,6 @@ static void clear_result(nontax_call *call)
     memset(result, 0, offsetof(nontax_result, rid));
     result->attempts = attempts;
     result->rid[0] = result->errmsg[0] = result->reason[0] = '\0';
-    result->fields = NULL;
-    result->reply = NULL;
 }
 
 void nx_call_finish_unsent(nontax_call *call, nontax_cause cause, const char *reason)

@@ -61,7 +61,6 @@ struct nontax_call {
     nx_keys keys;        /* of its payload */
     uint32_t place;      /* in its run, from 0 */
     void *owner;
-    NX_WRITTEN_BY_CALL_C nontax_result result;
     cJSON *fields;   /* owns what result.fields shows, */
     nx_buffer reply; /* and this what result.reply shows */
 
@@ -74,6 +73,8 @@ struct nontax_call {
     bool wants_turn;       /* the next attempt is to keep to the lane's rate */
     nontax_call *next;
     nontax_call *previous;
+
+    NX_WRITTEN_BY_CALL_C nontax_result result; /* last: it ends with texts, which are most of it */
 };
 
 /* Whether this process made the call; if not, its parent goes on with it. */

@@ -9,8 +9,8 @@ enum { PREFER_MS = 30 * 1000 };
 
 int nx_hosts_first(const nontax_client *client)
 {
-    return atomic_load(&client->preferred_until) > nx_now_ms() ? atomic_load(&client->preferred)
-                                                               : 0;
+    int64_t until = atomic_load(&client->preferred_until); /* most often it never was */
+    return until && until > nx_now_ms() ? atomic_load(&client->preferred) : 0;
 }
 
 void nx_hosts_prefer(nontax_client *client, int url)

@@ -381,13 +381,13 @@ typedef struct nontax_result {
     long http_status;    /* 0: no reply */
     int curl_code;       /* a CURLcode; 0 when the transfer itself went well */
     int attempts;        /* how many times a transfer was begun */
-    char rid[32];        /* WeChat's request id, or "" */
-    char errmsg[1024];   /* WeChat's own words, shortened if need be */
-    char reason[512];    /* what happened, in English, where there is no errcode */
     const cJSON *fields; /* the reply's members except errcode and errmsg; NULL: none */
     const char *reply;   /* what came, as text to be looked at, where there was more in it than the
                             errcode and errmsg, and it was no success; NULL: nothing, or it may
                             have a credential in it */
+    char rid[32];        /* WeChat's request id, or "" */
+    char errmsg[1024];   /* WeChat's own words, shortened if need be */
+    char reason[512];    /* what happened, in English, where there is no errcode */
 } nontax_result;
 
 typedef struct nontax_call nontax_call;

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { TYPICAL = 1000 }; /* a bill: its buffer need not grow while it is printed */
+
 static nontax_status put(nx_buffer *text, const char *piece, size_t size)
 {
     if (size >= text->capacity - text->size) { /* there is room for a NUL, too */
@@ -122,6 +124,7 @@ static nontax_status put_value(nx_buffer *text, const nx_value *value)
 
 nontax_status nx_print_json(const nx_value *whole, nx_buffer *text)
 {
-    nontax_status status = put_value(text, whole);
+    nontax_status status = nx_buffer_reserve(text, TYPICAL);
+    status = status == NONTAX_OK ? put_value(text, whole) : status;
     return status == NONTAX_OK ? nx_buffer_append(text, "", 0) : status; /* the NUL */
 }
