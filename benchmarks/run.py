@@ -48,7 +48,7 @@ BARE = {
     "floor-many": ("floor.c", "libcurl openssl", "fields"),
 }
 MODULES = ("nontax", "pycurl", "requests", "httpx", "aiohttp", "httpr", "pyreqwest")
-PARTS = ("runs", "depths", "first-bills", "imports", "memory", "second-thread")
+PARTS = ("runs", "depths", "first-bills", "imports", "memory", "second-thread", "gil")
 IN_FLIGHT = {name: in_flight for in_flight, names in TITLES.items() for name in names}
 IN_FLIGHT |= dict.fromkeys(RUNS, MANY)
 Say = Callable[[str], None]
@@ -74,6 +74,8 @@ def compile_bare() -> None:
         files = [str(HERE / "bare.c"), str(HERE / source)]
         options = shlex.split(found.stdout)
         subprocess.run([*compiler, *flags, *files, *options, "-o", str(BUILD / name)], check=True)
+    shared = [*compiler, *flags, "-fPIC", "-shared", str(HERE / "gil.c"), "-ldl"]
+    subprocess.run([*shared, "-o", str(BUILD / "gil.so")], check=True)
 
 
 def run_contestant(name: str, job: Job) -> Cost:
@@ -179,6 +181,7 @@ def measure_depths(report: Report, job: Job, server: Server, say: Say) -> None:
             deep = replace(job, in_flight=depth, warm_up=max(WARM_UP, depth), bills=20_000)
             with placed(server, together=True):
                 report.depths.setdefault(depth, []).append(run_contestant("nontax-bulk", deep))
+                report.bare_depths.setdefault(depth, []).append(run_contestant("bare-multi", deep))
 
 
 def measure_first_bills(report: Report, job: Job, server: Server, say: Say) -> None:
@@ -188,6 +191,17 @@ def measure_first_bills(report: Report, job: Job, server: Server, say: Say) -> N
         with placed(server, together=True):
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
         report.first_bills_ms.append(float(json.loads(done.stdout)))
+
+
+def measure_gil(report: Report, job: Job, server: Server, say: Say) -> None:
+    many = replace(job, in_flight=MANY, bills=20_000)
+    command = [sys.executable, str(HERE / "gil.py"), json.dumps(asdict(many))]
+    environment = dict(os.environ, LD_PRELOAD=str(BUILD / "gil.so"))
+    for number in range(int(str(report.settings["rounds"]))):
+        say(f"the GIL, round {number + 1}")
+        with placed(server, together=False):
+            done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
+        report.gil_us.append(float(json.loads(done.stdout)))
 
 
 def measure_imports(report: Report, say: Say) -> None:
@@ -331,6 +345,8 @@ def main() -> None:
             measure_depths(report, job, server, progress)
         if "first-bills" in wanted:
             measure_first_bills(report, job, server, progress)
+        if "gil" in wanted:
+            measure_gil(report, job, server, progress)
         if "imports" in wanted:
             measure_imports(report, progress)
         if "memory" in wanted:
