@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 from canary import core
+from figures import pytest_terminal_summary as pytest_terminal_summary
 from loops import FACTORIES, Complaints, Strict
 from processes import Server
 from sandboxes import Peer

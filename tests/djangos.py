@@ -107,12 +107,17 @@ def find_driver(database: dict[str, Any]) -> None:
         pymysql.install_as_MySQLdb()
 
 
-def use(alias: str, database: dict[str, Any]) -> None:
-    """Make a database known, with the tables of the outbox in it."""
+def know(alias: str, database: dict[str, Any]) -> None:
+    """Make a database known."""
     find_driver(database)
     connections.settings[alias] = connections.configure_settings(
         {"default": settings.DATABASES["default"], alias: dict(database)}
     )[alias]
+
+
+def use(alias: str, database: dict[str, Any]) -> None:
+    """Make a database known, with the tables of the outbox in it."""
+    know(alias, database)
     is_sqlite = database["ENGINE"].endswith("sqlite3")
     if is_sqlite and _template:  # four times as fast
         Path(database["NAME"]).write_bytes(_template[0])

@@ -115,9 +115,15 @@ class OutboxStore:
             )
 
     def _write(self, work: "Callable[[], T]", *, durable: bool = False) -> "T":
-        with transaction.atomic(using=self.using, durable=durable):
-            force_commits(self.using)
-            return work()
+        try:
+            with transaction.atomic(using=self.using, durable=durable):
+                force_commits(self.using)
+                return work()
+        except _AWAY:
+            # Django keeps a connection that has ended between COMMIT and the next statement.
+            if not connections[self.using].in_atomic_block:
+                connections[self.using].close()
+            raise
 
     # Bills
 
@@ -227,7 +233,6 @@ class OutboxStore:
             except _AWAY as error:
                 if connections[self.using].in_atomic_block:
                     raise
-                connections[self.using].close()
                 if self._stopping() and self.spool is not None:
                     settled = self._keep_apart(answers)
                     break
