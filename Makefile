@@ -116,8 +116,7 @@ pytest-databases: build ## the Django outbox on PostgreSQL, MariaDB, Redis, Rabb
 	@echo "pytest  PostgreSQL, MariaDB, Redis, RabbitMQ"
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
 	@DJANGO_SERVERS=required DJANGO_KILLS=10 DJANGO_CRASHES=10 $(BIN)/pytest -q -n 2 \
-		tests/test_django_servers.py tests/test_django_faults.py tests/test_django_engines.py \
-		tests/test_django_desk_servers.py tests/test_django_upgrade.py
+		$(foreach name,servers faults cuts crowds engines desk_servers upgrade,tests/test_django_$(name).py)
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python

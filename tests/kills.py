@@ -1,6 +1,8 @@
 """Relays and workers that are killed while bills are on their way, and the books of it."""
 
+import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +11,7 @@ from bills import bill
 from django.db import transaction
 from django.test import override_settings
 from djangos import Posts, nontax_of, pass_leases, site
+from figures import Figure
 from nursery import Nursery
 
 from nontax.contrib.django import outbox, pace
@@ -48,17 +51,17 @@ def wait_for_claims(alias: str) -> None:
 
 
 def kill_relays(
-    alias: str, database: dict[str, Any], sandbox: Sandbox, *, kills: int, window: int = 4,
-    what: str = "send", env: "dict[str, str] | None" = None,
+    alias: str, database: dict[str, Any], sandbox: Sandbox, name: str, *, kills: int,
+    window: int = 4, what: str = "send", env: "dict[str, str] | None" = None,
     kill: "Callable[[Nursery, int], None] | None" = None, **settings: Any,
-) -> dict[str, int]:  # fmt: skip
+) -> Figure:  # fmt: skip
     """Kill -9 relays with bills in flight, then have the rest sent; what became of it.
 
     what: see `nursery`. env: more of its environment. kill: what is done instead of killing the
     relay. settings: of the outbox.
     """
     sandbox.inject(faults.Delay(0.05), times=1_000_000, path="/nontax/insertbill")
-    posts, in_flight, orders = Posts(sandbox), 0, []
+    posts, in_flight, orders, dice = Posts(sandbox), 0, [], random.Random(1)
     with (
         override_settings(NONTAX=nontax_of(sandbox, alias, window=window, **settings)),
         Nursery(
@@ -66,10 +69,11 @@ def kill_relays(
         ) as nursery,
     ):
         for _ in range(kills):
-            orders += enqueue(3 * window)
+            orders += enqueue(4 * window)
             relay = nursery.begin(what, window)
             try:
                 posts.wait_for_more(2)
+                time.sleep(dice.uniform(0, 0.15))  # in whatever it is doing
             finally:
                 if kill is None:
                     nursery.end(relay, signal.SIGKILL)
@@ -83,4 +87,5 @@ def kill_relays(
         sandbox.behave()
         assert Relay().run(once=True) == []
     doubt = check_books(alias, orders, posts.count(), sandbox)
-    return {"kills": kills, "in_flight": in_flight, "in_doubt": doubt, "bills": len(orders)}
+    assert in_flight * 10 >= kills * 9
+    return Figure(f"{name}, kill -9", kills, len(orders), in_flight, in_doubt=doubt)

@@ -1,10 +1,12 @@
 """A process with Django and nontax in it, which forks: a relay is there at once.
 
 Each line on its input is what a child does: "send WINDOW", "drain", "worker" (Celery's, alone in
-its process). Its answer is the child's id, then "ended" when that one has ended.
+its process), "pool" (Celery's, with a pool of one process, as is usual). The answer is the child's
+id. "wait ID" is answered when that child has ended.
 """
 
 import ctypes
+import importlib
 import os
 import select
 import signal
@@ -34,22 +36,18 @@ class Nursery:
 
     def begin(self, *what: object) -> int:
         """A new child; its id."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(map(str, what)) + "\n")
-        self._process.stdin.flush()
-        return int(self._read())
-
-    def wait(self) -> None:
-        """Until the child has ended."""
-        assert self._read() == "ended"
+        return int(self._ask(" ".join(map(str, what))))
 
     def end(self, pid: int, number: int) -> None:
-        """Send the child a signal, and wait for its end."""
-        os.kill(pid, number)
-        self.wait()
+        """Send the child a signal, and wait for its end. SIGKILL: also what it has forked."""
+        (os.killpg if number == signal.SIGKILL else os.kill)(pid, number)
+        assert self._ask(f"wait {pid}") == "ended"
 
-    def _read(self) -> str:
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
         return self._process.stdout.readline().strip()
 
 
@@ -62,17 +60,32 @@ def _do(what: str, *args: str) -> None:
 
         # As if the line that forces commits were not there.
         vars(store)["force_commits"] = lambda using: None
+    if what == "send-and-sleep":
+        _suspend(args[1])
     if what.startswith("send"):
         Relay(window=int(args[0]), poll=0.02).run()
     elif what == "drain":
         drain()
-    elif what == "worker":
+    elif what in ("worker", "pool"):
         from celery_site import app
 
         # A name of its own: RabbitMQ lets two of one name have no queue for commands.
-        app.worker_main(["worker", "--pool=solo", "--loglevel=ERROR", "--without-gossip",
+        pool = ["--pool=solo"] if what == "worker" else ["--pool=prefork", "--concurrency=1"]
+        app.worker_main(["worker", *pool, "--loglevel=ERROR", "--without-gossip",
                          "--without-mingle", "--without-heartbeat",
                          f"--hostname=worker{os.getpid()}@%h"])  # fmt: skip
+
+
+def _suspend(path: str) -> None:
+    """As if the machine had been suspended for as many seconds as the file says."""
+    import nontax.contrib.django.store as store
+    import nontax.delivery.deliver as deliver
+
+    def boot_time() -> float:
+        with open(path) as file:
+            return time.clock_gettime(time.CLOCK_BOOTTIME) + float(file.read())
+
+    vars(store)["boot_time"] = vars(deliver)["boot_time"] = boot_time
 
 
 def _end_with_parent() -> None:
@@ -84,6 +97,22 @@ def _sleep(seconds: Any) -> None:
     select.select((), (), (), seconds)
 
 
+def _begin(line: str) -> int:
+    pid = os.fork()
+    if pid == 0:
+        _end_with_parent()
+        os.setpgid(0, 0)
+        sys.stdin = open(os.devnull)  # noqa: SIM115
+        os.dup2(2, 1)
+        try:
+            _do(*line.split())
+        except BaseException:
+            traceback.print_exc()
+        os._exit(0)
+    os.setpgid(pid, pid)  # whoever is first: it may be ended at once
+    return pid
+
+
 def _main() -> None:
     import django
 
@@ -92,22 +121,17 @@ def _main() -> None:
         time.sleep = _sleep
     _end_with_parent()
     django.setup()
-    import nontax.contrib.django.relay  # noqa: F401 so that no child has to
+    importlib.import_module("nontax.contrib.django.relay")  # so that no child has to
+    if "TEST_BROKER" in os.environ:
+        importlib.import_module("celery.bin.worker")
+        importlib.import_module("celery_site")
 
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            _end_with_parent()
-            sys.stdin = open(os.devnull)  # noqa: SIM115
-            os.dup2(2, 1)
-            try:
-                _do(*line.split())
-            except BaseException:
-                traceback.print_exc()
-            os._exit(0)
-        print(pid, flush=True)
-        os.waitpid(pid, 0)
-        print("ended", flush=True)
+        if line.startswith("wait "):
+            os.waitpid(int(line.split()[1]), 0)
+            print("ended", flush=True)
+        else:
+            print(_begin(line), flush=True)
 
 
 if __name__ == "__main__":
