@@ -137,7 +137,9 @@ lint: build ## layout, clang on the extension, ruff, mypy, stubtest
 	@echo "lint    mypy"
 	@$(BIN)/mypy --no-error-summary $(ALL_PY)
 	@echo "lint    stubtest"
-	@$(BIN)/stubtest --mypy-config-file pyproject.toml nontax._core >build/stubtest.log 2>&1 || { cat build/stubtest.log; exit 1; }
+	@# For the Python that runs, not for the oldest: classes have methods by version.
+	@sed '/^python_version/d' pyproject.toml >build/stubtest.toml
+	@$(BIN)/stubtest --mypy-config-file build/stubtest.toml nontax._core >build/stubtest.log 2>&1 || { cat build/stubtest.log; exit 1; }
 
 .PHONY: pytest
 pytest: build core ## the Python tests
