@@ -10,7 +10,8 @@ make_debian() {
         return 1
     }
     mkdir -p "$(dirname "$2")"
-    debootstrap --variant=minbase --include="$3" "$1" "$2" "$MIRROR" >"$2.log" 2>&1 || {
+    # What it mounts ends with it, also where it cannot unmount it.
+    unshare --mount debootstrap --variant=minbase --include="$3" "$1" "$2" "$MIRROR" >"$2.log" 2>&1 || {
         tail -n 20 "$2.log" >&2
         return 1
     }
