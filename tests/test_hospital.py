@@ -52,7 +52,7 @@ class Hospital:
         out, _ = self._process.communicate(timeout=60)
         assert self._process.returncode == 0, out
         group = subprocess.run(
-            ["pgrep", "-g", str(self._process.pid)], capture_output=True, text=True, check=False
+            ["pgrep", "-s", str(self._process.pid)], capture_output=True, text=True, check=False
         )
         assert group.stdout == ""
 

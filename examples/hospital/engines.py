@@ -36,7 +36,9 @@ def _needs(module: str, package: str) -> None:
 def _running(folder: Path, *command: str) -> Iterator[None]:
     user = _user()
     with open(folder / "log", "ab") as log:
-        process = subprocess.Popen([*user, *command], cwd=folder, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*user, *command], cwd=folder, stdout=log, stderr=log, process_group=0
+        )
         try:
             yield
         finally:

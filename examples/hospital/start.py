@@ -75,8 +75,13 @@ class Processes:
     def __init__(self) -> None:
         self._running: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *command: str, **more: object) -> None:
-        self._running.append(subprocess.Popen(command, cwd=HERE, **more))  # type: ignore[call-overload]
+    def start(self, *command: str, env: dict[str, str]) -> None:
+        """Without its greetings: what it logs comes by the other way."""
+        # A group of its own: Ctrl-C reaches this program alone, which ends them in turn.
+        process = subprocess.Popen(
+            command, cwd=HERE, env=env, stdout=subprocess.DEVNULL, process_group=0
+        )
+        self._running.append(process)
 
     def wait(self) -> None:
         """Until one of them ends."""
@@ -97,8 +102,10 @@ def main() -> None:
     parser.add_argument("--servers", action="store_true", help="on PostgreSQL, Redis and Celery")
     arguments = parser.parse_args()
     port = arguments.port or free_port()
-    # So that SIGTERM ends everything as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # So that these end everything as Ctrl-C does; SIGHUP comes when the terminal is closed.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
     python, processes = sys.executable, Processes()
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hospital-")))
@@ -109,9 +116,11 @@ def main() -> None:
         if arguments.servers:
             import engines
 
+            print(f"starting PostgreSQL and Redis in {folder}", flush=True)
             env["HOSPITAL_SERVERS"] = json.dumps(stack.enter_context(engines.started(folder)))
         stack.callback(processes.stop)
         password = secrets.token_hex(4)
+        print("making the tables", flush=True)
         for command in (
             ["migrate", "--verbosity", "0"],
             ["check", "--database", "default"],
@@ -122,6 +131,7 @@ def main() -> None:
                 env=env | {"DJANGO_SUPERUSER_PASSWORD": password},
             )  # fmt: skip
         address = f"127.0.0.1:{port}"
+        print("starting the website and what sends its bills", flush=True)
         processes.start(python, "manage.py", "runserver", "--noreload", address, env=env)
         if arguments.servers:
             # One worker is enough: a task has WINDOW bills in flight.
@@ -134,10 +144,11 @@ def main() -> None:
         wait_for(port)
         print(f"cashier  http://{address}/")
         print(f"admin    http://{address}/admin/     boss, {password}")
-        print(f"WeChat   {sandbox.pages_url}", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            processes.wait()
+        print(f"WeChat   {sandbox.pages_url}")
+        print("Ctrl-C ends it.", flush=True)
+        processes.wait()
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()
