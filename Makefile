@@ -110,6 +110,7 @@ test-all: ## what make test leaves out: sanitizers, valgrind, clang, other build
 	@$(MAKE) pytest-gnutls
 	@$(MAKE) pytest-pages
 	@$(MAKE) pytest-databases
+	@$(MAKE) pytest-django6
 
 .PHONY: pytest-databases
 pytest-databases: build ## the Django outbox on PostgreSQL, MariaDB, Redis, RabbitMQ, with kills and crashes
@@ -194,8 +195,8 @@ $(eval $(call variant,gcc,$(CC),-O2))
 
 .PHONY: lock
 lock: ## renew requirements/*.txt from requirements/*.in (needs uv)
-	@for name in dev databases bench bench-office wheel free-threaded fuzz coverage docs bundle; do \
-		case $$name in bundle) python=3.13;; *) python=3.11;; esac; \
+	@for name in dev databases django6 bench bench-office wheel free-threaded fuzz coverage docs bundle; do \
+		case $$name in bundle) python=3.13;; django6) python=3.12;; *) python=3.11;; esac; \
 		uv pip compile -q --universal --python-version $$python --generate-hashes --upgrade \
 			--custom-compile-command 'make lock' requirements/$$name.in -o requirements/$$name.txt || exit 1; \
 	done

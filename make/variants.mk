@@ -156,3 +156,28 @@ build/debug/venv/installed: requirements/dev.txt
 	@PYTHONWARNINGS=ignore build/debug/venv/bin/pip install -qq --disable-pip-version-check \
 		--require-hashes -r $<
 	@cp $< $@
+
+# --- the Django outbox on a newer Django ---------------------------------------------------------
+
+# The first Python 3.12 or newer there is.
+NEWER_PYTHON = $(firstword $(shell for python in python3 python3.14 python3.13 python3.12 \
+	$(HOME)/.pyenv/versions/3.1[2-9]*/bin/python; do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$python"; \
+	done))
+
+.PHONY: pytest-django6
+pytest-django6: build ## the Django outbox on Django 6.0, if there is a Python 3.12 or newer
+	@$(if $(NEWER_PYTHON),$(MAKE) pytest-django6-there,echo "pytest  Django 6.0: skipped, it needs Python 3.12")
+
+.PHONY: pytest-django6-there
+pytest-django6-there: build/django6/installed
+	@echo "pytest  Django 6.0"
+	@PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)" build/django6/bin/python -m pytest -q -n $(JOBS) --dist loadfile \
+		-p no:cacheprovider tests/test_django_*.py
+
+build/django6/installed: requirements/django6.txt
+	@echo "venv    build/django6"
+	@mkdir -p build
+	@$(NEWER_PYTHON) -m venv --clear build/django6
+	@build/django6/bin/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
