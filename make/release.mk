@@ -87,7 +87,7 @@ bench-ledger: build ## what a ledger costs (ARGS=--million for a million bills)
 	@$(BIN)/python benchmarks/ledger.py $(ARGS)
 
 .PHONY: bench-backend
-bench-backend: build ## what the Django outbox costs on PostgreSQL (ARGS="--rows 1000000 10000000")
+bench-backend: build ## what the Django outbox costs on PostgreSQL (ARGS="--rows 0 10000000")
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
 	@$(BIN)/python benchmarks/backend.py $(ARGS)
 
