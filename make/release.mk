@@ -89,7 +89,7 @@ bench-ledger: build ## what a ledger costs (ARGS=--million for a million bills)
 .PHONY: bench-backend
 bench-backend: build ## what the Django outbox costs on PostgreSQL (ARGS="--rows 0 10000000")
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
-	@$(BIN)/python benchmarks/backend.py $(ARGS)
+	@DJANGO_SERVERS=required $(BIN)/python benchmarks/backend.py $(ARGS)
 
 $(VENV)/bench-installed: requirements/bench.txt $(VENV)/installed
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r $<
