@@ -74,6 +74,8 @@ def test_a_held_bill_is_sent_when_its_order_is_authorised(rows: None, sandbox: S
     assert _state(row) == "inserted"
     assert not _take(_pushed(row.order_id))
     assert Event.objects.using("outbox").count() == 2
+    (told,) = Evidence.objects.using("outbox").all()
+    assert Event.objects.using("outbox").get(succeeded=1).key_hash.startswith(told.detail)
 
 
 def test_the_event_may_come_first(rows: None) -> None:

@@ -126,6 +126,7 @@ def test_from_the_cashier_to_the_wallet_and_the_admin(hospital: Hospital, browse
     browser.click("th.field-order_id a")
     page = browser.html()
     assert "赵**" in page
+    assert "微信推送" in page  # the event that has authorised it
     assert PATIENT not in page
     _picture(browser, "hospital-bill.png")
     browser.click("a.nontax-names")

@@ -41,7 +41,7 @@ def take_event(using: str, account: str, event: object) -> bool:
         row = _keep(using, account, kind, event)
         if row is None:
             return False
-        _apply(using, event)
+        _apply(using, row, event)
         _tell(using, row, event)
     _match(using, row)
     return True
@@ -66,10 +66,12 @@ def _keep(using: str, account: str, kind: str, event: Any) -> Event | None:
     return row
 
 
-def _apply(using: str, event: Any) -> None:
+def _apply(using: str, row: Event, event: Any) -> None:
     if isinstance(event, AuthorizationEvent):
         if event.succeeded:
-            authorised(using, event.order_id, event.authorize_appid, detail=event.key)
+            # Its key has the citizen's openid in it, and evidence is shown to all.
+            detail = row.key_hash[:16]
+            authorised(using, event.order_id, event.authorize_appid, detail=detail)
     else:
         settling.observe(using, event.card_id, event.code, f"{event.status} {event.code}")
 

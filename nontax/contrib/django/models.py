@@ -8,6 +8,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models import CheckConstraint, F, Index, Q, UniqueConstraint
+from django.utils import timezone
 
 from nontax.contrib.django.words import words
 from nontax.delivery.states import STATES
@@ -201,6 +202,9 @@ class Attempt(models.Model):
             ),
         )
 
+    def __str__(self) -> str:
+        return str(self.number)
+
 
 class Evidence(models.Model):
     """What has been learned of a bill besides its attempts' answers. Never changed."""
@@ -220,6 +224,9 @@ class Evidence(models.Model):
         db_table = "nontax_evidence"
         verbose_name = words("evidence")
         verbose_name_plural = words("evidence")
+
+    def __str__(self) -> str:
+        return f"{timezone.localtime(self.at):%Y-%m-%d %H:%M}"
 
     def save(self, *args: Any, **named: Any) -> None:
         """Only new rows. Raises TypeError for one that exists."""
