@@ -291,6 +291,20 @@ def test_each_list_is_in_the_history_of_its_bills(office: Office) -> None:
     assert "nontax insert" in shown
 
 
+def test_a_report_without_the_package_for_workbooks(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office.list("one.csv")
+    office.list("two.csv")
+    monkeypatch.setitem(sys.modules, "xlsxwriter", None)
+    argv = ("--settle", "0", "--day", "all", "--against", "two.csv", "--out", "report")
+    printed = office.run("reconcile", "one.csv", *argv)
+    assert (printed.code, "report.xlsx was left out" in printed.err) == (0, True)
+    written = {path.name for path in (office.folder / "report").iterdir()}
+    assert "report.html" in written
+    assert "report.xlsx" not in written
+
+
 def test_what_a_broken_pipe_leaves_undone_is_nothing(office: Office) -> None:
     office.sandbox.inject(faults.Errcode(72031), times=40, path=POST)
     office.list(count=60)

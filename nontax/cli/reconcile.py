@@ -1,6 +1,7 @@
 """`nontax reconcile`: a list against the ledger or another list, to the fen."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from nontax.cli import lists
@@ -68,7 +69,13 @@ def run(desk: "Desk") -> Exit:
             unit=args.unit,
             settle=args.settle,
         )
-    written = report.write(Path(args.out), lang=desk.words.language, show_names=args.show_names)
+    formats = ["jsonl", "csv", "xlsx", "html"]
+    if find_spec("xlsxwriter") is None:
+        formats.remove("xlsx")
+        desk.say("report.xlsx was left out: it needs pip install 'nontax[excel]'")
+    written = report.write(
+        Path(args.out), formats=formats, lang=desk.words.language, show_names=args.show_names
+    )
     _print(desk, report)
     desk.say("written: {files}", files=", ".join(str(path) for path in written))
     return Exit.DONE if report.ok else Exit.WORK_LEFT
