@@ -45,6 +45,12 @@ def pad(text: str, width: int, *, right: bool = False) -> str:
     return blanks + text if right else text + blanks
 
 
+def _to_nowhere(stream: TextIO) -> None:
+    """Python would try once more at its exit, and end with 120."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
 class Output:
     """One command's stdout and stderr.
 
@@ -88,9 +94,11 @@ class Output:
 
     def _to_person(self, text: str) -> None:
         # A terminal that has gone must not end a delivery in the middle.
-        with contextlib.suppress(OSError, ValueError):
+        try:
             self.stderr.write(text)
             self.stderr.flush()
+        except (OSError, ValueError):
+            _to_nowhere(self.stderr)
 
     def line(self, text: str) -> None:
         """One line of data."""
@@ -111,9 +119,7 @@ class Output:
     def _abandon(self) -> None:
         """Whoever read stdout has gone: the command ends as it would, and nothing is printed."""
         self._abandoned = True
-        # Python would try, and complain, once more at its exit.
-        with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), self.stdout.fileno())
+        _to_nowhere(self.stdout)
 
     def rows(self, headings: Mapping[str, str], rows: Iterable[Mapping[str, Value]]) -> None:
         """Print rows. headings: what a table calls each field; JSONL and CSV use its name."""
