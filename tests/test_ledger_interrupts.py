@@ -51,7 +51,9 @@ def press(talk: Talk) -> None:
         if ended:
             break
         client = talk.client(ledger=f"{talk.setup['folder']}/{place}.db")
-        bills, told = [bill() for _ in range(3)], list[Any]()
+        # Each process begins to count anew, and all of them send to one server.
+        bills = [bill(f"T{place}-{n}", billing_code=f"{place:06}{n:04}") for n in range(3)]
+        told = list[Any]()
         try:
             with ctrl_c_at(place, nontax.__path__[0]):
                 send(client, bills, told)
