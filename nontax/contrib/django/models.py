@@ -98,7 +98,7 @@ class Bill(models.Model):
             Index(
                 fields=("state", "account", "-priority", "appid", "id"), name="nontax_bill_waiting"
             ),
-            Index(fields=("state", "lease_until"), name="nontax_bill_leases"),
+            Index(fields=("lease_until",), name="nontax_bill_leases"),
             Index(fields=("billing_code", "billing_no"), name="nontax_bill_number"),
             Index(fields=("card_id", "code"), name="nontax_bill_card"),
         )

@@ -303,7 +303,10 @@ class OutboxStore:
         self._write(lambda: self._settle(answers))
 
     def expire(self) -> list[Key]:
-        over = Bill.objects.using(self.using).filter(state="sending", lease_until__lt=DatabaseMs())
+        # Above 0 are bills that are sending alone: however many others there are.
+        over = Bill.objects.using(self.using).filter(
+            state="sending", lease_until__gt=0, lease_until__lt=DatabaseMs()
+        )
         doubtful = []
         rows = list(over.values_list("pk", "attempt", "appid", "order_id")[:_PAGE])
         for pk, number, appid, order_id in rows:

@@ -352,7 +352,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="bill",
-            index=models.Index(fields=["state", "lease_until"], name="nontax_bill_leases"),
+            index=models.Index(fields=["lease_until"], name="nontax_bill_leases"),
         ),
         migrations.AddIndex(
             model_name="bill",
