@@ -66,7 +66,8 @@ static int pull(run_object *self)
         self->awaits_bills = false;
         return 0;
     }
-    if (self->pending == Py_None && self->awaits_bills) {
+    /* Of an asynchronous iterable None is what somebody took for a bill. */
+    if (self->bills && self->pending == Py_None && self->awaits_bills) {
         Py_CLEAR(self->pending);
         self->dry = true;
         return 0;
