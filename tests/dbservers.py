@@ -40,6 +40,16 @@ def need(program: str, driver: str, package: str) -> str:
     return path
 
 
+def each_of(what: str, *kinds: type) -> list[Any]:
+    """For a fixture's params. --dist loadgroup: the tests of one server run in one process."""
+    return [
+        pytest.param(
+            kind, id=kind.__name__, marks=pytest.mark.xdist_group(f"{what} {kind.__name__}")
+        )
+        for kind in kinds
+    ]
+
+
 def _as_user(folder: Path) -> list[str]:
     """What a server's command begins with. It ends with the tests, even if these are killed."""
     alone = ["setpriv", "--pdeathsig=KILL"]
