@@ -749,7 +749,7 @@ def test_a_waiting_coroutine_that_is_closed_while_a_payload_is_read(
         await first
         for name, one in others.items():
             if name != closed:
-                await asyncio.wait_for(answers[name], 30)
+                await asyncio.wait([answers[name]], timeout=30)
                 with pytest.raises(StopIteration):
                     one.send(None)
         await client.ainsert_bill(bill("afterwards"))

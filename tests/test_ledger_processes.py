@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from processes import GUARD
 
 from nontax.delivery.contract import content
 from nontax.delivery.states import Answer
@@ -235,7 +236,9 @@ def test_ctrl_c_while_the_disk_works_leaves_nothing_open(path: Path) -> None:
             assert isinstance(claim, Claim)
             ledger.settle([(claim, Answer("not_sent"))])
         for _ in range(2):  # the attempt that nobody waits for, and its end
-            ledger._owner.write(lambda connection: None)
+            written = threading.Event()
+            ledger._owner.submit(lambda connection: None, lambda *_, told=written: told.set())
+            assert written.wait(GUARD)
         assert ledger.counts() == {"waiting": 1}
         if step % 10 == 9:
             ledger.close()  # also while claims are given back

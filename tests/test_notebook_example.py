@@ -113,7 +113,9 @@ def test_both_scripts_do_the_job(
     monkeypatch.setenv("NONTAX_BASE_URL", sandbox.base_url)
     monkeypatch.setenv("NONTAX_ACCESS_TOKEN", sandbox.access_token)
     for _ in range(2):
-        runpy.run_path(str(SCRIPTS / script))
+        left = runpy.run_path(str(SCRIPTS / script))
+        if "kept" in left:
+            left["kept"].close()  # by_hand.py leaves that to the end of the process
         counts: dict[str, int] = ast.literal_eval(capsys.readouterr().out)
         assert (counts["inserted"], counts["in_doubt"]) == (34, 5)
     posted = [each.order_id for each in sandbox.requests if each.path == "/nontax/insertbill"]

@@ -39,12 +39,13 @@ def use_subinterpreters(talk: Talk) -> None:
         def tell(**facts):
             os.write(1, (json.dumps(facts) + "\\n").encode())
         try:
-            import nontax
+            from nontax import Client
         except ImportError as error:
             tell(refused=str(error))
         else:
+            import nontax
             setup = json.loads({setup!r})
-            client = nontax.Client(token_source=lambda stale: setup["token"], **setup["client"])
+            client = Client(token_source=lambda stale: setup["token"], **setup["client"])
             first, second, *others = setup["bills"]
             for one in first, second, first:
                 try:

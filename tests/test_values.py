@@ -272,7 +272,7 @@ def test_numpy_and_pandas() -> None:
         numpy.int64(NINE_FIFTEEN),
     ):
         assert nontax.billing_time(time) == NINE_FIFTEEN
-    for empty in (pandas.NaT, pandas.NA, numpy.datetime64("NaT")):
+    for empty in (pandas.NaT, pandas.NA, numpy.datetime64("NaT", "s")):
         assert problem_of(nontax.billing_time, empty).id == "time_nan"
     assert problem_of(nontax.billing_time, numpy.datetime64("2026-11-30")).id == "time_date_only"
 
