@@ -252,7 +252,7 @@ def test_no_failure_leaks(sandbox: Sandbox, failing_memory: str, what: str) -> N
     setup = setup_of(sandbox, failing_memory, what)
     if os.environ.get("PYTHONMALLOC") == "malloc":
         pytest.skip("malloc() counts no blocks")
-    first, second = run(fail_each, **setup, sweeps=[8, 8])
+    first, second = run(fail_each, **setup, sweeps=[4, 4])
     # Caches fill up at times: a leak is there each time.
     assert set(first["leaks"]) & set(second["leaks"]) == set()
 
