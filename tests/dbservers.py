@@ -40,16 +40,6 @@ def need(program: str, driver: str, package: str) -> str:
     return path
 
 
-def each_of(what: str, *kinds: type) -> list[Any]:
-    """For a fixture's params. --dist loadgroup: the tests of one server run in one process."""
-    return [
-        pytest.param(
-            kind, id=kind.__name__, marks=pytest.mark.xdist_group(f"{what} {kind.__name__}")
-        )
-        for kind in kinds
-    ]
-
-
 def _as_user(folder: Path) -> list[str]:
     """What a server's command begins with. It ends with the tests, even if these are killed."""
     alone = ["setpriv", "--pdeathsig=KILL"]
@@ -167,6 +157,7 @@ class MariaDB(_Server):
         self._program = program
         self.call(
             "mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data",
+            f"--tmpdir={self.folder}",  # two at a time have the same names for their tables
             "--auth-root-authentication-method=normal", "--skip-test-db",
         )  # fmt: skip
         self.start()
@@ -179,7 +170,8 @@ class MariaDB(_Server):
         self._begin(
             self._program, "--no-defaults", f"--datadir={self.folder}/data",
             f"--socket={self.folder}/socket", "--skip-networking",
-            f"--pid-file={self.folder}/pid", "--innodb-buffer-pool-size=32M",
+            f"--tmpdir={self.folder}", f"--pid-file={self.folder}/pid",
+            "--innodb-buffer-pool-size=32M",
         )  # fmt: skip
         self.wait(self.connect)
 

@@ -20,7 +20,6 @@ from nontax.contrib.django.models import Attempt, Pace
 from nontax.contrib.django.store import OutboxStore
 from nontax.sandbox import Sandbox
 
-pytestmark = pytest.mark.xdist_group("crowds")
 # Bills a minute: the sandbox's own quota is 1,000, which takes a minute or two to see.
 QUOTA = int(os.environ.get("DJANGO_QUOTA", "60"))
 # Of a crowd.

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from bills import bill
 from dbproxy import HOWS, How, Proxy
-from dbservers import MariaDB, Postgres, each_of
+from dbservers import MariaDB, Postgres
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.test import override_settings
@@ -40,7 +40,7 @@ WORDS = {
 }
 
 
-@pytest.fixture(scope="module", params=each_of("cuts", Postgres, MariaDB))
+@pytest.fixture(scope="module", params=[Postgres, MariaDB])
 def started(request: pytest.FixtureRequest) -> Iterator[Postgres | MariaDB]:
     server: Postgres | MariaDB = request.param()
     try:

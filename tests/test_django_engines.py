@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bills import bill
-from dbservers import RabbitMQ, Redis, each_of
+from dbservers import RabbitMQ, Redis
 from django.db import transaction
 from django.test import override_settings
 from djangos import Posts, forget, nontax_of, site, sqlite, use
@@ -28,7 +28,7 @@ KILLS = int(os.environ.get("DJANGO_KILLS", "4"))
 PLAIN_KILLS = min(KILLS, 60)
 
 
-@pytest.fixture(scope="module", params=each_of("engines", Redis, RabbitMQ))
+@pytest.fixture(scope="module", params=[Redis, RabbitMQ])
 def broker(request: pytest.FixtureRequest) -> Iterator[Redis | RabbitMQ]:
     server: Redis | RabbitMQ = request.param()
     try:

@@ -31,7 +31,6 @@ from nontax.contrib.django.store import OutboxStore
 from nontax.delivery.store import Key
 from nontax.sandbox import Sandbox, faults
 
-pytestmark = pytest.mark.xdist_group("faults")
 EVERY = int(os.environ.get("DJANGO_CUTS", "9"))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from bills import bill
-from dbservers import MariaDB, Postgres, each_of
+from dbservers import MariaDB, Postgres
 from django.db import connections, transaction
 from django.test import override_settings
 from djangos import (
@@ -43,7 +43,7 @@ KILLS = int(os.environ.get("DJANGO_KILLS", "6"))
 CRASHES = int(os.environ.get("DJANGO_CRASHES", "3"))
 
 
-@pytest.fixture(scope="module", params=each_of("servers", Postgres, MariaDB))
+@pytest.fixture(scope="module", params=[Postgres, MariaDB])
 def started(request: pytest.FixtureRequest) -> Iterator[Postgres | MariaDB]:
     server: Postgres | MariaDB = request.param()
     try:
