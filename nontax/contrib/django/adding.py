@@ -23,7 +23,9 @@ _TAKEN = ", ".join(f"'{state}'" for state in sorted(NUMBER_TAKEN))
 def can_add(using: str) -> bool:
     """Whether the database has such a statement."""
     connection = connections[using]
-    return plain.is_postgres(connection) or connection.vendor == "sqlite"
+    if connection.vendor == "sqlite":
+        return bool(connection.features.can_return_columns_from_insert)  # not before 3.35
+    return plain.is_postgres(connection)
 
 
 def add(
