@@ -36,27 +36,27 @@ static uint64_t hash_of(const char *name, const char *text)
     return hash ? hash : 1;
 }
 
-/* Sums, so that the order of the fields does not matter. */
-static void add_key_of(nx_keys *keys, const nontax_interface *interface, const nx_value *value)
+static const nx_field *field_of(const nontax_interface *interface, const char *name)
 {
-    for (int row = 0; row < interface->field_count; row++) {
-        const nx_field *field = &interface->fields[row];
-        if (field->key != NX_KEY_NONE && strcmp(field->name, value->name) == 0) {
-            uint64_t *key = field->key == NX_KEY_ORDER ? &keys->order : &keys->number;
-            *key += hash_of(field->name, value->text);
-        }
-    }
+    int row = nx_find_row(interface, name);
+    return row < 0 ? NULL : &interface->fields[row];
 }
 
+/* Sums, so that the order of the fields does not matter. */
 static void add_keys(nx_keys *keys, const nontax_interface *interface, const nx_value *object,
                      int depth)
 {
     for (const nx_value *value = object->first; value; value = value->next) {
-        if (value->kind == NX_VALUE_TEXT) {
-            add_key_of(keys, interface, value);
-        } else if (value->kind == NX_VALUE_OBJECT && depth < MAX_DEPTH &&
-                   nx_find_row(interface, value->name) >= 0) {
+        const nx_field *field = field_of(interface, value->name);
+        if (!field) {
+            continue;
+        }
+        if (nx_is_object_row(field) && value->kind == NX_VALUE_OBJECT && depth < MAX_DEPTH) {
             add_keys(keys, interface, value, depth + 1);
+        } else if (field->key == NX_KEY_ORDER && value->kind == NX_VALUE_TEXT) {
+            keys->order += hash_of(field->name, value->text);
+        } else if (field->key == NX_KEY_NUMBER && value->kind == NX_VALUE_TEXT) {
+            keys->number += hash_of(field->name, value->text);
         }
     }
 }
