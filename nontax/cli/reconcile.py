@@ -51,6 +51,7 @@ def arguments(parser: "ArgumentParser", words: "Words") -> None:
 
 def run(desk: "Desk") -> Exit:
     import nontax
+    from nontax.reconciliation.write import FORMATS
 
     args = desk.args
     with lists.readable(desk, args.list):
@@ -69,9 +70,8 @@ def run(desk: "Desk") -> Exit:
             unit=args.unit,
             settle=args.settle,
         )
-    formats = ["jsonl", "csv", "xlsx", "html"]
-    if find_spec("xlsxwriter") is None:
-        formats.remove("xlsx")
+    formats = [name for name in FORMATS if name != "xlsx" or find_spec("xlsxwriter")]
+    if "xlsx" not in formats:
         desk.say("report.xlsx was left out: it needs pip install 'nontax[excel]'")
     written = report.write(
         Path(args.out), formats=formats, lang=desk.words.language, show_names=args.show_names

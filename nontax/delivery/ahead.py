@@ -1,7 +1,7 @@
 """A delivery in two threads: one sends what is written down, one writes down more and settles.
 
 For stores whose commits take as long as WeChat's answers: neither waits for the other. All that
-the store does is done in the thread that calls `run`.
+the store does is done in the thread that calls `run`, but `handed_over`.
 """
 
 import threading

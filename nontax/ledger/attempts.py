@@ -232,18 +232,8 @@ def resend(connection: sqlite3.Connection, run: int, key: Key, by: str, checked_
     set_state(connection, row.id, "in_doubt", step("in_doubt", "resend"))
     connection.execute(
         _INSERT_ATTEMPT,
-        (
-            id_,
-            row.id,
-            number + 1,
-            run,
-            max(slot, 0) + 1,
-            1,
-            by,
-            BACK_TO["in_doubt"],
-            now_ms(),
-        ),
-    )
+        (id_, row.id, number + 1, run, max(slot, 0) + 1, 1, by, BACK_TO["in_doubt"], now_ms()),
+    )  # fmt: skip
     learn(connection, row.id, "resend", "ordered", by=by, checked_by=checked_by)
     return Claim(id_, number + 1, row.known.content, True, "in_doubt", row.id)
 

@@ -14,6 +14,7 @@ from nontax.contrib.django.clock import DatabaseMs
 from nontax.contrib.django.models import Pace, Unit
 
 INSERT, UPLOAD = "insertbill", "setpdf"
+MINUTE_QUOTA = 45011  # the errcode
 MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 # Days of quotas begin at midnight in Beijing.
@@ -104,7 +105,7 @@ def pause(using: str, account: str, interface: str, errcode: int, why: str) -> f
     with transaction.atomic(using=using):
         row = hold(using, account, interface)
         now: int = row.now
-        if errcode == 45011:
+        if errcode == MINUTE_QUOTA:
             minute = (now // MINUTE_MS + 1) * MINUTE_MS
             until = minute + random.randrange(_JITTER_MS)
             if _paused_ms(row) and row.paused_until >= minute:

@@ -34,8 +34,6 @@ _ASK_AGAIN = 30.0
 _SLICE = 0.1
 # Seconds between two looks for held bills whose event was kept meanwhile.
 _MATCH_PAUSE = 60.0
-# The errcode of a minute's quota.
-_MINUTE = 45011
 _STOPPERS = (AccessTokenError, AccountError, QuotaError)
 
 
@@ -196,7 +194,7 @@ class Relay:
         """All relays of the account pause; for how many seconds."""
         errcode = error.errcode if isinstance(error, WeChatError) else 0
         if (error.outcome, error.retry) == ("not_sent", "later"):
-            errcode = _MINUTE  # held back because another bill has met it
+            errcode = pace.MINUTE_QUOTA  # held back because another bill has met it
         why = f"{type(error).__name__} {errcode}" if errcode else type(error).__name__
         seconds = pace.pause(self._settings.database, alias, interface, errcode, why)
         signals.relay_paused.send_robust(
