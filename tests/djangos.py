@@ -146,6 +146,30 @@ def outbox_in(folder: Path, nontax: dict[str, Any]) -> Iterator[None]:
         forget("outbox")
 
 
+@contextmanager
+def outbox_on(server: Any) -> Iterator[Any]:
+    """A started server of `dbservers`, with the outbox in it; it is gone afterwards."""
+    try:
+        use("outbox", server.database)
+        yield server
+        forget("outbox")
+    finally:
+        server.remove()
+
+
+@contextmanager
+def emptied(sandbox: Sandbox) -> Iterator[None]:
+    """An outbox that was used before, without rows, for a site with a sandbox's accounts."""
+    empty("outbox")
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+        yield
+
+
+def states() -> dict[str, int]:
+    """How many bills of the bureau are in each state."""
+    return {str(s): n for s, n in OutboxStore("bureau", using="outbox").counts().items()}
+
+
 def empty(alias: str) -> None:
     """Take all rows away."""
     for model in (Event, Evidence, Attempt, Content, Hold, Bill, Server, Pace, RelayRow, Unit):

@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 from dbservers import Postgres, Redis
 from django.test import override_settings
-from djangos import Posts, empty, forget, nontax_of, site, use
+from djangos import Posts, emptied, nontax_of, outbox_on, site, states
 from figures import Figure, Record, tell
 from kills import check_books, enqueue
 from nursery import Nursery
 
 from nontax.contrib.django.models import Attempt, Pace
-from nontax.contrib.django.store import OutboxStore
 from nontax.sandbox import Sandbox
 
 # Bills a minute: the sandbox's own quota is 1,000, which takes a minute or two to see.
@@ -29,30 +28,20 @@ WINDOW = 8
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Postgres]:
-    server = Postgres()
-    try:
-        use("outbox", server.database)
+    with outbox_on(Postgres()) as server:
         yield server
-        forget("outbox")
-    finally:
-        server.remove()
 
 
 @pytest.fixture
 def server(started: Postgres, sandbox: Sandbox) -> Iterator[Postgres]:
-    empty("outbox")
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with emptied(sandbox):
         yield started
 
 
-def _states() -> dict[str, int]:
-    return {str(s): n for s, n in OutboxStore("bureau", using="outbox").counts().items()}
-
-
-def _wait_for(states: dict[str, int], seconds: float) -> None:
+def _wait_for(wanted: dict[str, int], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while _states() != states:
-        assert time.monotonic() < until, _states()
+    while states() != wanted:
+        assert time.monotonic() < until, states()
         time.sleep(0.05)
 
 

@@ -20,7 +20,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, transaction
 from django.test import override_settings
 from django.utils import timezone
-from djangos import Posts, empty, forget, know, nontax_of, pass_leases, use
+from djangos import Posts, empty, forget, know, nontax_of, outbox_on, pass_leases
 from figures import Figure, Record, tell
 
 from nontax.contrib.django import events, holding, outbox, resending
@@ -42,13 +42,8 @@ WORDS = {
 
 @pytest.fixture(scope="module", params=[Postgres, MariaDB])
 def started(request: pytest.FixtureRequest) -> Iterator[Postgres | MariaDB]:
-    server: Postgres | MariaDB = request.param()
-    try:
-        use("outbox", server.database)
+    with outbox_on(request.param()) as server:
         yield server
-        forget("outbox")
-    finally:
-        server.remove()
 
 
 @pytest.fixture

@@ -19,7 +19,18 @@ from dbproxy import Proxy
 from dbservers import Postgres
 from django.db import OperationalError, connections
 from django.test import override_settings
-from djangos import Posts, empty, forget, nontax_of, pass_leases, site, use
+from djangos import (
+    Posts,
+    emptied,
+    empty,
+    forget,
+    nontax_of,
+    outbox_on,
+    pass_leases,
+    site,
+    states,
+    use,
+)
 from figures import Figure, Record, tell
 from kills import check_books, enqueue
 from nursery import Nursery
@@ -36,24 +47,14 @@ EVERY = int(os.environ.get("DJANGO_CUTS", "9"))
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Postgres]:
-    server = Postgres()
-    try:
-        use("outbox", server.database)
+    with outbox_on(Postgres()) as server:
         yield server
-        forget("outbox")
-    finally:
-        server.remove()
 
 
 @pytest.fixture
 def server(started: Postgres, sandbox: Sandbox) -> Iterator[Postgres]:
-    empty("outbox")
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with emptied(sandbox):
         yield started
-
-
-def _states() -> dict[str, int]:
-    return {str(s): n for s, n in OutboxStore("bureau", using="outbox").counts().items()}
 
 
 # Stops
@@ -87,7 +88,7 @@ def test_a_relay_is_stopped_at_each_statement_past_its_lease(
             proxy.arm(at, stop)
             relay = nursery.begin("send-and-sleep", 8, asleep)
             relays.put(relay)
-            while not is_stopped.wait(0.01) and _states() != {"inserted": 3}:
+            while not is_stopped.wait(0.01) and states() != {"inserted": 3}:
                 pass
             resent = ""
             if is_stopped.is_set():
@@ -103,7 +104,7 @@ def test_a_relay_is_stopped_at_each_statement_past_its_lease(
             rest = Bill.objects.using("outbox").exclude(order_id=resent).exclude(state="inserted")
             until = time.monotonic() + 60
             while rest.exists():
-                assert time.monotonic() < until, (proxy.hit, _states())
+                assert time.monotonic() < until, (proxy.hit, states())
                 time.sleep(0.01)
             nursery.end(relay, signal.SIGTERM)
             counts = posts.count()
@@ -147,8 +148,8 @@ def test_a_relay_that_was_stopped_past_its_lease(server: Postgres, sandbox: Sand
         signed = store.resend(key, by="王", checked_by="李")
         os.kill(relay, signal.SIGCONT)
         until = time.monotonic() + 20
-        while _states() != {"inserted": 2, "sending": 1}:
-            assert time.monotonic() < until, _states()
+        while states() != {"inserted": 2, "sending": 1}:
+            assert time.monotonic() < until, states()
             time.sleep(0.05)
         nursery.end(relay, signal.SIGTERM)
     row.refresh_from_db()
@@ -176,8 +177,8 @@ def test_a_relay_whose_clock_is_a_day_off(
         posts.wait_for_more(2)
         assert OutboxStore("", using="outbox").expire() == []  # its leases are by another clock
         until = time.monotonic() + 20
-        while _states() != {"inserted": 8}:
-            assert time.monotonic() < until, _states()
+        while states() != {"inserted": 8}:
+            assert time.monotonic() < until, states()
             time.sleep(0.05)
         nursery.end(relay, signal.SIGTERM)
     assert check_books("outbox", orders, posts.count(), sandbox) == 0

@@ -18,7 +18,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import override_settings
-from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite, wait_for_posts
+from django.test.utils import CaptureQueriesContext
+from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite, states, wait_for_posts
 from figures import Record, tell
 from kills import kill_relays
 
@@ -49,19 +50,29 @@ def _enqueue(count: int = 1) -> list[str]:
     return [one["order_id"] for one in given]
 
 
-def _states() -> dict[str, int]:
-    return {str(s): n for s, n in OutboxStore("bureau", using="outbox").counts().items()}
-
-
 # Handing in
+
+
+def test_sqlite_that_returns_nothing_from_an_insert(
+    rows: None, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As before 3.35, which Django 5.2 still takes."""
+    features = connections["outbox"].features
+    monkeypatch.setattr(features, "can_return_columns_from_insert", False)
+    with CaptureQueriesContext(connections["outbox"]) as queries:
+        given = bill()
+        row = outbox.enqueue(given, account="bureau", durable=False)
+        assert outbox.enqueue(given, account="bureau", durable=False).pk == row.pk
+    assert not any("RETURNING" in query["sql"] for query in queries)
+    assert states() == {"waiting": 1}
 
 
 def test_a_rollback_leaves_no_row(rows: None, sandbox: Sandbox) -> None:
     with transaction.atomic(using="outbox"):
         outbox.enqueue(bill(), account="bureau")
-        assert _states() == {"waiting": 1}
+        assert states() == {"waiting": 1}
         transaction.set_rollback(True, using="outbox")
-    assert _states() == {}
+    assert states() == {}
     Relay().run(once=True)
     assert count_posts(sandbox) == {}
 
@@ -101,13 +112,13 @@ def test_a_units_account_sends_no_bills(rows: None, sandbox: Sandbox) -> None:
             with pytest.raises(ImproperlyConfigured, match='has the ROLE "unit"'):
                 outbox.enqueue(bill(), account="unit", durable=False)
         outbox.enqueue(bill(), account="bureau", durable=False)
-    assert _states() == {"waiting": 1}
+    assert states() == {"waiting": 1}
 
 
 def test_outside_a_transaction_is_an_error(rows: None) -> None:
     with pytest.raises(RuntimeError, match=r"inside transaction.atomic"):
         outbox.enqueue(bill(), account="bureau")
-    assert _states() == {}
+    assert states() == {}
 
 
 def test_the_same_bill_again_changes_nothing(rows: None, sandbox: Sandbox) -> None:
@@ -142,7 +153,7 @@ def test_all_problems_before_anything_is_kept(rows: None) -> None:
         outbox.enqueue_many([bill(), bill(title="")], account="bureau", durable=False)
     with pytest.raises(nontax.InvalidRequestError, match="longer than the 128"):
         outbox.enqueue(bill("x" * 129), account="bureau", durable=False)
-    assert _states() == {}
+    assert states() == {}
 
 
 def test_many_or_none(rows: None) -> None:
@@ -153,15 +164,15 @@ def test_many_or_none(rows: None) -> None:
         outbox.enqueue_many(
             [*(bill() for _ in range(600)), changed], account="bureau", durable=False
         )
-    assert _states() == {"waiting": 1}
+    assert states() == {"waiting": 1}
     assert outbox.enqueue_many([bill(), known, bill()], account="bureau", durable=False) == 3
-    assert _states() == {"waiting": 3}
+    assert states() == {"waiting": 3}
 
 
 def test_case_counts_in_an_order(rows: None) -> None:
     outbox.enqueue(bill("caseA"), account="bureau", durable=False)
     outbox.enqueue(bill("casea"), account="bureau", durable=False)
-    assert _states() == {"waiting": 2}
+    assert states() == {"waiting": 2}
 
 
 def test_from_asynchronous_code(rows: None) -> None:
@@ -199,7 +210,7 @@ def test_bills_of_another_server_are_not_sent(rows: None, caplog: pytest.LogCapt
     _enqueue()
     assert Relay().run(once=True) == ["bureau"]
     assert "the outbox has bills of weixin" in caplog.text
-    assert _states() == {"waiting": 1}
+    assert states() == {"waiting": 1}
 
 
 def test_a_reservation_whose_commit_was_not_answered_is_sent_later(
@@ -220,9 +231,9 @@ def test_a_reservation_whose_commit_was_not_answered_is_sent_later(
         patch.setattr(OutboxStore, "_write", lost)
         with pytest.raises(ConnectionError):
             store.reserve(3)
-    assert _states() == {"sending": 3}
+    assert states() == {"sending": 3}
     assert len(store.reserve(2).claims) == 2
-    assert _states() == {"sending": 2, "waiting": 1}
+    assert states() == {"sending": 2, "waiting": 1}
     assert set(Attempt.objects.using("outbox").values_list("number", "ended")) == {
         (1, 1),
         (2, 0),
@@ -254,7 +265,7 @@ def test_two_relays_and_each_bill_once(rows: None, place: Path, sandbox: Sandbox
     told = [relay.communicate(timeout=50) for relay in relays]
     assert [relay.returncode for relay in relays] == [0, 0], told
     assert sum(int(out.split()[0]) for out, _ in told) == 200
-    assert _states() == {"inserted": 200}
+    assert states() == {"inserted": 200}
     assert count_posts(sandbox) == dict.fromkeys(orders, 1)
 
 
@@ -266,7 +277,7 @@ def test_sigterm_waits_for_what_is_in_flight(rows: None, place: Path, sandbox: S
     relay.send_signal(signal.SIGTERM)
     out, err = relay.communicate(timeout=50)
     assert (relay.returncode, out) == (0, "4 bills sent\n"), err
-    assert _states() == {"inserted": 4, "waiting": 8}
+    assert states() == {"inserted": 4, "waiting": 8}
 
 
 @pytest.mark.timeout(3600)
@@ -295,7 +306,7 @@ def test_answers_are_held_until_the_database_is_back(
     other.close()
     _, err = relay.communicate(timeout=50)
     assert relay.returncode == 0, err
-    assert _states() == {"inserted": 2}
+    assert states() == {"inserted": 2}
 
 
 def test_answers_go_into_the_spool_when_the_relay_has_to_end(
@@ -315,10 +326,10 @@ def test_answers_go_into_the_spool_when_the_relay_has_to_end(
     other.execute("ROLLBACK")
     other.close()
     assert relay.returncode == 0, err
-    assert _states() == {"sending": 2}
+    assert states() == {"sending": 2}
     _enqueue(1)
     assert Relay().run(once=True) == []
-    assert _states() == {"inserted": 3}
+    assert states() == {"inserted": 3}
     assert set(count_posts(sandbox).values()) == {1}
 
 

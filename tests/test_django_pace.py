@@ -11,7 +11,7 @@ import pytest
 from bills import bill
 from django.core.management import call_command
 from django.db import connections
-from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite
+from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite, states
 
 from nontax.contrib.django import outbox, pace
 from nontax.contrib.django.models import Bill, Pace, Unit
@@ -34,10 +34,6 @@ def _enqueue(count: int, appid: str = "wx1", **more: Any) -> None:
 
 def _store(**more: Any) -> OutboxStore:
     return OutboxStore("bureau", using="outbox", **more)
-
-
-def _states() -> dict[str, int]:
-    return {str(state): count for state, count in _store().counts().items()}
 
 
 def _taken(store: OutboxStore, most: int = 64) -> "Counter[str]":
@@ -88,7 +84,7 @@ def test_a_days_quota_pauses_until_a_probe_goes_through(
     _enqueue(20)
     assert Relay(window=4).run(once=True) == ["bureau"]
     assert "45009" in caplog.text
-    assert _states() == {"waiting": 20}
+    assert states() == {"waiting": 20}
     (row,) = Pace.objects.using("outbox").all()
     assert (row.paused_until / 1000 + 8 * 3600) % 86400 == 0  # midnight in Beijing
     posts = sum(count_posts(sandbox).values())
@@ -101,7 +97,7 @@ def test_a_days_quota_pauses_until_a_probe_goes_through(
     sandbox.behave()
     Pace.objects.using("outbox").update(probe_at=1)
     assert Relay().run(once=True) == []
-    assert _states() == {"inserted": 20}
+    assert states() == {"inserted": 20}
     assert Pace.objects.using("outbox").get().paused_until == 0
 
 
@@ -111,7 +107,7 @@ def test_what_a_person_has_mended_goes_on(rows: None, sandbox: Sandbox) -> None:
     assert Relay(window=1).run(once=True) == ["bureau"]
     assert Pace.objects.using("outbox").get().why == "AccountError 48001"
     call_command("nontax_send", "--resume", "--once", account=["bureau"])
-    assert _states() == {"inserted": 2}
+    assert states() == {"inserted": 2}
 
 
 def test_a_clock_that_was_set_back_ends_no_account(rows: None) -> None:
@@ -132,10 +128,10 @@ def test_a_quota_of_uploads_does_not_hold_bills_without_one(
     sandbox.inject(faults.Errcode(45009), times=1, path="/card/invoice/platform/setpdf")
     assert Relay().run(once=True) == ["bureau"]
     assert Relay().run(once=True) == []
-    assert _states() == {"inserted": 2, "waiting": 1}
+    assert states() == {"inserted": 2, "waiting": 1}
     Pace.objects.using("outbox").update(probe_at=1)
     assert Relay().run(once=True) == []
-    assert _states() == {"inserted": 3}
+    assert states() == {"inserted": 3}
     assert set(Pace.objects.using("outbox").values_list("paused_until", flat=True)) == {0}
 
 
@@ -209,7 +205,7 @@ def test_a_relay_hears_sigterm_while_it_is_paused(
     relay.send_signal(signal.SIGTERM)
     _, err = relay.communicate(timeout=20)
     assert relay.returncode == 0, err
-    assert _states() == {"waiting": 30}
+    assert states() == {"waiting": 30}
     assert rows_of.count() == 0
 
 

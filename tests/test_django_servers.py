@@ -20,11 +20,10 @@ from djangos import (
     Posts,
     count_posts,
     empty,
-    forget,
     nontax_of,
+    outbox_on,
     pass_leases,
     site,
-    use,
 )
 from figures import Figure, Record, tell
 from kills import enqueue, kill_relays
@@ -45,13 +44,8 @@ CRASHES = int(os.environ.get("DJANGO_CRASHES", "3"))
 
 @pytest.fixture(scope="module", params=[Postgres, MariaDB])
 def started(request: pytest.FixtureRequest) -> Iterator[Postgres | MariaDB]:
-    server: Postgres | MariaDB = request.param()
-    try:
-        use("outbox", server.database)
+    with outbox_on(request.param()) as server:
         yield server
-        forget("outbox")
-    finally:
-        server.remove()
 
 
 @pytest.fixture

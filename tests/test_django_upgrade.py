@@ -11,11 +11,10 @@ from bills import bill
 from dbservers import MariaDB, Postgres
 from django.db import OperationalError, connections, migrations, models, transaction
 from django.db.migrations.loader import MigrationLoader
-from django.test import override_settings
 from djangos import (
     DjangoHarness,
     count_posts,
-    empty,
+    emptied,
     forget,
     manage,
     nontax_of,
@@ -54,8 +53,7 @@ def database(
 
 @pytest.fixture
 def rows(database: dict[str, Any], sandbox: Sandbox) -> Iterator[dict[str, Any]]:
-    empty("outbox")
-    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+    with emptied(sandbox):
         yield database
 
 
