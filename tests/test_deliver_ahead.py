@@ -76,14 +76,26 @@ def test_each_bill_goes_once_and_the_window_is_kept(
 
 def test_bills_are_sent_while_the_store_is_busy(client: nontax.Client, sandbox: Sandbox) -> None:
     """What is written down goes out during the first settlement, and no more than the window."""
-    sandbox.inject(faults.Delay(0.2), times=1, path="/nontax/insertbill")
-    sandbox.inject(faults.Delay(1.0), times=7, path="/nontax/insertbill")
+    is_settling = threading.Event()
+
+    class UntilItSettles(faults.Delay):
+        def __init__(self) -> None:
+            """Without a number of seconds."""
+
+        @property
+        def seconds(self) -> float:
+            is_settling.wait(20)
+            return 0.0
+
+    sandbox.inject(faults.Delay(0.0), times=1, path="/nontax/insertbill")
+    sandbox.inject(UntilItSettles(), times=15, path="/nontax/insertbill")
     store = LeasedStore(client, 40)
     seen: list[int] = []
 
     def wait_for_all(step: str) -> None:
         if step == "settle" and not seen:
             seen.append(len(_posts(sandbox)))
+            is_settling.set()
             until = time.monotonic() + 20
             while len(_posts(sandbox)) < len(store.open):
                 assert time.monotonic() < until
