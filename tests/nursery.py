@@ -1,8 +1,9 @@
 """A process with Django and nontax in it, which forks: a relay is there at once.
 
-Each line on its input is what a child does: "send WINDOW", "drain", "worker" (Celery's, alone in
-its process), "pool" (Celery's, with a pool of one process, as is usual). The answer is the child's
-id. "wait ID" is answered when that child has ended.
+Each line on its input is what a child does: "send WINDOW", "send-later WINDOW" (a relay of a later
+version), "drain", "worker" (Celery's, alone in its process), "pool" (Celery's, with a pool of one
+process, as is usual). The answer is the child's id. "wait ID" is answered when that child has
+ended.
 """
 
 import ctypes
@@ -62,6 +63,10 @@ def _do(what: str, *args: str) -> None:
         vars(store)["force_commits"] = lambda using: None
     if what == "send-and-sleep":
         _suspend(args[1])
+    if what == "send-later":
+        from later import know_later
+
+        know_later()
     if what.startswith("send"):
         Relay(window=int(args[0]), poll=0.02).run()
     elif what == "drain":

@@ -1,18 +1,23 @@
 """Tables that change under the rows and relays of a site, forth and back, on each database."""
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bills import bill
 from dbservers import MariaDB, Postgres
-from django.db import OperationalError, connections, migrations, models, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.migrations.loader import MigrationLoader
+from django.test import override_settings
 from djangos import (
     DjangoHarness,
+    Posts,
     count_posts,
     emptied,
     forget,
@@ -23,6 +28,10 @@ from djangos import (
     sqlite,
     use,
 )
+from figures import Figure, Record, tell
+from kills import check_books, enqueue, wait_for_claims
+from later import Later
+from nursery import Nursery
 
 from nontax.contrib.django import outbox
 from nontax.contrib.django.models import Attempt, Bill, Content, Evidence, Hold, Pace
@@ -30,8 +39,9 @@ from nontax.contrib.django.relay import Relay
 from nontax.contrib.django.store import OutboxStore
 from nontax.delivery.states import STATES, Answer
 from nontax.delivery.store import Key
-from nontax.sandbox import Sandbox
+from nontax.sandbox import Sandbox, faults
 
+KILLS = int(os.environ.get("DJANGO_KILLS", "2"))
 _KEPT = (Bill, Content, Hold, Attempt, Evidence, Pace)
 
 
@@ -55,26 +65,6 @@ def database(
 def rows(database: dict[str, Any], sandbox: Sandbox) -> Iterator[dict[str, Any]]:
     with emptied(sandbox):
         yield database
-
-
-class Later(migrations.Migration):  # type: ignore[misc]
-    """What a later version may do while relays of this one are at work: each new column has a
-    default in the database, or may be NULL.
-    """
-
-    operations = [  # noqa: RUF012
-        migrations.AddField("bill", "later", models.CharField(max_length=20, null=True)),
-        migrations.AddField("content", "later", models.IntegerField(db_default=7)),
-        migrations.AddField("attempt", "later", models.SmallIntegerField(db_default=0)),
-        migrations.AddField("evidence", "later", models.TextField(null=True)),
-        migrations.AddIndex(
-            "attempt", models.Index(fields=("claim",), name="nontax_attempt_later")
-        ),
-        migrations.AddConstraint(
-            "attempt",
-            models.CheckConstraint(condition=models.Q(later__gte=0), name="nontax_attempt_since"),
-        ),
-    ]
 
 
 class Upgrade:
@@ -202,10 +192,78 @@ def test_relays_that_do_not_know_a_later_column(rows: dict[str, Any], sandbox: S
 
 
 def _wait_until_inserted(count: int) -> None:
-    until = time.monotonic() + 50
-    while True:
-        states = Counter(Bill.objects.using("outbox").values_list("state", flat=True))
-        if states == {"inserted": count}:
-            return
-        assert time.monotonic() < until, states
-        time.sleep(0.1)
+    _wait_until(lambda: _states() == {"inserted": count})
+
+
+@pytest.mark.timeout(600)
+def test_relays_of_two_versions_at_once(
+    rows: dict[str, Any], sandbox: Sandbox, record_property: Record
+) -> None:
+    """On the later one's tables. One is killed, now of this version and now of that one, with
+    bills in flight, and the other settles what it has left.
+    """
+    sandbox.inject(faults.Delay(0.1), times=1_000_000, path="/nontax/insertbill")
+    upgrade, window = Upgrade(), 8
+    posts, orders = Posts(sandbox), []
+    upgrade.forth()
+    try:
+        nontax = nontax_of(sandbox, "outbox", window=window)
+        with (
+            override_settings(NONTAX=nontax),
+            Nursery(site(rows, nontax_of(sandbox, window=window))) as nursery,
+        ):
+            for at in range(KILLS):
+                versions = ("send", "send-later")
+                orders += enqueue(6 * window)
+                killed = nursery.begin(versions[at % 2], window)
+                other = nursery.begin(versions[not at % 2], window)
+                _wait_until(partial(_are_at_work, killed, other))
+                nursery.end(killed, signal.SIGKILL)
+                wait_for_claims("outbox")
+                left = _open_of(killed)
+                assert 0 < len(left) <= window
+                pass_leases("outbox", claim__in=left.values())
+                _wait_until(lambda: set(_states()) <= {"inserted", "in_doubt"})
+                nursery.end(other, signal.SIGTERM)
+                gave_up = Evidence.objects.using("outbox").filter(bill__in=left)
+                assert {each.detail.rpartition(":")[2] for each in gave_up} == {str(other)}
+        doubt = check_books("outbox", orders, posts.count(), sandbox)
+        by_version = _later_of_attempts()
+    finally:
+        upgrade.back()
+    assert doubt > 0
+    assert by_version.keys() == {0, 1}
+    assert by_version.total() == len(orders)
+    what = "relays of two versions at once, one of them killed"
+    tell(record_property, Figure(what, KILLS, len(orders), KILLS, in_doubt=doubt))
+
+
+def _states() -> "Counter[str]":
+    return Counter(Bill.objects.using("outbox").values_list("state", flat=True))
+
+
+def _attempts_of(relay: int) -> Any:
+    return Attempt.objects.using("outbox").filter(worker__endswith=f":{relay}")
+
+
+def _open_of(relay: int) -> dict[int, str]:
+    """Bills that a relay has written down as being sent, with their claims."""
+    mine = _attempts_of(relay).filter(bill__state="sending")
+    return dict(mine.values_list("bill", "claim"))
+
+
+def _are_at_work(killed: int, other: int) -> bool:
+    return bool(_open_of(killed)) and bool(_attempts_of(other).exists())
+
+
+def _later_of_attempts() -> "Counter[int]":
+    with connections["outbox"].cursor() as cursor:
+        cursor.execute("SELECT later FROM nontax_attempt")
+        return Counter(later for (later,) in cursor.fetchall())
+
+
+def _wait_until(done: "Callable[[], object]") -> None:
+    until = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < until, _states()
+        time.sleep(0.01)
