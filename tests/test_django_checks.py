@@ -52,6 +52,7 @@ def _outbox(**more: Any) -> "dict[str, Any]":
         (_account(ROLE="burau"), "E003"),
         (_account(BASEURL="https://x"), "E003"),
         (_outbox(RATE=0), "E003"),
+        (_outbox(KEEP_CONTENT_DAYS=0), "E003"),
         (_outbox(RING="celary"), "E003"),
         (_account(BASE_URL="http://api.weixin.qq.com"), "E004"),
         (_account(EVENTS={"TOKEN": "t" * 8, "AES_KEY": "short"}), "E005"),

@@ -9,12 +9,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from bills import bill
 from dbservers import MariaDB, Postgres
 from django.db import connections, transaction
 from django.test import override_settings
+from django.utils import timezone
 from djangos import (
     DjangoHarness,
     Posts,
@@ -30,11 +32,13 @@ from kills import enqueue, kill_relays
 from nursery import Nursery
 
 from nontax.contrib.django import outbox
-from nontax.contrib.django.events import take_event
+from nontax.contrib.django.events import authorised, take_event
 from nontax.contrib.django.models import Bill
+from nontax.contrib.django.pruning import prune
 from nontax.contrib.django.relay import Relay
 from nontax.contrib.django.store import OutboxStore
 from nontax.delivery.contract import Harness, StoreContract, content
+from nontax.delivery.states import Answer
 from nontax.events import AuthorizationEvent
 from nontax.sandbox import Sandbox, faults
 
@@ -102,6 +106,44 @@ def test_an_event_comes_before_the_held_bill_is_committed(
             assert row.state == "held"
     row.refresh_from_db()
     assert row.state == "waiting"
+
+
+@pytest.mark.parametrize("way", ["enqueue", "authorised"])
+def test_a_bill_is_pruned_while_it_is_handed_in_again(
+    server: Postgres | MariaDB, sandbox: Sandbox, way: str
+) -> None:
+    """Whoever is second waits for the first: no bill waits without its content."""
+    given = bill()
+
+    def hand_in() -> None:
+        if way == "enqueue":
+            outbox.enqueue(given, account="bureau", again=True)
+        else:
+            authorised("outbox", given["order_id"])
+
+    with override_settings(NONTAX=nontax_of(sandbox, "outbox")):
+        outbox.enqueue(given, account="bureau", durable=False)
+        store = OutboxStore("bureau", using="outbox")
+        (claim,) = store.reserve(1).claims
+        store.settle([(claim, Answer("rejected", 72038))])
+        long_ago = timezone.now() - timedelta(days=100)
+        Bill.objects.using("outbox").update(created_at=long_ago, changed_at=long_ago)
+
+        def forget() -> None:
+            found.append(sum(prune("outbox", 30)))
+            connections["outbox"].close()
+
+        found: list[int] = []
+        thread = threading.Thread(target=forget)
+        with transaction.atomic(using="outbox"):
+            hand_in()
+            thread.start()
+            thread.join(0.5)
+            assert found == []  # it waits for the bill
+        thread.join()
+        assert found == [0]
+        Relay().run(once=True)
+    assert count_posts(sandbox) == {given["order_id"]: 1}
 
 
 @pytest.mark.timeout(3600)

@@ -56,7 +56,8 @@ class Outbox(NamedTuple):
     spool: folder for answers that the database cannot take when a relay has to end, or None.
     hold_days: after which a bill is withdrawn whose order nobody has authorised. visible: function,
     or its dotted path, that takes an admin's request and returns a Q: which bills its user sees.
-    ring: who is told when a bill waits, "celery", "tasks" (Django's) or None.
+    ring: who is told when a bill waits, "celery", "tasks" (Django's) or None. keep_content_days:
+    after which relays remove names, openids and contents of settled bills, or None.
     """
 
     database: str = "default"
@@ -68,6 +69,7 @@ class Outbox(NamedTuple):
     hold_days: float = 90
     visible: Any = None
     ring: str | None = None
+    keep_content_days: float | None = None
 
 
 def _refuse_unknown(where: str, given: "Iterable[str]", known: "Iterable[str]") -> None:
@@ -92,7 +94,7 @@ def outbox() -> Outbox:
     names = {name.upper(): name for name in Outbox._fields}
     _refuse_unknown('NONTAX["OUTBOX"]', given, names)
     made = Outbox(**{names[name]: value for name, value in given.items()})
-    for name in ("rate", "unit_rate"):
+    for name in ("rate", "unit_rate", "keep_content_days"):
         value = getattr(made, name)
         if value is not None and not (isinstance(value, (int, float)) and value > 0):
             raise SettingError(f'NONTAX["OUTBOX"][{name.upper()!r}] must be above 0', "E003")

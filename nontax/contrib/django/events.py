@@ -11,9 +11,9 @@ from django.db.models import Q
 from django.utils import timezone
 
 from nontax.contrib.django import settling, signals
-from nontax.contrib.django.models import Bill, Event
+from nontax.contrib.django.models import Bill, Content, Event
 from nontax.contrib.django.ringing import ring_on_commit
-from nontax.contrib.django.rows import force_commits, learn
+from nontax.contrib.django.rows import force_commits, learn, locked
 from nontax.delivery.states import NOT_AUTHORISED, step
 from nontax.events import AuthorizationEvent, StatusEvent
 
@@ -106,6 +106,12 @@ def authorised(
     found = Bill.objects.using(using).filter(Q(state="held") | refused, order_id=order_id)
     moved = 0
     for row in found.filter(appid=appid) if appid else found:
+        if row.state == "rejected" and not _has_content(using, row):
+            _log.warning(
+                "order %s is authorised, and its content was removed: enqueue it with again=True",
+                order_id, extra={"order_id": order_id, "state": "rejected"},
+            )  # fmt: skip
+            continue
         after = step(row.state, "authorised")
         same = Bill.objects.using(using).filter(pk=row.pk, state=row.state, attempt=row.attempt)
         if same.update(state=after, changed_at=timezone.now()):
@@ -114,6 +120,12 @@ def authorised(
     if moved:
         ring_on_commit(using)
     return moved
+
+
+def _has_content(using: str, row: Bill) -> bool:
+    """By the bill's lock: nobody is just removing it."""
+    locked(using).get(pk=row.pk)
+    return bool(Content.objects.using(using).filter(pk=row.pk).exists())
 
 
 def match_held(using: str, order_id: str = "") -> int:

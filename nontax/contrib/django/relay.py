@@ -13,6 +13,7 @@ from nontax.contrib.django import accounts, conf, events, pace, signals
 from nontax.contrib.django.beats import Beats
 from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
+from nontax.contrib.django.pruning import Pruner
 from nontax.contrib.django.store import OutboxStore
 from nontax.contrib.django.telling import worker_name
 from nontax.delivery.ahead import AheadDelivery
@@ -63,6 +64,7 @@ class Relay:
         self._failed: list[str] = []
         self._matched = -math.inf
         self._held = Poller(self._settings.database, lambda: self._stopping)
+        self._pruner = Pruner(self._settings.database, self._settings.keep_content_days)
         self.sent = 0
 
     def stop(self) -> None:
@@ -88,10 +90,17 @@ class Relay:
                 self._start(alias)
             if once:
                 break
+            self._prune()
             self._wait()
         self._join()
         beats.end()
         return sorted(self._failed)
+
+    def _prune(self) -> None:
+        try:
+            self._pruner.look()
+        except DatabaseError as error:
+            _log.error("contents cannot be removed: %s", error)
 
     def _wait(self) -> None:
         """In slices: nothing that a signal's handler may do wakes a thread."""

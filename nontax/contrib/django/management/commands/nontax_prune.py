@@ -1,17 +1,12 @@
 """`manage.py nontax_prune`: forget who has paid, and keep that it was sent."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
-from django.utils import timezone
 
 from nontax.contrib.django import conf
-from nontax.contrib.django.models import Attempt, Content, Event
+from nontax.contrib.django.pruning import prune
 from nontax.contrib.django.words import say
-
-_SETTLED = ("inserted", "rejected", "withdrawn")
 
 
 class Command(BaseCommand):
@@ -23,22 +18,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--days", type=int, required=True,
+            "--days", type=int, default=None,
             help=say(
-                "of settled bills that have not changed for so many days; the law says how many"
+                "of settled bills that have not changed for so many days; the law says how many; "
+                "without it: KEEP_CONTENT_DAYS of the settings"
             ),
         )  # fmt: skip
 
     def handle(self, *_: Any, **options: Any) -> None:
-        if options["days"] < 1:
+        outbox = conf.outbox()
+        days = outbox.keep_content_days if options["days"] is None else options["days"]
+        if days is None:
+            raise CommandError(say("give --days, or set KEEP_CONTENT_DAYS"))
+        if options["days"] is not None and days < 1:
             raise CommandError(say("{option} must be at least 1", option="--days"))
-        using = conf.outbox().database
-        before = timezone.now() - timedelta(days=options["days"])
-        old = {"bill__state__in": _SETTLED, "bill__changed_at__lt": before}
-        with transaction.atomic(using=using):
-            Attempt.objects.using(using).filter(**old).exclude(openid="").update(openid="")
-            bills, _all = Content.objects.using(using).filter(**old).delete()
-            # The key stays: a repeat is still one. What a receiver has failed with is kept.
-            events = Event.objects.using(using).filter(received_at__lt=before, error="")
-            events.update(content="{}")
+        bills = sum(prune(outbox.database, days))
         self.stdout.write(say("the content of {count} bills was removed", count=bills))
