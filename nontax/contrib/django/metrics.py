@@ -14,7 +14,7 @@ from nontax.delivery.states import STATES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 # States in which a bill does not stay: few rows, however many bills there are.
 OPEN = tuple(state for state in STATES if state not in ("inserted", "rejected", "withdrawn"))
@@ -29,6 +29,9 @@ HELP = {
     "nontax_relays": "Relays heard of in the last minute.",
     "nontax_relay_age_seconds": "Since the last relay was heard of.",
     "nontax_events_failed": "Events whose receivers have failed.",
+    "nontax_quota_limit": "Calls of this interface that WeChat allows the account on a day.",
+    "nontax_quota_used": "Calls that WeChat has counted today.",
+    "nontax_quota_remain": "Calls that WeChat will still take today.",
 }
 
 
@@ -87,7 +90,7 @@ def tell_of_silence(using: str) -> list[str]:
     return found
 
 
-def as_prometheus(found: "Iterator[Figure]") -> "Iterator[str]":
+def as_prometheus(found: "Iterable[Figure]") -> "Iterator[str]":
     """The lines of Prometheus' text format."""
     by_name: dict[str, list[Figure]] = {}
     for figure in found:
