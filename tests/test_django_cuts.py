@@ -94,7 +94,7 @@ class Work:
             except DatabaseError:
                 connections["cut"].close()
             finally:
-                relay._held.join()
+                relay._poller.join()
             if not under_way.exists():
                 return
         raise AssertionError([*under_way.values_list("order_id", "state")])

@@ -111,6 +111,7 @@ MAY_IMPORT = {
         "ledger",
     ),
     "ledger": (
+        "delivery.advice",
         "delivery.states",
         "delivery.store",
         "delivery.servers",

@@ -1,29 +1,14 @@
-"""What WeChat's own record says of attempts in doubt: advice for a person. It settles nothing."""
+"""Where the ledger keeps what WeChat's own record says of attempts in doubt."""
 
 import json
 import sqlite3
 
+from nontax.delivery.advice import KEPT_MS, facts_of
 from nontax.ledger.books import now_ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
-
-    class Record(Protocol):
-        """What `Client.get_rid_info` returns."""
-
-        @property
-        def invoke_time(self) -> int | None: ...
-        @property
-        def cost_in_ms(self) -> int | None: ...
-        @property
-        def response_body(self) -> str | None: ...
-
-
-# WeChat keeps the record of a request for seven days.
-_KEPT = 7 * 86_400_000
-# It does not know the rid any more, or not of this account: it need not be asked again.
-NOT_KNOWN = frozenset({76001, 76002, 76003})
+    from nontax.delivery.advice import Record
 
 
 def to_ask(connection: sqlite3.Connection, limit: int) -> list[tuple[int, str]]:
@@ -32,7 +17,7 @@ def to_ask(connection: sqlite3.Connection, limit: int) -> list[tuple[int, str]]:
         "SELECT attempt.id, attempt.rid FROM bill JOIN attempt ON attempt.bill = bill.id "
         "WHERE bill.state = 'in_doubt' AND length(attempt.rid) > 0 AND attempt.ended > ? "
         "AND coalesce(length(attempt.rid_info), 0) = 0 ORDER BY attempt.id DESC LIMIT ?",
-        (now_ms() - _KEPT, limit),
+        (now_ms() - KEPT_MS, limit),
     ).fetchall()
 
 
@@ -42,17 +27,5 @@ def keep(connection: sqlite3.Connection, attempt: int, info: str) -> None:
 
 
 def text_of(info: "Record | None") -> str:
-    """What is kept: when it was, how long it took and what the answer was, as JSON.
-
-    Nothing else of it: the bodies have the payer's name and the citizen's openid. None: WeChat has
-    no record.
-    """
-    if info is None:
-        return "{}"
-    kept: dict[str, object] = {"invoke_time": info.invoke_time, "cost_in_ms": info.cost_in_ms}
-    try:
-        answer = json.loads(info.response_body or "")
-        kept |= {name: answer[name] for name in ("errcode", "errmsg") if name in answer}
-    except (ValueError, TypeError):
-        pass
-    return json.dumps(kept, ensure_ascii=False)
+    """What is kept, as JSON. None: WeChat has no record."""
+    return json.dumps({} if info is None else facts_of(info), ensure_ascii=False)

@@ -164,13 +164,15 @@ class Ledger(LedgerStore):
         for seven days. limit: how many requests at most, the latest first. What goes wrong on the
         way to WeChat ends it, and is not raised.
         """
+        from nontax.delivery.advice import NOT_KNOWN
+
         with reading.reader(self.path) as connection:
             asked = advice.to_ask(connection, limit)
         for done, (attempt, rid) in enumerate(asked):
             try:
                 found = advice.text_of(client.get_rid_info(rid))
             except NontaxError as error:
-                if getattr(error, "errcode", 0) not in advice.NOT_KNOWN:
+                if getattr(error, "errcode", 0) not in NOT_KNOWN:
                     return done
                 found = advice.text_of(None)
             self._write(partial(advice.keep, attempt=attempt, info=found))

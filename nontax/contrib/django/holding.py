@@ -4,14 +4,11 @@ Pushes come three times at most, and an account has one URL for them, often anot
 """
 
 import logging
-import math
-import threading
-import time
 from datetime import timedelta
 from typing import Any
 
 from django.core.signals import setting_changed
-from django.db import DatabaseError, connections, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from nontax.contrib.django import accounts, conf, events, settling
@@ -31,8 +28,6 @@ _DAY = timedelta(days=1)
 # For so long an order is this relay's to ask about.
 _TAKEN = timedelta(minutes=3)
 _BY = "nontax"
-# Seconds between two looks of a relay.
-_PAUSE = 15.0
 _s_pappids: dict[str, str] = {}
 
 
@@ -120,36 +115,6 @@ def _settle(using: str, row: Hold, status: str, now: Any) -> bool:
     _log.warning("order %s is withdrawn: %s", bill.order_id, why,
                  extra={"order_id": bill.order_id, "state": "withdrawn"})  # fmt: skip
     return True
-
-
-class Poller:
-    """A relay's looks for orders that are due: in a thread, as WeChat may be slow to answer."""
-
-    def __init__(self, using: str, stopping: "Callable[[], bool]") -> None:
-        self._using, self._stopping = using, stopping
-        self._next = -math.inf
-        self._thread: threading.Thread | None = None
-
-    def look(self) -> None:
-        """Begin a look, unless one is under way or was just now."""
-        if time.monotonic() < self._next or (self._thread and self._thread.is_alive()):
-            return
-        self._next = time.monotonic() + _PAUSE
-        self._thread = threading.Thread(target=self._poll, name="nontax held")
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait until it has ended, in slices, so that a signal's handler runs."""
-        while self._thread is not None and self._thread.is_alive():
-            self._thread.join(0.2)
-
-    def _poll(self) -> None:
-        try:
-            poll(self._using, stopping=self._stopping)
-        except DatabaseError as error:
-            _log.error("held bills cannot be looked for: %s", error)
-        finally:
-            connections.close_all()
 
 
 def _forget(*, setting: str, **_: object) -> None:

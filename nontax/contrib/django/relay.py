@@ -11,8 +11,8 @@ from django.db import connections
 
 from nontax.contrib.django import accounts, conf, events, pace, signals
 from nontax.contrib.django.beats import Beats
-from nontax.contrib.django.holding import Poller
 from nontax.contrib.django.models import Bill
+from nontax.contrib.django.polling import Poller
 from nontax.contrib.django.pruning import Pruner
 from nontax.contrib.django.store import OutboxStore
 from nontax.contrib.django.telling import worker_name
@@ -63,7 +63,7 @@ class Relay:
         self._not_before: dict[str, float] = {}
         self._failed: list[str] = []
         self._matched = -math.inf
-        self._held = Poller(self._settings.database, lambda: self._stopping)
+        self._poller = Poller(self._settings.database, lambda: self._stopping)
         self._pruner = Pruner(self._settings.database, self._settings.keep_content_days)
         self.sent = 0
 
@@ -109,7 +109,7 @@ class Relay:
             time.sleep(min(left, _SLICE))
 
     def _join(self) -> None:
-        self._held.join()
+        self._poller.join()
         for thread in list(self._threads.values()):
             while thread.is_alive():  # in slices, so that a signal's handler runs
                 thread.join(0.2)
@@ -125,7 +125,7 @@ class Relay:
         if time.monotonic() >= self._matched + _MATCH_PAUSE:
             self._matched = time.monotonic()
             events.match_held(using)
-        self._held.look()
+        self._poller.look()
         return [alias for alias in waiting(using) if not self._only or alias in self._only]
 
     def _start(self, alias: str) -> None:

@@ -60,6 +60,7 @@ KINDS = {
     "person": words("a person"),
     "event": words("WeChat's push"),
     "getauthdata": words("asked WeChat"),
+    "get_rid_info": words("WeChat's record"),
     "reject_bill": words("our own refusal"),
     "late answer": words("a late answer"),
     "lease ended": words("the lease ended"),
@@ -77,4 +78,5 @@ VERDICTS = {
     "resend": words("resend"),
     "done": words("done"),
     "none": words("changes nothing"),
+    "shown": words("see the detail"),
 }
