@@ -117,7 +117,7 @@ pytest-databases: build ## the Django outbox on PostgreSQL, MariaDB, Redis, Rabb
 	@echo "pytest  PostgreSQL, MariaDB, Redis, RabbitMQ"
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
 	@DJANGO_SERVERS=required DJANGO_KILLS=10 DJANGO_CRASHES=10 $(BIN)/pytest -q -n 2 \
-		$(foreach name,servers faults cuts crowds engines desk_servers upgrade,tests/test_django_$(name).py)
+		$(foreach name,servers faults clocks cuts crowds engines desk_servers upgrade,tests/test_django_$(name).py)
 
 .PHONY: format
 format: $(VENV)/installed ## lay out all C and Python

@@ -71,7 +71,7 @@ crash-backend: build ## the Django outbox: 1,000 kills, 200 crashes, a cut at ea
 	@$(BIN)/pip install -qq --disable-pip-version-check --require-hashes -r requirements/databases.txt
 	@DJANGO_SERVERS=required DJANGO_KILLS=160 DJANGO_CRASHES=200 DJANGO_CUTS=1 DJANGO_QUOTA=1000 \
 		$(BIN)/pytest -q -n $(JOBS) -o timeout=3600 \
-		$(foreach name,cuts engines servers crowds faults,tests/test_django_$(name).py) \
+		$(foreach name,cuts engines servers crowds faults clocks,tests/test_django_$(name).py) \
 		tests/test_django_outbox.py::test_kill_9_of_relays $(ARGS)
 
 .PHONY: bench

@@ -1,4 +1,4 @@
-"""What else goes wrong between relays and a database: stops, clocks, failovers.
+"""What else goes wrong between relays and a database: stops, failovers.
 
 DJANGO_CUTS: at every which statement a relay is stopped; `make crash-backend` takes each.
 """
@@ -32,7 +32,7 @@ from djangos import (
     use,
 )
 from figures import Figure, Record, tell
-from kills import check_books, enqueue
+from kills import enqueue
 from nursery import Nursery
 
 from nontax.contrib.django.databases import check_database
@@ -156,33 +156,6 @@ def test_a_relay_that_was_stopped_past_its_lease(server: Postgres, sandbox: Sand
     assert (row.state, row.attempt, signed.number) == ("sending", 2, 2)  # its late answer: nothing
     assert set(posts.count().values()) == {1}
     assert any(each.kind == "late answer" for each in store.evidence(key))
-
-
-# Clocks
-
-
-@pytest.mark.parametrize("offset", ["-1d", "+1d"])
-def test_a_relay_whose_clock_is_a_day_off(
-    server: Postgres, sandbox: Sandbox, offset: str, record_property: Record
-) -> None:
-    library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
-    assert Path(library).exists(), "apt install libfaketime"
-    posts, orders = Posts(sandbox), enqueue(8)
-    env = site(server.database, nontax_of(sandbox, window=8)) | {
-        "LD_PRELOAD": library, "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }  # fmt: skip
-    sandbox.inject(faults.Delay(0.3), times=100, path="/nontax/insertbill")
-    with Nursery(env) as nursery:
-        relay = nursery.begin("send", 8)
-        posts.wait_for_more(2)
-        assert OutboxStore("", using="outbox").expire() == []  # its leases are by another clock
-        until = time.monotonic() + 20
-        while states() != {"inserted": 8}:
-            assert time.monotonic() < until, states()
-            time.sleep(0.05)
-        nursery.end(relay, signal.SIGTERM)
-    assert check_books("outbox", orders, posts.count(), sandbox) == 0
-    tell(record_property, Figure("relay whose clock is a day off", 1, len(orders)))
 
 
 # Failovers
