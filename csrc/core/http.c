@@ -41,6 +41,13 @@ bool nx_transfer_was_sent(const nx_transfer *transfer)
     return transfer->body_sent > 0 || transfer->begun;
 }
 
+bool nx_transfer_went_out(const nx_transfer *transfer)
+{
+    curl_off_t size = 0;
+    CURLcode code = curl_easy_getinfo(transfer->easy, CURLINFO_SIZE_UPLOAD_T, &size);
+    return !transfer->body || (code == CURLE_OK && size >= (curl_off_t)transfer->body->size);
+}
+
 static bool has_tls(const char *url)
 {
     return strncasecmp(url, "https:", strlen("https:")) == 0;

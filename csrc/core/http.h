@@ -34,7 +34,7 @@ typedef struct nx_transfer {
     const nx_body *body;  /* NULL: a GET, which */
     bool begun;           /* was begun, */
     bool may_begin_again; /* which does no harm */
-    size_t body_sent;     /* bytes that were handed to the connection */
+    size_t body_sent;     /* bytes that were handed to libcurl */
     bool file_failed;
     nx_buffer reply;
     bool tls;       /* its connection has TLS */
@@ -57,6 +57,9 @@ nontax_status nx_transfer_prepare(nx_transfer *transfer, const nx_request *reque
 
 /* Whether any of it may have gone out. */
 bool nx_transfer_was_sent(const nx_transfer *transfer);
+
+/* Whether the whole body has gone out: newer libcurls take it into a buffer of their own first. */
+bool nx_transfer_went_out(const nx_transfer *transfer);
 
 /* The HTTP status of the reply; 0: none has come. */
 long nx_transfer_status(const nx_transfer *transfer);

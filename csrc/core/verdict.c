@@ -182,18 +182,18 @@ static void read_reply(nx_transfer *transfer, const nx_account *account)
     const char *body = transfer->reply.data ? transfer->reply.data : "";
     nx_reply_read(account->interface, body, transfer->reply.size, http_status, &account->secrets,
                   result, account->fields);
-    if (nx_transfer_was_sent(transfer)) {
-        return;
-    }
-    /* Something on the way has answered to the head alone. */
-    if (result->outcome == NONTAX_INSERTED) {
+    bool sent = nx_transfer_was_sent(transfer);
+    /* Something on the way has answered to the head alone, or to nothing. */
+    if (result->outcome == NONTAX_INSERTED && !nx_transfer_went_out(transfer)) {
         nx_json_free(*account->fields);
         *account->fields = NULL;
-        *result = (nontax_result){
-            .cause = NONTAX_CAUSE_REPLY, .http_status = http_status, .attempts = result->attempts};
+        *result = (nontax_result){.outcome = NONTAX_IN_DOUBT,
+                                  .cause = NONTAX_CAUSE_REPLY,
+                                  .http_status = http_status,
+                                  .attempts = result->attempts};
         write_reason(result, "a success reply arrived before the request was sent", "");
     }
-    if (result->cause == NONTAX_CAUSE_REPLY) {
+    if (!sent && result->cause == NONTAX_CAUSE_REPLY) {
         result->outcome = NONTAX_NOT_SENT;
     }
 }
