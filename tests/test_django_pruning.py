@@ -1,15 +1,16 @@
 """Contents of settled bills are removed; of what may still be sent, or is in doubt, nothing is."""
 
-import threading
+import contextlib
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from bills import bill
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
 from django.test import override_settings
 from djangos import count_posts, nontax_of, outbox_in
 from everystate import put_one_in_each_state
@@ -52,31 +53,38 @@ def _refuse(errcode: int) -> Bill:
     return row
 
 
+@contextlib.contextmanager
+def _relay_at_work() -> Iterator[None]:
+    """It sends nothing: only what is settled is its to remove."""
+    relay = Relay(["nobody"], poll=0.01)
+
+    def run() -> None:
+        try:
+            relay.run()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        runs = pool.submit(run)
+        try:
+            yield
+        finally:
+            relay.stop()
+            runs.result()
+
+
 def test_a_relay_removes_them_while_nothing_waits() -> None:
     orders = put_one_in_each_state()
-    # Only what is settled is the relay's to remove; it must not send the others meanwhile.
-    relay = Relay(["nobody"], poll=0.01)
-    runs = threading.Thread(target=relay.run)
-    runs.start()
-    try:
+    with _relay_at_work():
         _let_pass(29)
         time.sleep(0.1)
         assert _kept() == set(orders)
-    finally:
-        relay.stop()
-        runs.join()
     _let_pass(2)
-    relay = Relay(["nobody"], poll=0.01)
-    runs = threading.Thread(target=relay.run)
-    runs.start()
-    try:
+    with _relay_at_work():
         until = time.monotonic() + 30
         while _kept() & _SETTLED:
             assert time.monotonic() < until, _kept()
             time.sleep(0.02)
-    finally:
-        relay.stop()
-        runs.join()
     assert _kept() == set(orders) - _SETTLED
     assert Bill.objects.using("outbox").count() == len(orders)
 

@@ -53,6 +53,7 @@ def fail_each(talk: Talk) -> None:
     from typing import Any
 
     import nontax
+    import nontax.runs  # Python 3.13 may crash where an import finds no memory
 
     def tell(unraisable: Any) -> None:
         # Since Python 3.13 an import says so when it cannot look up a name for want of memory.
