@@ -623,18 +623,19 @@ def test_async_with_says_nothing_at_the_end(client: nontax.Client, run: Strict) 
 def test_a_dropped_run_says_what_is_lost(
     sandbox: Sandbox, client: nontax.Client, run: Strict, kind: str
 ) -> None:
-    async def leave(source: Any) -> None:
+    async def leave(source: Any, told: Any) -> None:
+        def is_told() -> int:
+            gc.collect()
+            return len(told)
+
         async for _ in client.ainsert_bills(source, concurrency=4):
             break
-        # Those under way come to their end first.
-        await until(lambda: all(one.finished for one in sandbox.requests))
-        await asyncio.sleep(0.1)
-        gc.collect()
+        await until(is_told)  # those under way come to their end first
 
     async def main() -> None:
         source: Any = bills(10) if kind == "iterable" else slowly(bills(10))
-        with pytest.warns(RuntimeWarning, match="nobody has read"):
-            await leave(source)
+        with pytest.warns(RuntimeWarning, match="nobody has read") as told:
+            await leave(source, told)
         assert len(sandbox.requests) <= 5
 
     run(main())

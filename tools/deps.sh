@@ -13,7 +13,7 @@ esac
 # For reports as pages.
 [ "$what" != all ] || packages="$packages chromium fonts-noto-cjk libreoffice-calc poppler-utils"
 # libcurl with GnuTLS has another name in each release, and is there already where git is.
-[ "${1:-}" = demo ] || ls /usr/lib/*/libcurl-gnutls.so.4 >/dev/null 2>&1 ||
+[ "$what" != all ] || ls /usr/lib/*/libcurl-gnutls.so.4 >/dev/null 2>&1 ||
     packages="$packages libcurl3-gnutls"
 # Whatever Python is in use. Most of its headers are links to those of Debian's other one.
 [ "$what" != debug ] || packages="$packages python3-dbg python3-dev python3-venv"
