@@ -59,7 +59,7 @@ chaos: build ## 100,000 bills against a server that fails at random (ARGS="--see
 	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
 .PHONY: crash
-crash: build ## 1,000 kills, power losses, full disks, sixteen processes: half an hour
+crash: build ## 1,000 kills, power losses, full disks, sixteen processes: ten minutes
 	@CRASH_KILLS=1000 CRASH_STEP=1 CRASH_IMAGES=500 FLIP_EVERY=97 WIDE_HISTORIES=1 \
 		LEDGER_PROCESSES=16 LEDGER_BILLS=20000 INTERRUPT_ROUNDS=12 $(BIN)/pytest -q -s -o timeout=3600 \
 		tests/test_crashes.py tests/test_ledger_processes.py tests/test_ledger.py \
