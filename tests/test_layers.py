@@ -118,6 +118,7 @@ MAY_IMPORT = {
         "delivery.spool",
         "errors",
         "ledger",
+        "locks",
         "uncompiled",
     ),
     "reconciliation": ("reconciliation", "ledger", "sheets", "language", "errors"),

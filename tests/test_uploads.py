@@ -1,6 +1,7 @@
 """Many PDFs, and files as web frameworks hand them in."""
 
 import asyncio
+import inspect
 import io
 import tempfile
 from collections.abc import Callable, Iterator
@@ -252,7 +253,7 @@ def test_an_uploaded_file(
     pdf = make(PDF)
 
     async def main() -> str:
-        if asyncio.iscoroutinefunction(getattr(pdf, "read", None)):
+        if inspect.iscoroutinefunction(getattr(pdf, "read", None)):
             await pdf.seek(0)
         else:
             getattr(pdf, "seek", getattr(pdf, "file", pdf).seek)(0)
@@ -273,7 +274,7 @@ def test_an_uploaded_file_that_was_read_before(
     sandbox: Sandbox, client: nontax.Client, run: Strict, make: Callable[[bytes], Any]
 ) -> None:
     pdf = make(PDF)
-    if asyncio.iscoroutinefunction(getattr(pdf, "read", None)):
+    if inspect.iscoroutinefunction(getattr(pdf, "read", None)):
         run(pdf.read())
     else:
         getattr(pdf, "read", getattr(pdf, "file", pdf).read)()

@@ -1,7 +1,6 @@
 """Single calls in an event loop, of a client that has a ledger."""
 
 import asyncio
-import threading
 import time
 
 from nontax.delivery.content import FORM, bill_as_printed, content_of
@@ -9,6 +8,7 @@ from nontax.delivery.states import Answer
 from nontax.delivery.store import Claim, Content, Refused
 from nontax.errors import LedgerError
 from nontax.journaled import LOOK_EVERY, Journaled, answer_of, answer_of_raised, known_of
+from nontax.locks import Lock
 from nontax.outcomes import InsertedBill
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ class _Written:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[Any] = self._loop.create_future()
         self._give_back = give_back
-        self._guard = threading.Lock()
+        self._guard = Lock()
         self._is_done = self._is_abandoned = False
         self._result: Any = None
 

@@ -10,7 +10,6 @@ import os
 import socket
 import sqlite3
 import sys
-import threading
 import weakref
 from contextlib import suppress
 
@@ -32,6 +31,7 @@ from nontax.ledger.books import DamageError, now_ms
 from nontax.ledger.marks import OtherRun, RunFile, boot_id
 from nontax.ledger.words import damaged, unusable
 from nontax.ledger.writer import Writer
+from nontax.locks import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Owner:
         _owners.add(self)
 
     def _forget(self) -> None:
-        self._lock = threading.RLock()  # of the life of the run, and of the mark
+        self._lock = Lock()  # of the life of the run, and of the mark
         self._writer: Writer | None = None
         self._connection: sqlite3.Connection | None = None
         self.file: RunFile | None = None

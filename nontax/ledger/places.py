@@ -4,13 +4,13 @@ import os
 import sqlite3
 import stat
 import struct
-import threading
 from contextlib import closing, suppress
 from uuid import uuid4
 
 from nontax.errors import LedgerError
 from nontax.ledger import schema
 from nontax.ledger.words import unusable
+from nontax.locks import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def check_place(path: str, mountinfo: str = "/proc/self/mountinfo") -> None:
 
 # Files whose head this process has read, by device and inode.
 _read: set[tuple[int, int]] = set()
-_reading = threading.Lock()
+_reading = Lock()
 
 
 def head_of(path: str) -> bytes | None:

@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 from nontax.errors import LedgerError
 from nontax.ledger.words import unusable
+from nontax.locks import Lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Writer:
         self._wal_size = wal_size
         # Its put() is done in one go: no signal leaves a job there that the thread does not see.
         self._jobs: SimpleQueue[tuple[Job, ...] | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._closing = False
         # Who has it writes: a caller for a single job, or this writer's thread.
         self._turn = threading.RLock()
@@ -215,7 +216,7 @@ class Waiter:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self._guard = threading.Lock()
+        self._guard = Lock()
         self._finished = False
         self._result: Any = None
         self._error: BaseException | None = None
