@@ -114,6 +114,8 @@ crtendS.o%s @lib@/crtn.o
 
 END
     options="-specs=\"$top/bin/musl.specs\""
+    # The functions for atomic operations in Debian's libgcc ask glibc what the processor can do.
+    [ "$machine" != aarch64 ] || options="$options -mno-outline-atomics"
     ;;
 esac
 
