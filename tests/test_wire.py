@@ -501,7 +501,9 @@ def test_a_success_for_half_a_body() -> None:
     """Whoever has not read a bill cannot have taken it, but may have what is left of it read."""
 
     def answer_early(wire: Wire) -> None:
-        wire.socket.recv(65536)
+        received = b""
+        while not received.partition(b"\r\n\r\n")[2]:
+            received += wire.socket.recv(65536)
         wire.send(json_reply(INSERTED, b"Connection: close"))
         wire.socket.shutdown(socket.SHUT_WR)
         ended.wait(30)
