@@ -19,7 +19,7 @@ from typing import Any, Self
 import nontax
 from nontax.sandbox.certificates import Certificates
 
-GUARD = 30.0  # Seconds; only so that a broken test ends.
+GUARD = 50.0  # Seconds; only so that a broken test ends.
 CODE = "682000000001"
 OPENID = "oSandboxScripted000000000000"
 
