@@ -169,11 +169,12 @@ NEWER_PYTHON = $(firstword $(shell for python in python3 python3.14 python3.13 p
 pytest-django6: build ## the Django outbox on Django 6.0, if there is a Python 3.12 or newer
 	@$(if $(NEWER_PYTHON),$(MAKE) pytest-django6-there,echo "pytest  Django 6.0: skipped, it needs Python 3.12")
 
+# test_django_asgi.py needs the web frameworks of .venv.
 .PHONY: pytest-django6-there
 pytest-django6-there: build/django6/installed
 	@echo "pytest  Django 6.0"
 	@PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)" build/django6/bin/python -m pytest -q -n $(JOBS) --dist loadfile \
-		-p no:cacheprovider tests/test_django_*.py
+		-p no:cacheprovider $(filter-out %_asgi.py,$(wildcard tests/test_django_*.py))
 
 build/django6/installed: requirements/django6.txt
 	@echo "venv    build/django6"
