@@ -170,6 +170,14 @@ def states() -> dict[str, int]:
     return {str(s): n for s, n in OutboxStore("bureau", using="outbox").counts().items()}
 
 
+def wait_for_states(wanted: dict[str, int], seconds: float = 60) -> None:
+    """Wait until so many bills of the bureau are in these states, and none in others."""
+    until = time.monotonic() + seconds
+    while states() != wanted:
+        assert time.monotonic() < until, (states(), wanted)
+        time.sleep(0.05)
+
+
 def empty(alias: str) -> None:
     """Take all rows away."""
     for model in (Event, Evidence, Attempt, Content, Hold, Bill, Server, Pace, RelayRow, Unit):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dbservers import Postgres
-from djangos import Posts, emptied, nontax_of, outbox_on, site, states
+from djangos import Posts, emptied, nontax_of, outbox_on, site, states, wait_for_states
 from figures import Figure, Record, tell
 from kills import check_books, enqueue, wait_for_claims
 from nursery import Nursery
@@ -75,10 +75,7 @@ def test_a_relay_whose_clock_is_a_day_off(
         relay = nursery.begin("send", 8)
         posts.wait_for_more(2)
         assert OutboxStore("", using="outbox").expire() == []  # its leases are by another clock
-        until = time.monotonic() + 20
-        while states() != {"inserted": 8}:
-            assert time.monotonic() < until, states()
-            time.sleep(0.05)
+        wait_for_states({"inserted": 8}, 20)
         nursery.end(relay, signal.SIGTERM)
     assert check_books("outbox", orders, posts.count(), sandbox) == 0
     tell(record_property, Figure("relay whose clock is a day off", 1, len(orders)))
@@ -101,7 +98,7 @@ def test_the_databases_clock_steps_a_day_forwards(
         assert _expire_some() == []
         server.step("+1d")
         assert server.is_off_by() == 1
-        _wait_for_states({"inserted": 12})
+        wait_for_states({"inserted": 12})
         nursery.end(relay, signal.SIGTERM)
     gave_up = Evidence.objects.using("outbox").filter(kind="lease ended").count()
     assert gave_up >= 4
@@ -117,13 +114,11 @@ def test_it_steps_forwards_and_the_relay_is_dead(
     """What it has left is in doubt a little early."""
     posts, orders = Posts(sandbox), enqueue(12)
     with Nursery(site(server.database, nontax_of(sandbox, window=8))) as nursery:
-        nursery.end(_begin(nursery, posts), signal.SIGKILL)
-        wait_for_claims("outbox")
-        left = states()["sending"]
+        left = _leave_some(nursery, posts)
         server.step("+1d")
-        assert len(_expire_some()) == left >= 4
+        assert len(_expire_some()) == left
         relay = nursery.begin("send", 8)
-        _wait_for_states({"inserted": 12 - left, "in_doubt": left})
+        wait_for_states({"inserted": 12 - left, "in_doubt": left})
         nursery.end(relay, signal.SIGTERM)
     assert check_books("outbox", orders, posts.count(), sandbox) == left
     what = "the database's clock steps a day forwards, and a relay had died"
@@ -136,6 +131,15 @@ def _begin(nursery: Nursery, posts: Posts) -> int:
     return relay
 
 
+def _leave_some(nursery: Nursery, posts: Posts) -> int:
+    """How many bills are "sending", and their relay is dead."""
+    nursery.end(_begin(nursery, posts), signal.SIGKILL)
+    wait_for_claims("outbox")
+    left = states()["sending"]
+    assert left >= 4
+    return left
+
+
 @pytest.mark.timeout(180)
 def test_the_databases_clock_steps_a_day_backwards(
     server: Clocked, sandbox: Sandbox, record_property: Record
@@ -143,25 +147,15 @@ def test_the_databases_clock_steps_a_day_backwards(
     """What a dead relay has left belongs to it a day longer, and nothing goes twice."""
     posts, orders = Posts(sandbox), enqueue(12)
     with Nursery(site(server.database, nontax_of(sandbox, window=8))) as nursery:
-        nursery.end(_begin(nursery, posts), signal.SIGKILL)
-        wait_for_claims("outbox")
-        left = states()["sending"]
-        assert left >= 4
+        left = _leave_some(nursery, posts)
         server.step("-1d")
         assert server.is_off_by() == -1
         relay = nursery.begin("send", 8)
-        _wait_for_states({"inserted": 12 - left, "sending": left})
+        wait_for_states({"inserted": 12 - left, "sending": left})
         assert _expire_some() == []
         server.step("+1d")
-        _wait_for_states({"inserted": 12 - left, "in_doubt": left})
+        wait_for_states({"inserted": 12 - left, "in_doubt": left})
         nursery.end(relay, signal.SIGTERM)
     assert check_books("outbox", orders, posts.count(), sandbox) == left
     what = "the database's clock steps a day backwards, and a relay had died"
     tell(record_property, Figure(what, 1, len(orders), 1, in_doubt=left))
-
-
-def _wait_for_states(wanted: dict[str, int]) -> None:
-    until = time.monotonic() + 60
-    while states() != wanted:
-        assert time.monotonic() < until, (states(), wanted)
-        time.sleep(0.05)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from dbservers import Postgres, Redis
 from django.test import override_settings
-from djangos import Posts, emptied, nontax_of, outbox_on, site, states
+from djangos import Posts, emptied, nontax_of, outbox_on, site, wait_for_states
 from figures import Figure, Record, tell
 from kills import check_books, enqueue
 from nursery import Nursery
@@ -38,13 +38,6 @@ def server(started: Postgres, sandbox: Sandbox) -> Iterator[Postgres]:
         yield started
 
 
-def _wait_for(wanted: dict[str, int], seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while states() != wanted:
-        assert time.monotonic() < until, states()
-        time.sleep(0.05)
-
-
 def _at_work() -> int:
     return len(set(Attempt.objects.using("outbox").values_list("worker", flat=True)))
 
@@ -57,7 +50,7 @@ def test_many_relays(
     posts, orders = Posts(sandbox), enqueue(BILLS)
     with Nursery(site(server.database, nontax_of(sandbox))) as nursery:
         begun = [nursery.begin("send", WINDOW) for _ in range(relays)]
-        _wait_for({"inserted": BILLS}, 240)
+        wait_for_states({"inserted": BILLS}, 240)
         for relay in begun:
             nursery.end(relay, signal.SIGTERM)
     assert check_books("outbox", orders, posts.count(), sandbox) == 0
@@ -102,7 +95,7 @@ def test_sixteen_workers_and_doorbells_that_are_lost_doubled_and_late(
                         ringing.ring()
         with override_settings(NONTAX=nontax_of(sandbox, "outbox", **settings)):
             ringing.ring()
-        _wait_for({"inserted": len(orders)}, 240)
+        wait_for_states({"inserted": len(orders)}, 240)
         time.sleep(3)  # the late ones find nothing
         for worker in workers:
             nursery.end(worker, signal.SIGTERM)
@@ -123,11 +116,11 @@ def test_a_minutes_quota_and_four_relays(
     posts, orders = Posts(sandbox), enqueue(QUOTA + QUOTA // 2)
     with Nursery(site(server.database, nontax_of(sandbox))) as nursery:
         begun = [nursery.begin("send", WINDOW) for _ in range(4)]
-        _wait_for({"inserted": QUOTA, "waiting": QUOTA // 2}, 38)
+        wait_for_states({"inserted": QUOTA, "waiting": QUOTA // 2}, 38)
         time.sleep(2)  # nobody tries on
         refused = posts.count().total() - QUOTA
         row = Pace.objects.using("outbox").get()
-        _wait_for({"inserted": len(orders)}, 200)
+        wait_for_states({"inserted": len(orders)}, 200)
         for relay in begun:
             nursery.end(relay, signal.SIGTERM)
     print(f"quota of {QUOTA} a minute, 4 relays: {refused} calls were refused")

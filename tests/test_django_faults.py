@@ -30,6 +30,7 @@ from djangos import (
     site,
     states,
     use,
+    wait_for_states,
 )
 from figures import Figure, Record, tell
 from kills import enqueue
@@ -147,10 +148,7 @@ def test_a_relay_that_was_stopped_past_its_lease(server: Postgres, sandbox: Sand
         key = Key(row.appid, row.order_id)
         signed = store.resend(key, by="王", checked_by="李")
         os.kill(relay, signal.SIGCONT)
-        until = time.monotonic() + 20
-        while states() != {"inserted": 2, "sending": 1}:
-            assert time.monotonic() < until, states()
-            time.sleep(0.05)
+        wait_for_states({"inserted": 2, "sending": 1}, 20)
         nursery.end(relay, signal.SIGTERM)
     row.refresh_from_db()
     assert (row.state, row.attempt, signed.number) == ("sending", 2, 2)  # its late answer: nothing

@@ -26,7 +26,9 @@ from djangos import (
     pass_leases,
     site,
     sqlite,
+    states,
     use,
+    wait_for_states,
 )
 from everystate import put_one_in_each_state
 from figures import Figure, Record, tell
@@ -153,7 +155,7 @@ def test_relays_that_do_not_know_a_later_column(rows: dict[str, Any], sandbox: S
             for one in given[20:]:
                 outbox.enqueue(one, account="bureau", durable=False)
             orders += [one["order_id"] for one in given]
-        _wait_until_inserted(len(orders))
+        wait_for_states({"inserted": len(orders)})
         upgrade.back()
     finally:
         for relay in relays:
@@ -161,10 +163,6 @@ def test_relays_that_do_not_know_a_later_column(rows: dict[str, Any], sandbox: S
         told = [relay.communicate(timeout=60) for relay in relays]
     assert [relay.returncode for relay in relays] == [0, 0], told
     assert count_posts(sandbox) == dict.fromkeys(orders, 1)
-
-
-def _wait_until_inserted(count: int) -> None:
-    _wait_until(lambda: _states() == {"inserted": count})
 
 
 @pytest.mark.timeout(600)
@@ -195,7 +193,7 @@ def test_relays_of_two_versions_at_once(
                 left = _open_of(killed)
                 assert 0 < len(left) <= window
                 pass_leases("outbox", claim__in=left.values())
-                _wait_until(lambda: set(_states()) <= {"inserted", "in_doubt"})
+                _wait_until(lambda: set(states()) <= {"inserted", "in_doubt"})
                 nursery.end(other, signal.SIGTERM)
                 gave_up = Evidence.objects.using("outbox").filter(bill__in=left)
                 assert {each.detail.rpartition(":")[2] for each in gave_up} == {str(other)}
@@ -208,10 +206,6 @@ def test_relays_of_two_versions_at_once(
     assert by_version.total() == len(orders)
     what = "relays of two versions at once, one of them killed"
     tell(record_property, Figure(what, KILLS, len(orders), KILLS, in_doubt=doubt))
-
-
-def _states() -> "Counter[str]":
-    return Counter(Bill.objects.using("outbox").values_list("state", flat=True))
 
 
 def _attempts_of(relay: int) -> Any:
@@ -237,5 +231,5 @@ def _later_of_attempts() -> "Counter[int]":
 def _wait_until(done: "Callable[[], object]") -> None:
     until = time.monotonic() + 60
     while not done():
-        assert time.monotonic() < until, _states()
+        assert time.monotonic() < until, states()
         time.sleep(0.01)
