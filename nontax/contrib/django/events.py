@@ -123,7 +123,7 @@ def authorised(
 
 
 def _has_content(using: str, row: Bill) -> bool:
-    """By the bill's lock: nobody is just removing it."""
+    """Under the bill's lock, so that nobody removes it meanwhile."""
     locked(using).get(pk=row.pk)
     return bool(Content.objects.using(using).filter(pk=row.pk).exists())
 

@@ -33,7 +33,7 @@ class Poller:
         if time.monotonic() < self._next or (self._thread and self._thread.is_alive()):
             return
         self._next = time.monotonic() + _PAUSE
-        self._thread = threading.Thread(target=self._poll, name="nontax held")
+        self._thread = threading.Thread(target=self._poll, name="nontax polling")
         self._thread.start()
 
     def join(self) -> None:
@@ -46,6 +46,6 @@ class Poller:
             poll(self._using, stopping=self._stopping)
             self._asker.ask(self._stopping)
         except DatabaseError as error:
-            _log.error("held and doubtful bills cannot be looked for: %s", error)
+            _log.error("held bills and bills in doubt cannot be looked for: %s", error)
         finally:
             connections.close_all()

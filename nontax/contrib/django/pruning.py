@@ -55,7 +55,7 @@ def _pages(rows: Any, began: str, before: "datetime") -> "Iterator[list[int]]":
 
 
 def _forget_bills(using: str, ids: "list[int]", before: "datetime") -> int:
-    # For as long as a held bill waits for the citizen, this one is sent when he authorises it.
+    # For as long as a held bill waits, this one is sent once the citizen authorises its order.
     hold = timezone.now() - timedelta(days=conf.outbox().hold_days)
     refused = Q(state="rejected", errcode__in=sorted(NOT_AUTHORISED), changed_at__gte=hold)
     with transaction.atomic(using=using):

@@ -29,7 +29,6 @@ class Command(BaseCommand):
             "--open", action="store_true",
             help=say("leave out bills that are done with; quick, however many there are"),
         )  # fmt: skip
-
         parser.add_argument(
             "--quota", action="store_true",
             help=say("ask WeChat, too, how many calls of each interface are left today"),
