@@ -802,3 +802,21 @@ def test_the_log_does_not_grow_without_end(path: Path) -> None:
             )
         assert Path(f"{path}-wal").stat().st_size < 8 << 20
         assert path.stat().st_size > 2 << 20
+
+
+@pytest.mark.parametrize("by", ["gevent", "eventlet"])
+def test_greenlets_in_the_place_of_threads_are_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """Their callers would wait for a writer that never gets its turn."""
+
+    def start_new_thread(*_: object) -> None:
+        raise AssertionError("a thread was begun")
+
+    start_new_thread.__module__ = f"{by}.thread"
+    monkeypatch.setattr("_thread.start_new_thread", start_new_thread)
+    with Ledger(path) as ledger:
+        with pytest.raises(LedgerError, match=f"{by} has patched"):
+            ledger.hand_in([content("A1")])
+        monkeypatch.undo()
+        ledger.hand_in([content("A1")])

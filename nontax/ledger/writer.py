@@ -5,6 +5,7 @@ those whom it concerns. While the disk works, the next group gathers. Where noth
 that would wait for its own job does it itself, with the same connection.
 """
 
+import _thread
 import sqlite3
 import threading
 from queue import Empty, SimpleQueue
@@ -48,6 +49,7 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._checkpoint_at = 0
         self._groups = 0
+        _refuse_greenlets()
         self._thread = threading.Thread(target=self._work, name="nontax ledger", daemon=True)
         self._thread.start()
 
@@ -198,6 +200,17 @@ class Writer:
             self._checkpoint_at = size  # somebody reads or writes: later
         finally:
             connection.execute("PRAGMA busy_timeout = 30000")
+
+
+def _refuse_greenlets() -> None:
+    """A greenlet in the writer's place could not run while a caller waits for it in C."""
+    for used in (_thread.start_new_thread, SimpleQueue):
+        patched_by = str(used.__module__).partition(".")[0]
+        if patched_by in ("gevent", "eventlet"):
+            raise LedgerError(
+                reason=f"the ledger needs real threads, and {patched_by} has patched them: use the "
+                "ledger in a process that does not call monkey_patch()"
+            )
 
 
 def _roll_back(connection: "sqlite3.Connection") -> None:
