@@ -4,7 +4,7 @@
  *     NONTAX_BASE_URL=… NONTAX_CA_FILE=… NONTAX_ACCESS_TOKEN=… build/examples/insert_bill bill.json
  *
  * The file holds the bill as JSON, in any of its three shapes. Exit status: 0 inserted, 1 rejected,
- * 2 not sent, 3 in doubt. */
+ * 2 not sent, 3 in doubt, 64 wrong arguments, 70 no call could be made. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,25 +32,32 @@ static char *read_file(const char *path)
     return text;
 }
 
+/* A field of the reply, or "": a bill can be inserted without an openid in the reply. */
+static const char *field(const nontax_result *result, const char *name)
+{
+    const char *text = cJSON_GetStringValue(cJSON_GetObjectItem(result->fields, name));
+    return text ? text : "";
+}
+
 static int report(nontax_call *call)
 {
     const nontax_result *result = nontax_call_result(call);
     const nontax_problems *problems = nontax_call_problems(call);
     printf("%s\n", nontax_outcome_name(result->outcome));
     if (result->outcome == NONTAX_INSERTED) {
-        printf("code   %s\n", cJSON_GetObjectItem(result->fields, "code")->valuestring);
-        printf("openid %s\n", cJSON_GetObjectItem(result->fields, "openid")->valuestring);
+        printf("code   %s\n", field(result, "code"));
+        printf("openid %s\n", field(result, "openid"));
         return 0;
     }
     for (size_t i = 0; i < problems->count; i++) {
         printf("%s %s\n", problems->list[i].path, problems->list[i].message);
     }
-    if (result->has_errcode) {
+    if (result->reason[0]) {
+        printf("%s\n", result->reason);
+    } else if (result->has_errcode) {
         const nontax_errcode *known = nontax_errcode_find(result->errcode);
         printf("errcode %d (%s): %s\n%s\n", result->errcode, known->name, result->errmsg,
                known->advice);
-    } else {
-        printf("%s\n", result->reason);
     }
     return (int)result->outcome;
 }
@@ -76,7 +83,7 @@ int main(int count, char **arguments)
     /* A program that reads fees beyond 2^53 would use nontax_json_number() instead of cJSON. */
     cJSON *bill = text ? cJSON_Parse(text) : NULL;
     if (!bill) {
-        fprintf(stderr, "%s is not a JSON file\n", arguments[1]);
+        fprintf(stderr, "%s cannot be read, or is not JSON\n", arguments[1]);
     } else if (nontax_client_new(&settings, &client, &why) != NONTAX_OK) {
         fprintf(stderr, "%s\n", why.text);
     } else if (!(call = nontax_call_new(client, nontax_interface_find("insertbill")))) {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bills import bill
 
-from nontax.sandbox import Sandbox
+from nontax.sandbox import Sandbox, faults
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,25 +62,44 @@ def test_the_whole_way_of_a_bill() -> None:
     assert "Of the ten interfaces, 10 were called." in done.stdout
 
 
-def test_the_c_example(sandbox: Sandbox, tmp_path: Path) -> None:
+def _run_in_c(sandbox: Sandbox, folder: Path, order_id: str) -> "subprocess.CompletedProcess[str]":
     program = ROOT / "build" / "examples" / "insert_bill"
     if not program.exists():
         pytest.fail("build/examples/insert_bill is not built: run `make core`")
-    file = tmp_path / "bill.json"
-    file.write_text(json.dumps(bill(order_id="from-c"), ensure_ascii=False), encoding="utf-8")
+    file = folder / "bill.json"
+    file.write_text(json.dumps(bill(order_id=order_id), ensure_ascii=False), encoding="utf-8")
     environment = {
         **os.environ,
         "NONTAX_BASE_URL": sandbox.base_url,
         "NONTAX_ACCESS_TOKEN": sandbox.access_token,
     }
+    return subprocess.run(
+        [str(program), str(file)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env=environment,
+    )
+
+
+def test_the_c_example(sandbox: Sandbox, tmp_path: Path) -> None:
     for status, word in ((0, "inserted"), (1, "rejected")):
-        done = subprocess.run(
-            [str(program), str(file)],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-            env=environment,
-        )
+        done = _run_in_c(sandbox, tmp_path, "from-c")
         assert (done.returncode, done.stdout.split()[0]) == (status, word)
     assert list(sandbox.bills) == ["from-c"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "status", "lines"),
+    [
+        (b'{"errcode":0,"code":"123"}', 0, ["inserted", "code   123", "openid "]),
+        (b'{"errcode":0}', 3, ["in_doubt", "the reply says success, but has no code"]),
+    ],
+)
+def test_the_c_example_with_an_incomplete_reply(
+    sandbox: Sandbox, tmp_path: Path, reply: bytes, status: int, lines: list[str]
+) -> None:
+    sandbox.inject(faults.Reply(body=reply), path="/nontax/insertbill")
+    done = _run_in_c(sandbox, tmp_path, "from-c")
+    assert (done.returncode, done.stdout.splitlines()) == (status, lines)

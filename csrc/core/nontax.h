@@ -1,9 +1,9 @@
 /* nontax.h: the core's whole public API: fiscal e-bills (财政电子票据) to WeChat, from C.
  *
  * The core knows WeChat's interfaces as data, checks a payload against them, sends it over HTTPS
- * with libcurl and says honestly what became of it. It knows nothing of Python.
+ * with libcurl and reports what became of it. It knows nothing of Python.
  *
- * The shortest way (see examples/insert_bill.c):
+ * In short (examples/insert_bill.c is a whole program):
  *
  *     nontax_client *client;
  *     nontax_settings settings = NONTAX_SETTINGS_DEFAULT;
@@ -141,10 +141,18 @@ bool nontax_interface_takes_secret(const nontax_interface *interface);
 /* There are credentials in its reply: not to be shown to anybody. */
 bool nontax_interface_answers_secret(const nontax_interface *interface);
 
-/* The values of a payload. Each is put in behind the one before it, with its name in the object
- * that it is in; without one (NULL) in a list, and for the first one, which is the whole.
- * Everything is copied. Where there was no memory for a value the payload is not whole, and is then
- * refused. */
+/* The values of a payload, added in order:
+ *
+ *     nontax_payload *bill = nontax_payload_new();
+ *     nontax_payload_object(bill, NULL);                    // the first value is the whole payload
+ *     nontax_payload_text(bill, "order_id", order, strlen(order));
+ *     nontax_payload_integer(bill, "fee", 1200);            // in fen
+ *     ...
+ *     nontax_payload_end(bill);
+ *
+ * Inside an object each value has a name, inside a list NULL. Everything is copied. These functions
+ * report no failure: a payload that lacks a value for want of memory is not whole, and is refused
+ * by nontax_call_set_payload(). */
 typedef struct nontax_payload nontax_payload;
 nontax_payload *nontax_payload_new(void); /* NULL: no memory */
 /* Wipes and frees it. NULL is allowed. */
@@ -164,16 +172,18 @@ void nontax_payload_number(nontax_payload *payload, const char *name, const char
 void nontax_payload_time(nontax_payload *payload, const char *name, int64_t unix_seconds);
 void nontax_payload_bool(nontax_payload *payload, const char *name, bool truth);
 void nontax_payload_null(nontax_payload *payload, const char *name);
-/* What follows is in the object or list, up to its end. */
+/* The values up to nontax_payload_end() are inside this object or list. */
 void nontax_payload_object(nontax_payload *payload, const char *name);
 void nontax_payload_list(nontax_payload *payload, const char *name);
 void nontax_payload_end(nontax_payload *payload);
-/* A value of a kind that JSON does not have, such as "a Decimal". The check says what the field
- * wants in its place. */
+/* A value of a kind that JSON does not have, such as "a Decimal". The check names the kind, and
+ * says what the field takes. */
 void nontax_payload_foreign(nontax_payload *payload, const char *name, const char *kind);
 
-/* The same from a cJSON tree, which is taken over in any case; NULL: no memory, or no tree. A cJSON
- * number is a double: two kinds of leaf need more, and the others stand for what JSON has not. */
+/* A payload from a cJSON tree, which is taken over in any case: do not free it. NULL: no memory, or
+ * the tree was NULL. A number of cJSON's is a double: make numbers beyond 2^53 with
+ * nontax_json_number(). The other two are nontax_payload_time() and nontax_payload_foreign() for
+ * trees. */
 nontax_payload *nontax_payload_from_json(cJSON *tree);
 cJSON *nontax_json_number(const char *literal);
 cJSON *nontax_json_time(int64_t unix_seconds);
@@ -275,9 +285,9 @@ typedef enum nontax_extra {
     NONTAX_EXTRA_SEND
 } nontax_extra;
 
-/* Checks a payload without a client, and sends nothing. It is taken over in any case; NULL is no
- * memory. NONTAX_BAD_PAYLOAD: see problems, which must be {0} at first and are then the caller's.
- */
+/* Checks a payload without a client, and sends nothing. The payload is taken over in any case; NULL
+ * gives NONTAX_NO_MEMORY. NONTAX_BAD_PAYLOAD: see problems, which must be {0} before the call, and
+ * which the caller frees with nontax_problems_free(). */
 nontax_status nontax_payload_check(const nontax_interface *interface, nontax_payload *payload,
                                    nontax_extra extra, nontax_problems *problems);
 void nontax_problems_free(nontax_problems *problems);
@@ -345,10 +355,11 @@ bool nontax_client_take_note(nontax_client *client, nontax_note *note);
 
 /* ---- calls ------------------------------------------------------------------------------- */
 
-/* What became of a call. For an interface other than insertbill, "inserted" means: carried out. A
- * request without a body (a GET) counts as sent as soon as its head may have gone out. */
+/* What became of a call. For interfaces other than insertbill, NONTAX_INSERTED means: carried out.
+ * A request without a body (a GET) counts as sent as soon as its head may have gone out. */
 typedef enum nontax_outcome {
-    NONTAX_INSERTED, /* WeChat took it, and its reply has every field that it should have */
+    NONTAX_INSERTED, /* WeChat took it; the reply's fields are there, but for those that may be
+                        missing: of insertbill, "code" is there and "openid" may be missing */
     NONTAX_REJECTED, /* WeChat answered with an errcode */
     NONTAX_NOT_SENT, /* the payload is invalid, or no byte of the body left this process */
     NONTAX_IN_DOUBT  /* the body went out, at least partly, and no usable answer came */
@@ -356,7 +367,7 @@ typedef enum nontax_outcome {
 
 const char *nontax_outcome_name(nontax_outcome outcome); /* "in_doubt" */
 
-/* Why it is so, as far as a caller would react differently. */
+/* Why, as far as callers react differently. */
 typedef enum nontax_cause {
     NONTAX_CAUSE_NONE,       /* there was an answer */
     NONTAX_CAUSE_PAYLOAD,    /* the payload was refused here */
@@ -366,7 +377,7 @@ typedef enum nontax_cause {
     NONTAX_CAUSE_REPLY,      /* an answer came, but not one that WeChat gives */
     NONTAX_CAUSE_CANCELLED,  /* the caller ended it */
     NONTAX_CAUSE_MEMORY,
-    NONTAX_CAUSE_LATER /* it would have to wait, and its run does not: send it again later */
+    NONTAX_CAUSE_LATER /* it would have to wait, and its run has never_waits: send it again later */
 } nontax_cause;
 
 const char *nontax_cause_name(nontax_cause cause); /* "connection"; "answer" where there was one */
@@ -381,32 +392,33 @@ typedef struct nontax_result {
     long http_status;    /* 0: no reply */
     int curl_code;       /* a CURLcode; 0 when the transfer itself went well */
     int attempts;        /* how many times a transfer was begun */
-    const cJSON *fields; /* the reply's members except errcode and errmsg; NULL: none */
-    const char *reply;   /* what came, as text to be looked at, where there was more in it than the
-                            errcode and errmsg, and it was no success; NULL: nothing, or it may
-                            have a credential in it */
+    const cJSON *fields; /* the reply's members except errcode and errmsg; NULL: none. "code"
+                            and other ids are strings, also where WeChat wrote a number */
+    const char *reply;   /* of a reply that was no success: its text, where it says more than
+                            errcode and errmsg; NULL: nothing, or it may contain a credential */
     char rid[32];        /* WeChat's request id, or "" */
     char errmsg[1024];   /* WeChat's own words, shortened if need be */
-    char reason[512];    /* what happened, in English, where there is no errcode */
+    char reason[512];    /* what happened, in English; "" where the errcode says it */
 } nontax_result;
 
 typedef struct nontax_call nontax_call;
 
-/* The clock of the client's timeout starts here. Until it gets a payload, it counts as finished and
- * not sent. NULL: no memory. */
+/* The client's timeout counts from here. Without a payload the call is finished, and not sent.
+ * NULL: no memory. */
 nontax_call *nontax_call_new(nontax_client *client, const nontax_interface *interface);
 /* Wipes and frees it. It must not be in a run. NULL is allowed. */
 void nontax_call_free(nontax_call *call);
 
-/* What is wrong with the payload that it was given. */
+/* What is wrong with its payload; never NULL. They belong to the call. */
 const nontax_problems *nontax_call_problems(const nontax_call *call);
 
-/* Checks the payload and prints it. It is taken over in any case; NULL is no memory.
- * NONTAX_BAD_PAYLOAD, without a problem, for an interface that takes a file. */
+/* Checks the payload and prints it. The payload is taken over in any case; NULL gives
+ * NONTAX_NO_MEMORY. NONTAX_BAD_PAYLOAD: see nontax_call_problems(); if there is none, the interface
+ * takes a file. */
 nontax_status nontax_call_set_payload(nontax_call *call, nontax_payload *payload);
 
-/* What is sent, as long as it is not finished; it belongs to the call. Not for an interface that
- * takes a file. */
+/* The body that is sent, for as long as the call is not finished. It belongs to the call. Not for
+ * an interface that takes a file. */
 const char *nontax_call_body(const nontax_call *call, size_t *size);
 
 /* A file to be uploaded: memory, or a part of an open file, which is read as it is sent. */
@@ -422,16 +434,17 @@ typedef struct nontax_file {
  * copied; data and descriptor must stay until the call is finished. */
 nontax_status nontax_call_set_file(nontax_call *call, const nontax_file *file);
 
-/* Shortens the call's time, to at most so many milliseconds from now; and what is left of it. */
+/* Shortens the call's time to at most timeout_ms from now. */
 void nontax_call_limit_time(nontax_call *call, int64_t timeout_ms);
+/* How many milliseconds of it are left. */
 int64_t nontax_call_time_left(const nontax_call *call);
 
-/* What keeps a text from being an access token, as a few words about it, or NULL. A token is
- * visible ASCII, at least one character, and not the written form of something else. */
+/* Why a text cannot be an access token, in a few words, or NULL if it can. A token is visible
+ * ASCII, at least one character, and not the written form of something else, such as "None". */
 const char *nontax_token_problem(const char *token, size_t size);
 
-/* True while it cannot be sent for want of a token: in the beginning, and once more when WeChat
- * has refused the first one. Never for an interface that takes the AppSecret. */
+/* Whether it waits for a token: at first, and once more after WeChat has refused the first one.
+ * Never for an interface that takes the AppSecret. */
 bool nontax_call_needs_token(const nontax_call *call);
 /* The token that WeChat has refused, or NULL in the beginning. */
 const char *nontax_call_stale_token(const nontax_call *call);
@@ -439,11 +452,12 @@ const char *nontax_call_stale_token(const nontax_call *call);
  * itself at times. The call then tries it once more a second later. Only when that is refused, too,
  * a source should do what ends the token of others. */
 bool nontax_call_may_keep_token(const nontax_call *call);
-/* Copies the token. Otherwise a token equal to the stale one ends the call with the refusal it
- * already has. */
+/* Copies the token. A token equal to the stale one ends the call with the refusal that it already
+ * has, unless nontax_call_may_keep_token(). */
 nontax_status nontax_call_set_token(nontax_call *call, const char *token, size_t size);
-/* Ends a call that needs a token but will not get one; and whether that was done. */
+/* Ends a call that needs a token and gets none. */
 void nontax_call_give_up(nontax_call *call);
+/* Whether that was done. */
 bool nontax_call_gave_up(const nontax_call *call);
 
 /* Ends a call that has not begun: it is not sent. */
@@ -474,15 +488,29 @@ void nontax_client_run(nontax_client *client, nontax_call *call, const nontax_ho
 
 /* ---- runs: many bills, one thread -------------------------------------------------------- */
 
-/* A run borrows idle connections of the client: it keeps to a
- * number of calls at once and to a rate, has one access token for all of its calls, and pauses when
- * WeChat says so. Its calls belong to it from nontax_run_add() until they come out of
- * nontax_run_take(). */
+/* A run sends many calls over connections of the client: at most `concurrency` at once, at a rate,
+ * with one access token for all, and with a pause when WeChat asks for one. Calls belong to the run
+ * from nontax_run_add() until nontax_run_take() gives them back. A program's loop:
+ *
+ *     while (there are bills, or calls in the run) {
+ *         while (there are bills && nontax_run_wants_in(run) == 0) {
+ *             nontax_run_add(run, call);                    // with its payload
+ *         }
+ *         if (nontax_run_needs_token(run)) {
+ *             nontax_run_set_token(run, token, strlen(token));
+ *         }
+ *         nontax_run_step(run, 1000);
+ *         while ((call = nontax_run_take(run))) {
+ *             ... nontax_call_result(call);
+ *             nontax_call_free(call);
+ *         }
+ *     }
+ */
 typedef struct nontax_run nontax_run;
 
 typedef struct nontax_run_settings {
-    int concurrency;        /* calls under way at once */
-    double rate;            /* calls a second, repeated ones too; 0: as fast as they come */
+    int concurrency;        /* calls under way at once, 1 to 1000 */
+    double rate;            /* calls a second, repeats included; 0: no limit */
     bool bulk;              /* after errcode 45011, pause and send again */
     int64_t quota_pause_ms; /* how long; 0: to the beginning of the next minute */
     /* A call that would wait for the minute's quota or for a newer token ends at once: with 45011
@@ -495,20 +523,23 @@ nontax_status nontax_run_new(nontax_client *client, const nontax_run_settings *s
 /* Calls that are still in it are cancelled and freed. NULL is allowed. */
 void nontax_run_free(nontax_run *run);
 
-/* In how many milliseconds it can take another call; 0: now; -1: not before one was taken out, or,
- * with a rate, while one waits for a token. In a bulk run whose calls come slowly, not before those
- * that it has have gone out. */
+/* In how many milliseconds it can take another call:
+ * 0: now.
+ * -1: it is full, closed, or (with a rate) calls wait for a token; step and take first.
+ * Where calls are added slowly, it also waits until those that it has have gone out. */
 int64_t nontax_run_wants_in(nontax_run *run);
 
-/* Takes over a call that has its payload, valid or not. NONTAX_WRONG_PROCESS: it does not. */
+/* Takes over a call that has its payload, valid or not. On NONTAX_WRONG_PROCESS the call stays the
+ * caller's. */
 nontax_status nontax_run_add(nontax_run *run, nontax_call *call);
-/* Ends it as nontax_run_end() does and gives its connections back to the client, for the next call
- * or run. Finished calls can still be taken; it takes in no further one (NONTAX_WRONG_PROCESS).
- * nontax_run_free() does this, too. */
+/* Ends all calls as nontax_run_end() does, and gives the connections back to the client. Finished
+ * calls can still be taken; none can be added (NONTAX_WRONG_PROCESS). nontax_run_free() does this,
+ * too. */
 void nontax_run_close(nontax_run *run);
 
-/* Calls are waiting for an access token. Then nontax_run_stale_token() is the one that WeChat has
- * refused, or NULL, and the answer is one of nontax_run_set_token() and nontax_run_no_token(). */
+/* Whether calls wait for an access token: answer with nontax_run_set_token(), nontax_run_no_token()
+ * or nontax_run_token_in(). nontax_run_stale_token() is the one that WeChat has refused, or NULL.
+ */
 bool nontax_run_needs_token(const nontax_run *run);
 const char *nontax_run_stale_token(const nontax_run *run);
 /* Like nontax_call_may_keep_token(), for all that wait. */
@@ -516,9 +547,8 @@ bool nontax_run_may_keep_token(const nontax_run *run);
 nontax_status nontax_run_set_token(nontax_run *run, const char *token, size_t size);
 /* Ends the calls that wait for one. */
 void nontax_run_no_token(nontax_run *run);
-/* Another answer: the source has no newer token, and can have one in so long. In a bulk run the
- * calls wait for that, and it is then asked again; in any other, and after some times, it is the
- * refusal that they end with. */
+/* There is no newer token yet: ask again in wait_ms. In a bulk run the calls wait for that; in any
+ * other run, and after some tries, they end with the refusal. */
 nontax_status nontax_run_token_in(nontax_run *run, int64_t wait_ms);
 
 typedef enum nontax_step {
@@ -526,31 +556,30 @@ typedef enum nontax_step {
     NONTAX_STEP_BUSY  /* something happened */
 } nontax_step;
 
-/* Does what can be done now, after waiting for something to do for at most wait_ms (0: never
- * blocks). */
+/* Waits until there is something to do, for at most wait_ms (0: does not wait), and does it. */
 nontax_step nontax_run_step(nontax_run *run, int wait_ms);
-/* The next finished call, or NULL: to look at, and to take it out. */
+/* The next finished call, or NULL. It stays in the run. */
 nontax_call *nontax_run_finished(nontax_run *run);
+/* Takes the next finished call out of the run; it is the caller's then. NULL: there is none. */
 nontax_call *nontax_run_take(nontax_run *run);
-/* Ends all calls with the outcome that is known by now: they are finished, and still to be taken.
- */
+/* Ends all calls with the outcome that is known by now. They are then finished: take them. */
 void nontax_run_end(nontax_run *run);
 
-/* Ends one call with the outcome that is known by now, and takes it out. */
+/* Ends one call with the outcome that is known by now, and takes it out: it is the caller's then.
+ */
 void nontax_run_cancel(nontax_run *run, nontax_call *call);
-/* A call that has come out of the run finished is among its finished ones again. */
+/* Puts a finished call that was taken out back among the finished ones. */
 void nontax_run_put_back(nontax_run *run, nontax_call *call);
 
 /* A descriptor that is readable when nontax_run_step() has something to do, for an event loop; -1
  * where the platform has none. It belongs to the run. */
 int nontax_run_descriptor(nontax_run *run);
 
-/* Makes the descriptor readable until the next step. For any thread. */
+/* Makes the descriptor readable until the next step. Safe from any thread. */
 void nontax_run_wakeup(nontax_run *run);
 
-/* From now on nontax_run_wakeup() ends the waiting of nontax_run_step(), also where nobody has
- * asked for the descriptor, which would make each step dearer. false: no descriptor is left for it.
- */
+/* From now on nontax_run_wakeup() ends the waiting of nontax_run_step(). Asking for the descriptor
+ * does that, too, but makes each step dearer. false: no descriptor is left for it. */
 bool nontax_run_make_wakeable(nontax_run *run);
 
 /* Whether this process made the run; if not, its parent goes on with it. */
@@ -570,7 +599,7 @@ typedef enum nontax_twin {
 nontax_twin nontax_run_twin(const nontax_run *run, const nontax_call *call, uint32_t *place);
 const char *nontax_twin_name(nontax_twin twin); /* "order" */
 
-/* Whether a result shows trouble that every other bill of the account would meet, too. */
+/* Whether every other bill of the account would meet the same: end the run. */
 bool nontax_result_stops_run(const nontax_result *result);
 
 #ifdef __cplusplus
