@@ -112,10 +112,14 @@ def test_connections_that_are_kept_unchecked(database: str) -> None:
     assert "W009" not in _ids(_outbox())
 
 
-def test_bills_of_another_server(database: str) -> None:
+def test_bills_of_another_server(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     OutboxStore("bureau", using="outbox").use_server("http://127.0.0.1:1")
     assert "E011" in _ids(_outbox())
     assert "E011" not in _ids(_account(BASE_URL="http://127.0.0.1:1"))
+    monkeypatch.setenv("NONTAX_BASE_URL", "http://127.0.0.1:1")  # as clients take it, too
+    assert "E011" not in _ids(_outbox())
+    monkeypatch.setenv("NONTAX_BASE_URL", "http://127.0.0.1:2")
+    assert "E011" in _ids(_outbox())
 
 
 def test_a_database_that_may_forget(database: str, sandbox: Sandbox) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,10 +16,11 @@ from typing import Any
 import pytest
 from bills import bill
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 from djangos import count_posts, manage, nontax_of, outbox_in, site, sqlite, states, wait_for_posts
 from figures import Record, tell
 from kills import kill_relays
@@ -343,6 +345,14 @@ def test_status(rows: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert (told["account"], told["state"], told["bills"]) == ("bureau", "waiting", 3)
     call_command("nontax_status", format="prometheus")
     assert 'nontax_bills{account="bureau",state="waiting"} 3' in capsys.readouterr().out
+    with translation.override("zh-hans"):
+        call_command("nontax_status")
+    assert re.search("3  待发送，最早的已有 [0-9]+ 秒\n", capsys.readouterr().out)
+
+
+def test_a_relay_for_an_unknown_account(rows: None) -> None:
+    with pytest.raises(CommandError, match="no account 'bureu'"):
+        call_command("nontax_send", "--once", "--account", "bureu")
 
 
 def test_no_name_and_no_openid_is_told(

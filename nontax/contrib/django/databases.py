@@ -12,6 +12,7 @@ from django.utils import timezone
 from nontax.contrib.django import conf
 from nontax.contrib.django.models import Relay, Server
 from nontax.delivery.servers import server_of
+from nontax.settings import from_environment
 
 # What must be so that a commit survives a crash: query, values that are right.
 _POSTGRES = (
@@ -113,7 +114,7 @@ def _servers(using: str) -> "Iterator[CheckMessage]":
     kept = Server.objects.using(using).first()
     for alias in conf.aliases() if kept else ():
         try:
-            url = conf.account(alias).get("BASE_URL")
+            url = conf.account(alias).get("BASE_URL") or from_environment("base_url", [])
         except ImproperlyConfigured:
             continue
         mine = server_of(url) if url else "weixin"

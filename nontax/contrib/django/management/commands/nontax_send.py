@@ -3,6 +3,7 @@
 import signal
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from nontax.contrib.django import conf, pace
@@ -45,8 +46,11 @@ class Command(BaseCommand):
         )  # fmt: skip
 
     def handle(self, *_: Any, **options: Any) -> None:
-        for alias in options["account"]:
-            conf.account(alias)
+        try:
+            for alias in options["account"]:
+                conf.account(alias)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
         if options["window"] is not None and options["window"] < 1:
             raise CommandError(say("{option} must be at least 1", option="--window"))
         if options["strict"] and (wrong := refuse(found())):

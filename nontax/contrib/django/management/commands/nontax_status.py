@@ -66,8 +66,8 @@ class _Shown(NamedTuple):
 
 def _bills_table(using: str, *, only_open: bool) -> "Iterator[str]":
     for account, state, count, age in metrics.bills(using, only_open=only_open):
-        oldest = say("the oldest for {count} s", count=age)
-        yield f"{account:20} {count:10}  {STATES[state]}, {oldest}"
+        oldest = say("{state}, the oldest for {count} s", state=STATES[state], count=age)
+        yield f"{account:20} {count:10}  {oldest}"
 
 
 def _quotas_table(found: "list[Left]") -> "Iterator[str]":
