@@ -402,12 +402,12 @@ class ClientCalls:
         return await self._acall(interfaces.get_rid_info(rid))
 
     def get_quota(self, cgi_path: str) -> "Quota":
-        """Look up how often the account may call an interface, and did.
+        """Look up how often the account may call an interface today, and has.
 
-        cgi_path: str; the interface's path, such as "/nontax/insertbill". That WeChat knows the
+        cgi_path: str; the interface's path, such as "/nontax/insertbill". Whether WeChat knows the
         /nontax paths here is not confirmed. Raises as `Client` says.
 
-        WeChat's page: https://developers.weixin.qq.com/doc/service/openApi/clear_quota.html
+        WeChat's page: https://developers.weixin.qq.com/doc/offiaccount/openApi/get_api_quota.html
         """
         return self._call(interfaces.get_quota(cgi_path))
 

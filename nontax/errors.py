@@ -1,7 +1,6 @@
-"""What can go wrong, each class a different reaction of the caller.
+"""What can go wrong, each class a different reaction of the caller."""
 
-Imports no core at its beginning: `import nontax` must stay cheap, and work without it.
-"""
+# Imports no core at its beginning: `import nontax` must stay cheap, and work without it.
 
 from nontax.problems import Problem
 

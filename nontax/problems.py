@@ -1,7 +1,6 @@
-"""One thing that is wrong with what was handed in: where, what, and what to do.
+"""One thing that is wrong with what was handed in: where, what, and what to do."""
 
-Imports nothing: `import nontax` must stay cheap.
-"""
+# Imports nothing: `import nontax` must stay cheap.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

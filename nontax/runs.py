@@ -185,8 +185,11 @@ class Run(_CoreRun, Recorded):
     """Many bills under way at once: an iterator of `Outcome`, in order of completion.
 
     Made by `Client.insert_bills`. With a ledger each bill is on disk before it is sent, and each
-    outcome before it is seen. Either call `collect()`, or iterate. It is a context manager;
-    leaving it calls `close()`. All outcomes are kept in `outcomes`, and in `Client.last_run`.
+    outcome before it is seen. Either call `collect()`, or iterate. `stop()` takes no more bills;
+    those under way come to their ends. `close()` ends those, too, and returns the outcomes that
+    nobody has read (list of Outcome): bills whose body went out are in doubt. It is a context
+    manager; leaving it calls `close()`. All outcomes are kept in `outcomes`, and in
+    `Client.last_run`.
     """
 
     _gate: "Gate | None" = None

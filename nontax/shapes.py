@@ -1,9 +1,11 @@
-"""The three shapes of a bill, for annotations. Nobody else imports this: typing costs too much.
+"""A bill as `Client.insert_bill` takes it, in three shapes: `NestedBill`, `TableBill`, `FlatBill`.
 
-The fields are those of
+`nontax.Bill`, for annotations, is any of them, or a mapping of str to object. The fields are those
+of WeChat's page:
 https://developers.weixin.qq.com/doc/service/api/invoice/FiscalReceipt/api_notaxinvoiceinsert.html
 """
 
+# Nothing else imports this: typing costs too much.
 from collections.abc import Mapping
 from datetime import datetime
 from typing import SupportsIndex, TypedDict
@@ -12,9 +14,13 @@ from typing import SupportsIndex, TypedDict
 class BillData(TypedDict):
     """The six fields of the bill itself.
 
-    fee: amount in fen. title: who pays. billing_time: when it was issued, as Unix seconds (int
-    or 10 digits in a str) or an aware datetime. billing_no: the bill's code (票据代码).
-    billing_code: the bill's number (票据号码). s_pdf_media_id: what the PDF's upload returned.
+    fee: amount in fen (int); see `nontax.fen`.
+    title: the payer, 交款人 (str).
+    billing_time: when it was issued: Unix seconds (int, or str of 10 digits) or an aware datetime;
+        see `nontax.billing_time`.
+    billing_no: the bill's code, 票据代码 (str).
+    billing_code: the bill's number, 票据号码 (str).
+    s_pdf_media_id: what `Client.upload_pdf` returned for its PDF (str).
     """
 
     fee: SupportsIndex
@@ -26,13 +32,13 @@ class BillData(TypedDict):
 
 
 class NestedUserCard(TypedDict):
-    """As the page's sample has it."""
+    """Of a `NestedBill`; invoice_user_data: `BillData`."""
 
     invoice_user_data: BillData
 
 
 class NestedCardExt(TypedDict):
-    """As the page's sample has it."""
+    """Of a `NestedBill`; user_card: `NestedUserCard`."""
 
     user_card: NestedUserCard
 
@@ -40,8 +46,11 @@ class NestedCardExt(TypedDict):
 class NestedBill(TypedDict):
     """A bill in the shape of the page's sample; sent as given.
 
-    order_id: the order that the citizen has authorised. card_id: the template's id.
-    appid: the AppID used when the order was authorised, normally the collecting unit's.
+    order_id: the order that the citizen has authorised (str).
+    card_id: the template's id (str); see `Client.create_bill_card`.
+    appid: the AppID used when the order was authorised, normally the collecting unit's (str).
+    card_ext: `NestedCardExt`, so that the six fields stand under
+        card_ext.user_card.invoice_user_data.
     """
 
     order_id: str
@@ -51,13 +60,17 @@ class NestedBill(TypedDict):
 
 
 class TableCardExt(TypedDict):
-    """As the page's table has it."""
+    """Of a `TableBill`; user_card: `BillData`."""
 
     user_card: BillData
 
 
 class TableBill(TypedDict):
-    """A bill in the shape of the page's table, without `invoice_user_data`; sent as given."""
+    """A bill in the shape of the page's table, without `invoice_user_data`; sent as given.
+
+    order_id, card_id, appid: as in a `NestedBill`.
+    card_ext: `TableCardExt`, so that the six fields stand under card_ext.user_card.
+    """
 
     order_id: str
     card_id: str
@@ -66,7 +79,10 @@ class TableBill(TypedDict):
 
 
 class FlatBill(BillData):
-    """A bill as one row of nine keys, as from a CSV file; sent in the sample's shape."""
+    """A bill as one row of nine keys, as from a CSV file; sent in the sample's shape.
+
+    The six of `BillData`, and order_id, card_id and appid as in a `NestedBill`.
+    """
 
     order_id: str
     card_id: str

@@ -154,7 +154,7 @@ static const nx_field rid_reply[] = {
     OPTIONAL(1, "client_ip", NX_TEXT),
 };
 
-/* https://developers.weixin.qq.com/doc/service/openApi/clear_quota.html */
+/* https://developers.weixin.qq.com/doc/offiaccount/openApi/get_api_quota.html */
 static const nx_field quota_fields[] = {FIELD(0, "cgi_path", NX_PATH)};
 static const nx_field quota_reply[] = {
     FIELD(0, "quota", NX_OBJECT),

@@ -51,7 +51,8 @@ class Ledger(LedgerStore):
     manager; leaving it ends its run, after which it can be used again.
 
     Raises LedgerError if the file cannot be used: a network file system, another program's file, a
-    newer or damaged ledger, one that other users may read.
+    newer or damaged ledger, one that other users may read; and when something is to be written
+    where gevent or eventlet has patched Python's threads.
     """
 
     # Looking

@@ -185,7 +185,12 @@ class LedgerStore:
         return self._owner.expire()
 
     def withdraw(self, key: "Key | str", *, by: str, note: str) -> None:
-        """A person takes back a bill that waits. key: its order_id (str), or appid and order_id."""
+        """A person takes back a bill that is held or waits.
+
+        key: its order_id (str), or appid and order_id (Key). by: who. note: why.
+
+        Raises ValueError if it is in another state, or by or note is missing.
+        """
         found = self._key(key)
         self._write(
             lambda connection: evidence.withdraw(
