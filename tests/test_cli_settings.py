@@ -17,7 +17,7 @@ from test_cli import TABLE
 
 from nontax import Ledger, cli
 from nontax.cli.exits import Exit, worst
-from nontax.cli.output import Output, Value, cut, pad, width_of
+from nontax.cli.output import Output, Value, cut, pad, width_of, wrap
 from nontax.sandbox import Sandbox, faults
 
 POST = "/nontax/insertbill"
@@ -392,6 +392,14 @@ def test_width_of_chinese() -> None:
     assert pad("票", 4, right=True) == "  票"
 
 
+def test_a_cell_is_broken_between_words() -> None:
+    said = "请等待导出完成，或使用 --settle 0"
+    assert wrap(said, 14) == ["请等待导出完", "成，或使用", "--settle 0"]
+    assert wrap("导出完成，", 8) == ["导出完", "成，"]  # a comma begins no line
+    assert wrap("/a/path/that/is/longer x", 8) == ["/a/path/that/is/longer", "x"]
+    assert wrap("", 8) == [""]
+
+
 def test_csv_is_for_spreadsheets() -> None:
     out = io.StringIO()
     rows: list[dict[str, Value]] = [{"a": "=1+1", "b": 3}, {"a": "x,y", "b": None}]
@@ -404,6 +412,12 @@ def test_a_table_has_numbers_on_the_right() -> None:
     rows: list[dict[str, Value]] = [{"状态": "待核实", "张数": 5}, {"状态": "x", "张数": 1234}]
     Output("table", stdout=out).rows({"状态": "状态", "张数": "张数"}, rows)
     assert out.getvalue() == "状态    张数\n待核实     5\nx       1234\n"
+
+
+def test_a_table_without_rows_has_no_heading() -> None:
+    out = io.StringIO()
+    Output("table", stdout=out).rows({"a": "A"}, [])
+    assert out.getvalue() == ""
 
 
 # The program

@@ -98,7 +98,7 @@ def test_a_closed_window_ends_as_sigterm_does(office: Office) -> None:
 @pytest.mark.parametrize(
     "argv", [("list",), ("status",), ("doctor",), ("list", "--state", "inserted")], ids=" ".join
 )
-def test_no_table_is_wider_than_the_terminal(
+def test_a_table_cuts_nothing(
     office: Office, argv: tuple[str, ...], environment: dict[str, str]
 ) -> None:
     long = "开票订单" + "9" * 24
@@ -109,7 +109,9 @@ def test_no_table_is_wider_than_the_terminal(
         assert terminal.end() == 0
     lines = terminal.text.split("\r\n")
     table = [line for line in lines if not line.startswith("\x1b")]
-    if argv[0] != "doctor":  # whose findings are words, which a terminal wraps
+    if argv[0] == "list":  # an order that is not whole cannot be typed again
+        assert long in terminal.text
+    elif argv[0] == "status":
         assert max(map(width_of, table)) <= 80
     columns = {line.index("已入卡包") for line in table[1:] if "已入卡包" in line}
     assert len(columns) <= 1 or environment == CHINESE
@@ -216,6 +218,14 @@ def test_an_old_pdf_is_uploaded_again_before_a_resend(office: Office) -> None:
     with at(office, *RESEND) as terminal:
         assert terminal.end() == 0
     assert len([r for r in office.sandbox.requests if "setpdf" in r.path]) == 3
+
+
+def test_advice_is_shown_whole(office: Office) -> None:
+    office.list()
+    with at(office, "check", "list.csv", "--settle", "3600", **CHINESE) as terminal:
+        assert terminal.end() == 2
+    assert terminal.widest() <= 80
+    assert "--settle 0" in terminal.text
 
 
 def test_a_chinese_screen(office: Office) -> None:

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import sys
 import unicodedata
@@ -15,6 +16,8 @@ from typing import TextIO
 Value = str | int | bool | None
 FORMATS = ("table", "jsonl", "csv")
 _PAGE = 1000  # rows of a table that are laid out together
+_NARROWEST = 20  # columns that the last cell of a row keeps in a narrow terminal
+_PIECE = re.compile(" |([!-~]+|[^!-~ ])[，。：；、）”！？]*")  # what closes begins no line
 
 
 def width_of(text: str) -> int:
@@ -38,6 +41,21 @@ def cut(text: str, width: int) -> str:
             break
         kept += character
     return kept + "…"
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break a text into lines of so many columns: at blanks, and between Chinese characters.
+
+    A word stays whole, so that a command in a sentence can be copied.
+    """
+    lines = [""]
+    for piece in (found[0] for found in _PIECE.finditer(text)):
+        if not lines[-1] or width_of(lines[-1] + piece) <= width:
+            lines[-1] += piece
+        else:
+            lines[-1] = lines[-1].rstrip()
+            lines.append(piece.lstrip())
+    return lines
 
 
 def pad(text: str, width: int, *, right: bool = False) -> str:
@@ -150,9 +168,8 @@ class Output:
         head = [list(headings.values())]
         widths = [0] * len(headings)
         cells = ([_shown(row.get(name)) for name in headings] for row in rows)
-        while (page := list(islice(cells, _PAGE))) or head:
-            columns_ = list(zip(*page, strict=True)) if page else [()] * len(headings)
-            numbers = [bool(column) and all(map(_is_number, column)) for column in columns_]
+        while page := list(islice(cells, _PAGE)):
+            numbers = [all(map(_is_number, column)) for column in zip(*page, strict=True)]
             for place, column in enumerate(zip(*head, *page, strict=True)):
                 widths[place] = max(widths[place], *map(width_of, column))
             for line in _laid_out([*head, *page], numbers, widths, self._room()):
@@ -188,21 +205,18 @@ def _laid_out(
     widths: Sequence[int],
     room: int | None,
 ) -> Iterator[str]:
-    widths = list(widths)
-    if room is not None:
-        _shrink(widths, room)
+    """Lay out rows. Where they are wider than the terminal, the last cell takes several lines.
+
+    No cell is cut: an order that is not whole cannot be typed again, nor can advice be followed.
+    """
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    last = widths[-1] if room is None else max(_NARROWEST, room - indent)
     for line in lines:
         cells = [
-            pad(cut(text, width), width, right=number)
-            for text, width, number in zip(line, widths, numbers, strict=True)
+            pad(text, width, right=number)
+            for text, width, number in zip(line[:-1], widths, numbers, strict=False)
         ]
-        yield "  ".join(cells).rstrip()
-
-
-def _shrink(widths: list[int], room: int) -> None:
-    """Take columns from the widest cells until the line fits, but leave each eight."""
-    while sum(widths) + 2 * (len(widths) - 1) > room:
-        widest = max(range(len(widths)), key=widths.__getitem__)
-        if widths[widest] <= 8:
-            return
-        widths[widest] -= 1
+        first, *following = wrap(line[-1], last)
+        first = pad(first, min(widths[-1], last), right=numbers[-1])
+        yield "  ".join([*cells, first]).rstrip()
+        yield from (" " * indent + text for text in following)
