@@ -1,6 +1,7 @@
 """Reconciliation: planted differences give exactly the plan; both sides tie, or no report."""
 
 import json
+import pickle
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -245,8 +246,13 @@ def test_a_date_alone_is_a_business_day() -> None:
 
 
 def test_a_list_of_another_day_makes_no_report() -> None:
-    with pytest.raises(PeriodError, match=r"no row of the list is .* they are of 2026-11-29 to"):
+    with pytest.raises(
+        PeriodError, match=r"no row of the list is .* they are of 2026-11-29 to"
+    ) as info:
         reconciled([bill(1)], [], day="2026-11-28")
+    again = pickle.loads(pickle.dumps(info.value))
+    assert str(again) == str(info.value)
+    assert "中没有 2026-11-28 的记录" in again.words("zh")
     assert reconciled([bill(1)], [], day="all").classes["missing"].list.rows == 1
 
 

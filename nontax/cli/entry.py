@@ -1,6 +1,7 @@
 """Runs one command, and turns what happened into an exit code."""
 
 import contextlib
+import errno
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,19 @@ from nontax.cli.desk import Desk
 from nontax.cli.exits import Exit, StopError
 from nontax.cli.output import FORMATS, Output
 from nontax.cli.profiles import Config
-from nontax.cli.words import Words
+from nontax.cli.words import Words, mark
 from nontax.errors import NontaxError
 
 # A terminal that is closed ends a command as a service manager does.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
+
+# What the system says of a file that a person has named, in that person's words.
+_OF_FILES = {
+    errno.ENOENT: mark("there is no such file or folder"),
+    errno.EACCES: mark("it may not be read or written by this user"),
+    errno.ENOSPC: mark("the disk is full"),
+}
 
 
 class Terminated(BaseException):
@@ -133,7 +142,9 @@ def _run(desk: Desk) -> Exit:
         desk.count(error=type(error).__name__)
     except OSError as error:
         # Of files that a person has named. What a ledger or a connection meets is a NontaxError.
-        desk.warn("{file}: {reason}", file=error.filename or "-", reason=error.strerror or error)
+        known = _OF_FILES.get(error.errno or 0)
+        reason = desk.words(known) if known else error.strerror or error
+        desk.warn("{file}: {reason}", file=error.filename or "-", reason=reason)
         code = Exit.USAGE
     if code in (Exit.STOPPED, Exit.LEDGER):
         report(desk, code)

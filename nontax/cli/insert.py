@@ -268,6 +268,7 @@ def _verdict(desk: "Desk", answer: "Known | Refused | None") -> tuple[str, str]:
     """What becomes of a bill, and why it is not sent; "" where there is nothing to say."""
     from nontax.delivery.states import DUPLICATES, ORDER_REJECTED
     from nontax.delivery.store import Refused
+    from nontax.sheets.problems import FIELDS
 
     words = desk.words
     if answer is None:
@@ -279,7 +280,7 @@ def _verdict(desk: "Desk", answer: "Known | Refused | None") -> tuple[str, str]:
             return "refused", words(
                 "the ledger has this number for order {order} ({state})", order=order, state=state
             )
-        fields = ", ".join(answer.fields)
+        fields = ", ".join(words.plain(FIELDS.get(name, name)) for name in answer.fields)
         return "refused", words(
             "the ledger has other content for it ({fields}); there it is {state}",
             fields=fields,

@@ -1,5 +1,6 @@
 """`nontax ledger`: import, verify, backup, restore, accept-restored, export, prune."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,6 +121,8 @@ def _verify(desk: "Desk") -> Exit:
 
 
 def _backup(desk: "Desk") -> Exit:
+    if os.path.exists(desk.args.to):
+        raise desk.stop(Exit.USAGE, "{path} exists already: name another file", path=desk.args.to)
     with books.opened(desk, read_only=True) as ledger:
         ledger.backup(desk.args.to)
     desk.say("copied to {path}", path=desk.args.to)
@@ -132,6 +135,12 @@ def _restore(desk: "Desk") -> Exit:
     path = desk.ledger_path()
     if path is None:
         raise desk.stop(Exit.USAGE, "name the ledger with --ledger")
+    if path.exists():
+        raise desk.stop(
+            Exit.USAGE,
+            "{path} exists: move it away first, with the files that begin with its name",
+            path=path,
+        )
     restore(desk.args.backup, str(path))
     desk.say(
         "restored, read-only until you have checked it: nontax ledger accept-restored "

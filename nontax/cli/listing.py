@@ -35,6 +35,8 @@ def run(desk: "Desk") -> Exit:
 
     with books.opened(desk, read_only=True) as ledger:
         desk.out.rows(books.headings(desk.words), rows())
+    if not count:
+        desk.say("no such bills")
     desk.count(bills=count)
     return Exit.DONE
 

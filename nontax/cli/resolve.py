@@ -29,6 +29,8 @@ def arguments(parser: "ArgumentParser", words: "Words") -> None:
 
 
 def run(desk: "Desk") -> Exit:
+    if desk.args.by == desk.args.checked_by:
+        raise desk.stop(Exit.USAGE, "give --by and --note; --checked-by must be another person")
     with books.opened(desk) as ledger:
         if desk.args.resend:
             return _resend(desk, ledger)
@@ -40,6 +42,13 @@ def _settle(desk: "Desk", ledger: "Ledger") -> Exit:
 
     args = desk.args
     bill = books.find_one(desk, ledger, args.inserted or args.not_taken)
+    if bill.state != "in_doubt":
+        raise desk.stop(
+            Exit.USAGE,
+            "{order} is {state}: only a bill in doubt can be settled",
+            order=bill.order_id,
+            state=desk.words(books.STATES[bill.state]),
+        )
     try:
         state = ledger.resolve(
             Key(bill.appid, bill.order_id),
@@ -91,7 +100,7 @@ def _resend_one(
     desk: "Desk", ledger: "Ledger", client: "Client", bill: "BillRecord"
 ) -> tuple[str, bool]:
     """Send one again, and show the answer. Its state, and whether the others can follow."""
-    from nontax.delivery.resolve import resend
+    from nontax.delivery.resolve import TooSoonError, resend
     from nontax.delivery.store import Key
 
     by, checked_by = desk.args.by, desk.args.checked_by or ""
@@ -100,6 +109,13 @@ def _resend_one(
         delivered, goes_on = resend(
             ledger, client, Key(bill.appid, bill.order_id), by=by, checked_by=checked_by
         )
+    except TooSoonError as error:
+        desk.warn(
+            "{order}: its last attempt is less than {seconds} seconds old: wait, and try again",
+            order=bill.order_id,
+            seconds=error.seconds,
+        )
+        return "in_doubt", True
     except (OSError, ValueError) as error:
         desk.out.warn(f"{bill.order_id}: {error}")
         return "in_doubt", True

@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from nontax.outcomes import Outcome
 
 
+class TooSoonError(ValueError):
+    """A bill in doubt was sent only just now: its answer may still be on its way."""
+
+    def __init__(self, order_id: str, seconds: int) -> None:
+        super().__init__(order_id, seconds)
+        self.order_id = order_id
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"order {self.order_id}: its last attempt is less than {self.seconds} seconds old"
+
+
 def resend(
     store: "Store",
     client: "Client",
@@ -33,13 +45,12 @@ def resend(
     seconds since its last attempt.
 
     Returns what it has come to, and whether the others can be resent: not after an error that every
-    bill would meet. Raises ValueError if the bill is not in doubt, or its attempt is too young.
+    bill would meet. Raises ValueError if the bill is not in doubt, and TooSoonError if its
+    last attempt is too young.
     """
     attempts = store.attempts(key)
     if attempts and time.time() * 1000 - attempts[-1].at < at_least * 1000:
-        raise ValueError(
-            f"order {key.order_id}: its last attempt is less than {at_least:.0f} seconds old"
-        )
+        raise TooSoonError(key.order_id, round(at_least))
     claim = store.resend(key, by=by, checked_by=checked_by)
     outcomes: list[Outcome] = []
     try:

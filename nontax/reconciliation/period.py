@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import NamedTuple
 
 from nontax.errors import NontaxError
+from nontax.language import words
 from nontax.reconciliation.rows import DAY, IN, NEAR, OUT
 
 CHINA = timezone(timedelta(hours=8), "UTC+8")
@@ -15,12 +16,43 @@ _GRACE = re.compile(r"(\d{1,4})\s*([dhm])")
 _SECONDS = {"d": DAY, "h": 3600, "m": 60}
 
 
-class PeriodError(NontaxError, ValueError):
-    """The period cannot be understood."""
+MESSAGES = {
+    "day_or_days": "give either a day, or its start and end",
+    "half": "give both the start and the end of the period",
+    "backwards": "the period ends ({last}) before it begins ({first})",
+    "time": "{value} is a time; the period is given in whole days",
+    "date": "{value} is not a date such as 2026-11-30",
+    "cutoff": "the cut-off {value} is not a time such as 17:30",
+    "grace": 'the grace {value} is not one such as "30m", "2h", "1d" or "0"',
+    "no_rows": (
+        "no row of {name} is of the period {period}: they are of {first} to {last}; give that day, "
+        'the first and the last one, or "all"'
+    ),
+}
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
+
+class PeriodError(NontaxError, ValueError):
+    """The period cannot be understood, or the list has no row of it.
+
+    id: which problem it is, a key of `MESSAGES` (str). values: what stands in its message (dict).
+    """
+
+    id: str
+    values: dict[str, str]
+
+    def __init__(self, id: str, **values: str) -> None:
+        super().__init__(id)
         self.outcome = "not_sent"
+        self.id = id
+        self.values = values
+        self.reason = str(self)
+
+    def words(self, lang: str = "en") -> str:
+        """Say it in a sentence. lang: "en" or "zh"."""
+        return words(lang).gettext(MESSAGES[self.id]).format_map(self.values)
+
+    def __str__(self) -> str:
+        return self.words()
 
 
 class Period(NamedTuple):
@@ -107,7 +139,7 @@ def period(
     seconds = _grace(grace)
     shift = _shift(cutoff)
     if day is not None and (start is not None or end is not None):
-        raise PeriodError("give either a day, or its start and end")
+        raise PeriodError("day_or_days")
     if day == "all":
         return Period("", "", 0, 0, shift, seconds)
     if day is None and start is None and end is None:
@@ -116,10 +148,10 @@ def period(
     if day is not None:
         start = end = day
     if start is None or end is None:
-        raise PeriodError("give both the start and the end of the period")
+        raise PeriodError("half")
     first, last = _date(start), _date(end)
     if last < first:
-        raise PeriodError(f"the period ends ({last}) before it begins ({first})")
+        raise PeriodError("backwards", first=str(first), last=str(last))
     begin = _midnight(first) + shift
     close = _midnight(last) + DAY + shift
     return Period(first.isoformat(), last.isoformat(), begin, close, shift, seconds)
@@ -157,19 +189,19 @@ def _midnight(day: date) -> int:
 
 def _date(value: str | date) -> date:
     if isinstance(value, datetime):
-        raise PeriodError(f"{value} is a time; the period is given in whole days")
+        raise PeriodError("time", value=str(value))
     if isinstance(value, date):
         return value
     try:
         return datetime.strptime(value, "%Y-%m-%d").date()
     except ValueError:
-        raise PeriodError(f"{value!r} is not a date such as 2026-11-30") from None
+        raise PeriodError("date", value=repr(value)) from None
 
 
 def _shift(cutoff: str) -> int:
     found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)", cutoff)
     if not found:
-        raise PeriodError(f"the cut-off {cutoff!r} is not a time such as 17:30")
+        raise PeriodError("cutoff", value=repr(cutoff))
     seconds = int(found[1]) * 3600 + int(found[2]) * 60
     return seconds - DAY if seconds >= _NOON else seconds
 
@@ -179,5 +211,5 @@ def _grace(text: str) -> int:
         return 0
     found = _GRACE.fullmatch(text)
     if not found:
-        raise PeriodError(f'the grace {text!r} is not one such as "30m", "2h", "1d" or "0"')
+        raise PeriodError("grace", value=repr(text))
     return int(found[1]) * _SECONDS[found[2]]

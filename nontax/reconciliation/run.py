@@ -138,8 +138,7 @@ def _check_period(one: Side, when: Period, read: Mapping[str, Sum], outside: Sum
     if rows and rows == outside.rows:
         first, last = (time_text(time)[:10] for time in (one.first_time, one.last_time))
         raise PeriodError(
-            f"no row of {one.source().name} is of the period {when.text}: "
-            f'they are of {first} to {last}; give day=, or start= and end=, or day="all"'
+            "no_rows", name=one.source().name, period=when.text, first=first, last=last
         )
 
 

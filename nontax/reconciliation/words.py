@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from nontax.language import words as words_of
+from nontax.reconciliation import period
 
 # {other} is how the side is called that the list is reconciled against.
 SIDES = {"ledger": "the ledger", "list": "the other list"}
@@ -204,6 +205,7 @@ def translatable() -> Iterator[str]:
         DIMENSIONS,
         GROUPS,
         KEYS,
+        period.MESSAGES,
     )
     for table in tables:
         yield from table.values()

@@ -67,7 +67,7 @@ SENTENCES = {
     "unit_conflict": "the header says that amounts are in {header_unit}, not in {unit}",
     "key_unknown": (
         "rows cannot be told apart: there is no column for the order, for code and number, or for "
-        "the business serial number; name one with --key"
+        "the business serial number; name one in a map file (--map)"
     ),
     "key_missing": "there is no column {key}, which was given as the key; the file has {headers}",
     "statement_key": (
