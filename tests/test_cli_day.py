@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from offices import COLUMNS, Office, check_ledger
+from offices import COLUMNS, PDF, Office, check_ledger
 
 from nontax import Ledger, sheets
 from nontax.sandbox import Sandbox, faults
@@ -180,6 +180,7 @@ def test_killed_again_and_again(office: Office, kills: int) -> None:
 # What the documents and the examples say
 
 ROOT = DAY.parent.parent
+TIMER = ROOT / "examples" / "timer"
 BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -211,15 +212,17 @@ def test_the_commands_about_doubt_run(office: Office, page: str) -> None:
 def _unit(name: str) -> configparser.ConfigParser:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
-    unit.read_string((ROOT / "examples" / "timer" / name).read_text("utf-8"))
+    unit.read_string((TIMER / name).read_text("utf-8"))
     return unit
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    names = ["nontax-resume.service", "nontax-resume.timer", "nontax-fresh.service"]
+    services = ["nontax-resume.service", "nontax-fresh.service"]
+    timers = ["nontax-resume.timer", "nontax-fresh.timer"]
+    names = [*services, *timers]
     for name in names:
-        text = (ROOT / "examples" / "timer" / name).read_text("utf-8")
+        text = (TIMER / name).read_text("utf-8")
         program = str(Path(sys.executable).parent / "nontax")
         (tmp_path / name).write_text(text.replace("/usr/local/bin/nontax", program))
     done = subprocess.run(
@@ -229,8 +232,9 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    calendar = _unit("nontax-resume.timer")["Timer"]["OnCalendar"]
-    subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
+    for timer in timers:
+        calendar = _unit(timer)["Timer"]["OnCalendar"]
+        subprocess.run(["systemd-analyze", "calendar", calendar], check=True, capture_output=True)
 
 
 def test_what_the_timer_runs(office: Office) -> None:
@@ -248,8 +252,10 @@ def test_what_the_timer_runs(office: Office) -> None:
 
 def test_cron_runs_it_in_another_folder(office: Office, tmp_path: Path) -> None:
     assert office.insert(office.list(), "--new-ledger").code == 0
-    lines = (ROOT / "examples" / "timer" / "crontab").read_text("utf-8").splitlines()
+    lines = (TIMER / "crontab").read_text("utf-8").splitlines()
     commands = [line.split(None, 6)[6] for line in lines if line[:1] in "*0123456789"]
+    night = commands.pop(1)
+    assert (TIMER / night.split()[0]).exists()
     assert len(commands) == 2
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -265,3 +271,51 @@ def test_cron_runs_it_in_another_folder(office: Office, tmp_path: Path) -> None:
         assert done.returncode == code
     assert not list(elsewhere.iterdir())
     assert '"exit": 0' in (tmp_path / "resume.jsonl").read_text()
+
+
+def _night(office: Office, day: str) -> int:
+    """Run examples/timer/nontax-night; the lists were written just now, so they are not settled."""
+    bin_ = office.folder / "bin"
+    bin_.mkdir(exist_ok=True)
+    program = f'exec "{sys.executable}" -m nontax "$@"'
+    (bin_ / "nontax").write_text(
+        f'#!/bin/sh\n[ "$1" = ledger ] || set -- "$@" --settle 0\n{program}\n'
+    )
+    (bin_ / "nontax").chmod(0o755)
+    folders = {f"NONTAX_{name}": str(office.folder) for name in ("LISTS", "PDFS", "BACKUPS")}
+    return subprocess.run(
+        ["sh", str(TIMER / "nontax-night"), day],
+        cwd="/",
+        env=office.environment
+        | folders
+        | {"NONTAX_OUT": str(office.folder / "out"), "PATH": f"{bin_}:{os.environ['PATH']}"}
+        | {"NONTAX_LEDGER": str(office.folder / "bills.db")},
+        capture_output=True,
+        check=False,
+    ).returncode
+
+
+def test_two_nights(office: Office) -> None:
+    """What is carried over one night is judged the next; each night has its reports and backup."""
+    header = [*COLUMNS[:-1], "PDF文件名"]
+
+    def row(number: int, time: str) -> list[object]:
+        (office.folder / f"11010123_{number:010}.pdf").write_bytes(PDF)
+        name = f"11010123_{number:010}.pdf"
+        return office.row(number, 开票时间=time, s_pdf_media_id=name)
+
+    office.table("first.csv", header, [row(1, "2026-11-28 09:00:00")])
+    assert office.insert("first.csv", "--new-ledger").code == 0
+    office.table("2026-11-29.xlsx", header, [row(2, "2026-11-29 09:00:00")])
+    office.table("2026-11-30.xlsx", header, [row(4, "2026-11-30 09:00:00")])
+    # Near midnight, in the ledger, and on no list: carried over, then unexpected.
+    office.table("late.csv", header, [row(3, "2026-11-29 23:58:00")])
+    assert office.insert("late.csv").code == 0
+    assert _night(office, "2026-11-29") == 0
+    assert _night(office, "2026-11-29") == 0
+    assert _night(office, "2026-11-30") == 3
+    assert set(office.posts().values()) == {1}
+    assert len(list(office.folder.glob("bills-*.db"))) == 3
+    report = (office.folder / "out" / "2026-11-30" / "report.jsonl").read_text("utf-8")
+    assert '"unexpected"' in report
+    assert _night(office, "2026-12-01") == 2  # there is no list
