@@ -121,6 +121,9 @@ class LedgerError(NontaxError):
 
     reason: str
     outcomes: "list[object]"
+    # The reason before its values stood in it, where it can be said in another language.
+    sentence: str = ""
+    values: "dict[str, str] | None" = None
 
     def __init__(
         self, *, reason: str, outcome: "OutcomeName" = "not_sent", outcomes: "Sequence[object]" = ()

@@ -228,6 +228,8 @@ TABLE: list[tuple[str, Situation, int, str]] = [
     ("resume", in_doubt, 4, "in doubt: 1"),
     ("resume", damaged, 6, "bills.db"),
     ("resume", other_server, 6, "use another ledger"),
+    ("resume --lang zh", other_server, 6, "请使用另一个台账"),
+    ("resume --lang zh", restored, 6, "是从备份恢复的"),
     # status, list, show
     ("status", nothing, 2, "there is no ledger"),
     ("status", ready, 0, '"inserted": 3'),

@@ -10,6 +10,7 @@ import pytest
 
 from nontax import _core, errcode, errors, language
 from nontax.cli import parsing
+from nontax.ledger import words as ledger_words
 from nontax.notebook import words as notebook_words
 from nontax.reconciliation import words
 from nontax.sheets import problems
@@ -44,6 +45,7 @@ SAID = {
         errors.TLSError.advice,
         "It was not processed: send it again in a minute.",
     ],
+    "ledger": [*ledger_words.SENTENCES.values()],
     "notebook": [*notebook_words.translatable()],
 }
 

@@ -36,7 +36,10 @@ class Words:
                 return words("in doubt, WeChat answered {code}: {said} | {advice}", **values)
             return words("not accepted by WeChat: {code}: {said} | {advice}", **values)
         if isinstance(error, errors.LedgerError):
-            return words("the ledger cannot be used: {reason}", reason=error.reason)
+            reason = error.reason
+            if error.sentence:
+                reason = self.plain(error.sentence).format_map(error.values or {})
+            return words("the ledger cannot be used: {reason}", reason=reason)
         if isinstance(error, errors.TLSError):
             advice = self.plain(error.advice)
             return words(

@@ -29,7 +29,7 @@ from nontax.errors import LedgerError
 from nontax.ledger import attempts, books, evidence, highwater
 from nontax.ledger.books import DamageError, now_ms
 from nontax.ledger.marks import OtherRun, RunFile, boot_id
-from nontax.ledger.words import damaged, unusable
+from nontax.ledger.words import damaged, other_server, said, unusable
 from nontax.ledger.writer import Writer
 from nontax.locks import Lock
 
@@ -118,17 +118,9 @@ class Owner:
         attempts = books.next_id(connection, "attempt") - 1
         assert self._water is not None
         if is_backup or self._water.is_ahead(ledger, attempts):
-            raise LedgerError(
-                reason=f"{self.path} was restored from a backup: bills that were sent since then "
-                "are not "
-                "in it. It is read-only until `nontax ledger accept-restored`"
-            )
+            raise said("restored", path=self.path)
         if self.server and server and server != self.server:
-            raise LedgerError(
-                reason=f"the ledger {self.path} is of {_server_words(server)}, and this client "
-                "sends to "
-                f"{_server_words(self.server)}: use another ledger"
-            )
+            raise other_server(self.path, server, self.server)
         if self.server and not server:
             connection.execute("UPDATE meta SET server = ?", (self.server,))
         run = books.next_id(connection, "run")
@@ -419,10 +411,6 @@ def _settle_spooled(connection: sqlite3.Connection, attempt: int, answer: Answer
         return None  # it was written after all
     nobody = Content("", "", "", 0, "", 0, "", "")
     return attempts.settle_one(connection, Claim(attempt, 0, nobody, False, "not_sent"), answer)
-
-
-def _server_words(server: str) -> str:
-    return "WeChat" if server == "weixin" else server
 
 
 def _version() -> str:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from nontax.errors import LedgerError
 from nontax.ledger import schema
-from nontax.ledger.words import unusable
+from nontax.ledger.words import said, unusable
 from nontax.locks import Lock
 
 TYPE_CHECKING = False
@@ -92,11 +92,7 @@ def check_place(path: str, mountinfo: str = "/proc/self/mountinfo") -> None:
         raise LedgerError(reason=f"there is no folder {folder} for the ledger")
     kind = file_system_of(folder, mountinfo)
     if kind in _NETWORK:
-        raise LedgerError(
-            reason=f"{folder} is on a network or shared file system ({kind}), whose locks do not "
-            "hold: "
-            "put the ledger on a local disk; backups may go there"
-        )
+        raise said("network", folder=folder, kind=kind)
 
 
 # Files whose head this process has read, by device and inode.
@@ -145,11 +141,7 @@ def check_file(path: str) -> None:
     except OSError as error:
         raise unusable(error, path) from error
     if found.st_mode & 0o077:
-        raise LedgerError(
-            reason=f"other users may read {path} (mode {stat.S_IMODE(found.st_mode):04o}), in "
-            "which there "
-            f"are names: chmod 600 {path}"
-        )
+        raise said("mode", path=path, mode=f"{stat.S_IMODE(found.st_mode):04o}")
     if head is None:
         return
     if not _is_database(head):

@@ -22,7 +22,7 @@ from nontax.errors import LedgerError
 from nontax.ledger import attempts, books, evidence, places, reading, upkeep
 from nontax.ledger.books import now_ms
 from nontax.ledger.owner import Owner, os_user, settle
-from nontax.ledger.words import unusable
+from nontax.ledger.words import other_server, unusable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,10 +82,7 @@ class LedgerStore:
             return
         kept = self.server
         if kept and kept != server:
-            raise LedgerError(
-                reason=f"the ledger {self.path} is of {_words(kept)}, and this client sends to "
-                f"{_words(server)}: use another ledger"
-            )
+            raise other_server(self.path, kept, server)
         self._owner.server = server
 
     @property
@@ -349,7 +346,3 @@ def _spooled(claim: Claim, answer: Answer) -> Settled:
     """What an answer will have come to when the spool is read back."""
     settlement = states.settle(states.Attempt(claim.signed, claim.back_to), answer)
     return Settled(claim.key, settlement.state, True, settlement.shown, spooled=True)
-
-
-def _words(server: str) -> str:
-    return "WeChat" if server == "weixin" else server

@@ -19,6 +19,36 @@ _CAUSES = (
 )
 
 
+# What an office meets, and reads in its own language.
+SENTENCES = {
+    "restored": (
+        "{path} was restored from a backup: bills that were sent since then are not in it. It is "
+        "read-only until `nontax ledger accept-restored`"
+    ),
+    "other_server": (
+        "the ledger {path} is of {server}, and this client sends to {other}: use another ledger"
+    ),
+    "network": (
+        "{folder} is on a network or shared file system ({kind}), whose locks do not hold: put the "
+        "ledger on a local disk; backups may go there"
+    ),
+    "mode": "other users may read {path} (mode {mode}), in which there are names: chmod 600 {path}",
+}
+
+
+def said(id: str, **values: str) -> LedgerError:
+    """A LedgerError with one of `SENTENCES`."""
+    error = LedgerError(reason=SENTENCES[id].format_map(values))
+    error.sentence, error.values = SENTENCES[id], values
+    return error
+
+
+def other_server(path: str, server: str, other: str) -> LedgerError:
+    """The ledger is of one server, and the client sends to another."""
+    names = ["WeChat" if each == "weixin" else each for each in (server, other)]
+    return said("other_server", path=path, server=names[0], other=names[1])
+
+
 def unusable(error: BaseException, path: str = "") -> BaseException:
     """A LedgerError for what SQLite has raised; any other exception as it is.
 
