@@ -165,6 +165,11 @@ def restored(office: Office) -> None:
     office.run("ledger", "restore", "copy.db", "--ledger", "bills.db")
 
 
+def without_appid(office: Office) -> None:
+    header = [name for name in COLUMNS if name != "AppID"]
+    office.table("no_appid.csv", header, [office.row(1)[:2] + office.row(1)[3:]])
+
+
 def strict(office: Office) -> None:
     office.list()
     office.sandbox.inject(faults.Errcode(72038), times=3, path=POST)
@@ -178,6 +183,7 @@ Situation = Callable[[Office], object]
 # command, situation, exit code, what must stand on stderr or stdout.
 TABLE: list[tuple[str, Situation, int, str]] = [
     # check
+    ("check no_appid.csv --settle 0", without_appid, 2, "or give --bill-appid"),
     ("check list.csv --settle 0", listed, 0, "3 bills can be inserted"),
     ("check list.csv --settle 0", bad_row, 2, "problems: 1; correct"),
     ("check list.csv", listed, 2, "--settle 0"),

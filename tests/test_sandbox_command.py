@@ -122,6 +122,14 @@ def test_starting(tmp_path: Path, sandbox: Sandbox) -> None:
         sandbox.start()
     assert set(threading.enumerate()) == before
     assert repr(sandbox) == f"<Sandbox {sandbox.base_url}>"
+    done = subprocess.run(
+        [sys.executable, "-m", "nontax.sandbox", "--port", str(address_of(sandbox)[1])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "--port 0" in done.stderr
 
 
 # The command

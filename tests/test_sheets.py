@@ -369,6 +369,16 @@ def test_what_no_row_can_have_is_said_once(tmp_path: Path) -> None:
     assert checked(path) == [("amount_character", 3, "金额（元）")]
 
 
+def test_a_number_that_has_lost_its_zeros(tmp_path: Path) -> None:
+    """As a spreadsheet program saves a CSV file: the number is a text, and shorter."""
+    path = save(tmp_path / "a.csv", HEADER, ROW.replace("0000000001", "104501"), encoding="gbk")
+    assert checked(path) == [("short_number", 2, "票据号码")]
+    other = save(tmp_path / "b.csv", HEADER, ROW.replace("33060126,0000000001", "330601,104501"))
+    assert checked(other) == []  # of a system that numbers otherwise
+    named = open_now(path, require=sheets.INSERT, map={"columns": {"billing_code": "票据号码"}})
+    assert sheets.check_bills(named, GIVEN) == []
+
+
 # ---- dicts and frames
 
 RECORD = {"order_id": "HIS1", "fee": "388.50", "billing_time": "2026-11-30 09:15:00"}

@@ -79,6 +79,10 @@ def add_bill_options(parser: "ArgumentParser", words: "Words") -> None:
     )
 
 
+# What a list may lack where the command line has it.
+_OPTIONS = {"card_id": "--card-id", "appid": "--bill-appid"}
+
+
 class Finding(NamedTuple):
     """What is wrong with a row of a list (row 0: with all of it), in the person's words."""
 
@@ -92,6 +96,9 @@ class Finding(NamedTuple):
 def finding(desk: "Desk", problem: "Problem") -> Finding:
     """Put a problem of a list into words."""
     words = problem.words(desk.words.language)
+    option = _OPTIONS.get(str(problem.values.get("field")))
+    if problem.id == "missing_column" and hasattr(desk.args, "bill_appid") and option:
+        words += desk.words("; or give {option}", option=option)
     return Finding(problem.file, problem.row, problem.column, problem.id, words)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import base64
 import contextlib
+import errno
 import ipaddress
 import os
 import secrets
@@ -213,7 +214,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m nontax.sandbo
     except KeyboardInterrupt:
         return 0
     except (OSError, RuntimeError, ValueError) as error:
-        print(f"nontax.sandbox: {error}", file=sys.stderr)
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        hint = "; give another port, such as --port 0 (any free one)" if taken else ""
+        print(f"nontax.sandbox: {error}{hint}", file=sys.stderr)
         return 1
     return 0
 

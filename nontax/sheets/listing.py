@@ -140,6 +140,8 @@ class BillList:
             field: tuple(columns.headers[place] for place in places)
             for field, places in columns.indexes.items()
         }
+        # A person has looked at the column of the bills' numbers.
+        self.names_numbers = "billing_code" in rules.mapping.columns
         self.fields = frozenset({*columns.indexes, *rules.mapping.constants, "kind"} - {"refund"})
         self.key = columns.key
         self.unit = columns.unit

@@ -69,6 +69,10 @@ SENTENCES = {
         "rows cannot be told apart: there is no column for the order, for code and number, or for "
         "the business serial number; name one in a map file (--map)"
     ),
+    "short_number": (
+        "{value} has {count} digits, not 10: a spreadsheet has taken its leading zeros; export the "
+        "list again with the column as text (if it is right, name the column in a map file, --map)"
+    ),
     "key_missing": "there is no column {key}, which was given as the key; the file has {headers}",
     "statement_key": (
         "a WeChat statement has several order numbers: name the column with --key, such as "
