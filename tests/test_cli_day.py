@@ -299,7 +299,7 @@ def test_two_nights(office: Office) -> None:
     """What is carried over one night is judged the next; each night has its reports and backup."""
     header = [*COLUMNS[:-1], "PDF文件名"]
 
-    def row(number: int, time: str) -> list[object]:
+    def row(number: int, time: str) -> list[str]:
         (office.folder / f"11010123_{number:010}.pdf").write_bytes(PDF)
         name = f"11010123_{number:010}.pdf"
         return office.row(number, 开票时间=time, s_pdf_media_id=name)
