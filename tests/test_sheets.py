@@ -304,6 +304,12 @@ def test_pdfs(tmp_path: Path) -> None:
     assert ("pdf_changed", 3, "") in ids(bills)
 
 
+def test_a_folder_without_any_of_the_pdfs(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.csv", HEADER, ROW)
+    bills = open_now(path, pdf_dir=tmp_path, pdf_name="{票据号码}.pdf")
+    assert (list(bills.bills()), ids(bills)) == ([], [("pdf_missing", 2, "")])
+
+
 def test_a_pdf_outside_of_its_folder(tmp_path: Path) -> None:
     (tmp_path / "pdfs").mkdir()
     (tmp_path / "secret.pdf").write_bytes(b"%PDF-")

@@ -204,6 +204,8 @@ class BillList:
         sent = [field for field in SENT if field in self.fields]
         names = [*given, *(field for field in sent if field not in given)]
         for batch in self.batches():
+            if not batch.rows:  # each had a problem: its columns are empty, not absent
+                continue
             columns = [batch.columns.get(name) or [given[name]] * len(batch) for name in names]
             pdfs = batch.columns.get("pdf_file") or [None] * len(batch)
             values = zip(*columns, strict=True)
