@@ -140,6 +140,11 @@ def wrong_secret(office: Office) -> None:
     office.environment["NONTAX_SECRET"] = "0" * 32
 
 
+def the_units_account(office: Office) -> None:
+    account = office.sandbox.unit
+    office.environment |= {"NONTAX_APPID": account.appid, "NONTAX_SECRET": account.secret}
+
+
 def no_credentials(office: Office) -> None:
     office.list()
     office.environment["NONTAX_SECRET"] = office.environment["NONTAX_APPID"] = ""
@@ -337,8 +342,10 @@ TABLE: list[tuple[str, Situation, int, str]] = [
     ("doctor", nothing, 0, "there is none yet"),
     ("doctor", damaged, 6, "bills.db"),
     ("doctor", wrong_secret, 5, "40001"),
+    ("doctor", the_units_account, 5, "nontax auth url"),
     ("doctor", no_server, 5, "connection"),
     ("doctor", no_credentials, 2, "no credentials"),
+    ("doctor --lang zh", no_credentials, 2, "没有凭据"),
     ("doctor", other_server, 6, "another ledger"),
     ("doctor --offline", no_server, 0, "no problems found"),
     ("template new.xlsx", nothing, 0, "nontax check new.xlsx"),

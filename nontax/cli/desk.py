@@ -82,6 +82,13 @@ class Desk:
             settings.pop("access_token", None)
         elif secret := secret_of(self.profile, self.words):
             settings["secret"] = secret
+        elif not settings.keys() & {"appid", "access_token"}:
+            raise self.stop(
+                Exit.USAGE,
+                "no credentials: set NONTAX_APPID and NONTAX_SECRET, or write a profile into "
+                "{path}",
+                path=self.config.path,
+            )
         try:
             return Client(ledger=ledger or False, **settings)  # type: ignore[arg-type]
         except (TypeError, ValueError) as error:

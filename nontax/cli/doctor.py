@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from nontax.cli.exits import Exit, StopError, worst
@@ -276,12 +276,6 @@ def _account(desk: "Desk", client: "Client") -> Iterator[Finding]:
     """Token and IP list, permission, quota: each a call that changes nothing."""
     from nontax import errors
 
-    def attempt(topic: str, call: Callable[[], str]) -> Finding:
-        try:
-            return Finding(topic, OK, call())
-        except errors.NontaxError as error:
-            return Finding(topic, FAILED, desk.words.error(error))
-
     try:
         client.get_quota("/cgi-bin/token")
     except errors.WeChatError as error:
@@ -293,14 +287,37 @@ def _account(desk: "Desk", client: "Client") -> Iterator[Finding]:
         yield Finding(mark("token and IP list"), FAILED, desk.words.error(error))
         return
     yield Finding(mark("token and IP list"), OK, desk.words("WeChat accepts them"))
-    yield attempt(mark("permission"), lambda: client.get_s_pappid().s_pappid)
-    quota = attempt(mark("quota"), lambda: _used(desk, client))
-    # Whether WeChat counts this path in the look-up is not documented.
-    yield quota if quota.state == OK else quota._replace(state=WARNING)
+    yield _permission(desk, client)
+    yield _quota(desk, client)
 
 
-def _used(desk: "Desk", client: "Client") -> str:
-    quota = client.get_quota("/nontax/insertbill")
-    return desk.words(
+def _permission(desk: "Desk", client: "Client") -> Finding:
+    from nontax import errors
+
+    topic = mark("permission")
+    try:
+        return Finding(topic, OK, client.get_s_pappid().s_pappid)
+    except errors.NontaxError as error:
+        said = desk.words.error(error)
+        if isinstance(error, errors.AccountError):
+            hint = desk.words(
+                "this asks for the finance bureau's permission: with a collecting unit's account, "
+                "try `nontax auth url`"
+            )
+            said = f"{said} | {hint}"
+        return Finding(topic, FAILED, said)
+
+
+def _quota(desk: "Desk", client: "Client") -> Finding:
+    from nontax import errors
+
+    topic = mark("quota")
+    try:
+        quota = client.get_quota("/nontax/insertbill")
+    except errors.NontaxError as error:
+        # Whether WeChat counts this path in the look-up is not documented.
+        return Finding(topic, WARNING, desk.words.error(error))
+    said = desk.words(
         "{used} of {limit} calls used today", used=quota.used, limit=quota.daily_limit
     )
+    return Finding(topic, OK, said)
