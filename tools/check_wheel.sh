@@ -28,8 +28,10 @@ demo_in_venv() {
     in_debian "$1" python3 -m venv "/$2"
     in_debian "$1" "/$2/bin/pip" install -q --disable-pip-version-check --no-index --no-deps "$3"
     in_debian "$1" sh -c "cd / && /$2/bin/python -I -m nontax --version" >"$top/version"
-    in_debian "$1" "/$2/bin/python" -I /demo.py >"$top/demo" || fail "the demo failed with $3"
-    grep -q 'The sandbox has taken 1 bill' "$top/demo" || fail "the demo took no bill with $3"
+    in_debian "$1" "/$2/bin/python" -I /demo.py >"$top/demo" || {
+        cat "$top/demo" >&2
+        fail "the demo failed with $3"
+    }
 }
 
 says() {
