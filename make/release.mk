@@ -3,6 +3,7 @@ SUITES ?= bookworm trixie sid
 # For which machines `make wheels` and `make bundle` are: of tools/bundled.sh.
 TARGETS ?= manylinux-x86_64 manylinux-aarch64 musllinux-x86_64 musllinux-aarch64
 MACHINE ?= $(shell uname -m)
+RELEASE_DEPS = PYTHON="$(PYTHON)" sh tools/deps.sh release
 
 .PHONY: docs
 docs: build/docs/installed ## the documentation in both languages, into build/docs/site
@@ -26,15 +27,18 @@ sdist: $(VENV)/installed ## the source distribution, into dist/
 
 .PHONY: wheel
 wheel: ## the wheel that needs nothing and the sdist, into dist/, both tried (needs root)
+	@$(RELEASE_DEPS)
 	@PYTHON="$(PYTHON)" sh tools/wheel.sh dist
 	@sh tools/check_wheel.sh dist $(SUITES)
 
 .PHONY: wheels
-wheels: $(VENV)/installed ## the wheels of all TARGETS, into dist/; Debian's cross compilers make what is not for this machine
+wheels: ## the wheels of all TARGETS, into dist/; Debian's cross compilers make what is not for this machine
+	@$(RELEASE_DEPS)
 	@for target in $(TARGETS); do PYTHON="$(PYTHON)" sh tools/wheel.sh dist $$target || exit 1; done
 
 .PHONY: bundle
 bundle: ## one archive for machines without a network, into dist/, tried (needs root and the wheel of MACHINE)
+	@$(RELEASE_DEPS)
 	@PYTHON="$(PYTHON)" sh tools/bundle.sh dist $(MACHINE)
 	@sh tools/check_bundle.sh dist/nontax-$(VERSION)-linux-$(MACHINE).tar.gz
 
@@ -47,7 +51,10 @@ matrix: ## the tests of the last commit in several Debians (needs root); writes 
 	@sh tools/matrix.sh $(SUITES)
 
 .PHONY: free-threaded
-free-threaded: core ## the Python tests on a CPython without the GIL, built from Debian's source
+free-threaded: ## the Python tests on a CPython without the GIL, built from Debian's source
+	@$(RELEASE_DEPS)
+	@PYTHON="$(PYTHON)" sh tools/deps.sh test
+	@$(MAKE) -s core
 	@sh tools/free_threaded.sh $(ARGS)
 
 .PHONY: wheel-check

@@ -64,7 +64,8 @@ chmod +x "$tree/python/bin/python3"
 
 echo "wheels"
 minor=${python#python3.}
-"${PYTHON:-python3}" -m pip download -q --disable-pip-version-check --dest "$tree/wheels" --no-deps \
+"${PYTHON:-python3}" -m venv --clear "$top/venv"
+"$top/venv/bin/pip" download -q --disable-pip-version-check --dest "$tree/wheels" --no-deps \
     --require-hashes --only-binary :all: --implementation cp --python-version "3.$minor" --abi "cp3$minor" \
     --abi abi3 --abi none --platform "manylinux2014_$machine" --platform "manylinux_2_28_$machine" \
     --platform "manylinux_2_34_$machine" --platform any -r requirements/bundle.txt 2>"$top/log" || {

@@ -1,11 +1,16 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need; does nothing where all are present.
-# usage: deps.sh demo|test|all|debug   (each has what the ones before it have, and what its make target needs)
+# usage: deps.sh demo|test|all|debug|release   (each has what the ones before it have, and what its make target
+# needs; release has what making wheels, bundles and a Python needs, and not what testing needs)
 set -eu
 
-what=${1:?usage: deps.sh demo|test|all|debug}
+what=${1:?usage: deps.sh demo|test|all|debug|release}
 packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
-[ "$what" = demo ] || packages="$packages binutils clang libcmocka-dev redis-server"
+case "$what" in
+test | all | debug) packages="$packages binutils clang libcmocka-dev redis-server" ;;
+release) packages="$packages curl debian-archive-keyring debootstrap git iproute2 libffi-dev libsqlite3-dev \
+	libssl-dev perl xz-utils zlib1g-dev" ;;
+esac
 case "$what" in
 all | debug) packages="$packages libc6-dbg libclang-rt-dev libfaketime mariadb-server postgresql \
 	rabbitmq-server valgrind" ;;
