@@ -51,11 +51,11 @@ matrix: ## the tests of the last commit in several Debians (needs root); writes 
 	@sh tools/matrix.sh $(SUITES)
 
 .PHONY: free-threaded
-free-threaded: ## the Python tests on a CPython without the GIL, built from Debian's source
+free-threaded: ## the Python tests on a CPython without the GIL, built from Debian's source (WHEEL=dist: of its wheel)
 	@$(RELEASE_DEPS)
 	@PYTHON="$(PYTHON)" sh tools/deps.sh test
 	@$(MAKE) -s core
-	@sh tools/free_threaded.sh $(ARGS)
+	@WHEEL="$(WHEEL)" sh tools/free_threaded.sh $(ARGS)
 
 .PHONY: wheel-check
 wheel-check: build ## sdist, wheel from it, its tag, symbols and stable ABI, a clean install

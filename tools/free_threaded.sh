@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds CPython without the GIL from Debian's source package (no Debian has it ready-made), nontax
 # for it, and runs the tests: all that can be run there, unless pytest is told otherwise.
-# usage: free_threaded.sh [PYTEST ARGUMENT...]   (works in build/free-threaded)
+# usage: [WHEEL=dist] free_threaded.sh [PYTEST ARGUMENT...]   (works in build/free-threaded)
+# With WHEEL, the wheel for that Python is made, put there, and is what is tested.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/fetch.sh
@@ -46,10 +47,14 @@ cmp -s requirements/free-threaded.txt "$top/venv/installed" || {
     cp requirements/free-threaded.txt "$top/venv/installed"
 }
 
-echo "build   nontax._core"
-export NONTAX_WERROR=1
-quietly "$top/venv/bin/python" setup.py -q build --build-base "$top" --build-lib "$top/lib"
-unset NONTAX_WERROR
+rm -rf "$top/lib"
+if [ -n "${WHEEL:-}" ]; then
+    PYTHON=$python sh tools/wheel.sh "$WHEEL"
+    "$python" -m zipfile -e "$WHEEL"/nontax-*t-manylinux_*_"$(uname -m)".whl "$top/lib"
+else
+    echo "build   nontax._core"
+    NONTAX_WERROR=1 quietly "$top/venv/bin/python" setup.py -q build --build-base "$top" --build-lib "$top/lib"
+fi
 export PYTHONSAFEPATH=1 PYTHONPATH="$top/lib"
 "$top/venv/bin/python" -W error -c 'import sys, nontax
 assert not sys._is_gil_enabled(), "the import has turned the GIL on"
