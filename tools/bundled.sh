@@ -89,7 +89,7 @@ musllinux-*)
 %(cc1_cpu) -nostdinc -isystem @include@ -isystem include%s
 
 *link_libgcc:
--L@lib@ -L .%s
+-L .%s
 
 *libgcc:
 libgcc.a%s
@@ -113,7 +113,8 @@ crtendS.o%s @lib@/crtn.o
 
 
 END
-    options="-specs=\"$top/bin/musl.specs\""
+    # The folder comes first: an interpreter that has a shared library adds the machine's own, with glibc.
+    options="-specs=\"$top/bin/musl.specs\" -L\"$lib\""
     # The functions for atomic operations in Debian's libgcc ask glibc what the processor can do.
     [ "$machine" != aarch64 ] || options="$options -mno-outline-atomics"
     ;;
