@@ -8,8 +8,8 @@ what=${1:?usage: deps.sh demo|test|all|debug|release}
 packages="ca-certificates gcc libc6-dev libcjson-dev libcurl4-openssl-dev make openssl pkg-config"
 case "$what" in
 test | all | debug) packages="$packages binutils clang libcmocka-dev redis-server" ;;
-release) packages="$packages curl debian-archive-keyring debootstrap git iproute2 libffi-dev libsqlite3-dev \
-	libssl-dev perl xz-utils zlib1g-dev" ;;
+release) packages="$packages curl debian-archive-keyring debootstrap git iproute2 libbz2-dev libffi-dev \
+	liblzma-dev libsqlite3-dev libssl-dev perl xz-utils zlib1g-dev" ;;
 esac
 case "$what" in
 all | debug) packages="$packages libc6-dbg libclang-rt-dev libfaketime mariadb-server postgresql \
