@@ -99,9 +99,7 @@ pytest-poll: NOT_AGAIN += $(foreach name,secrets input errors interfaces tokens 
 # With --capture=sys the last words of pytest's own process are shown too.
 REPORT = $(CURDIR)/build/$*/report
 
-MAKE_VARIANT = $(SWITCH) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
-
-.PHONY: pytest-asan pytest-poll pytest-gnutls pytest-wheel
+.PHONY: pytest-asan pytest-poll pytest-gnutls
 pytest-asan: SWITCH = NONTAX_SANITIZE=$(SANITIZE)
 pytest-asan: RUN_ENV = LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$(REPORT) \
@@ -111,13 +109,11 @@ pytest-poll: SWITCH = NONTAX_POLL=1
 pytest-gnutls: SWITCH = NONTAX_LIBS="-l:libcurl-gnutls.so.4 -lcjson"
 pytest-gnutls: TLS_LIBRARY = GnuTLS
 pytest-gnutls: NOT_AGAIN = $(foreach name,surplus tls replies aio_bulk chaos,tests/test_$(name).py)
-# What is to be published is tested whole.
-pytest-wheel: NOT_AGAIN =
-pytest-wheel: MAKE_VARIANT = rm -rf build/$*/lib; $(BIN)/python -m zipfile -e dist/nontax-*-abi3-manylinux_*_$$(uname -m).whl build/$*/lib
-pytest-asan pytest-poll pytest-gnutls pytest-wheel: pytest-%: $(VENV)/installed core ## the Python tests with another build: sanitized, portable, GnuTLS, of dist/
+pytest-asan pytest-poll pytest-gnutls: pytest-%: $(VENV)/installed core ## the Python tests with another build: sanitized, portable, GnuTLS
 	@echo "build   nontax._core ($*)"
 	@mkdir -p build
-	@{ $(MAKE_VARIANT); } >build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
+	@$(SWITCH) $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib \
+		>build/$*.log 2>&1 || { cat build/$*.log; exit 1; }
 	@$(VARIANT_ENV) $(BIN)/python -c \
 		'import sys, nontax._core as core; sys.exit("/build/$*/lib/" not in core.__file__ or \
 			"$(TLS_LIBRARY)" not in str(core.libraries()[1]))'
@@ -127,6 +123,23 @@ pytest-asan pytest-poll pytest-gnutls pytest-wheel: pytest-%: $(VENV)/installed 
 		--capture=sys $(NOT_AGAIN); status=$$?; for report in $(REPORT)*; do \
 			[ ! -e "$$report" ] || { cat "$$report"; status=1; }; \
 		done; exit $$status
+
+# What is to be published is tested whole and as users have it: installed, and from another folder
+# than the clone's, where Python would import the sources.
+.PHONY: pytest-wheel
+pytest-wheel: core build/pytest-wheel/venv/installed ## the Python tests with the wheel in dist/, installed
+	@cd build/pytest-wheel && venv/bin/pip install -qq --disable-pip-version-check --no-index --no-deps \
+		--force-reinstall ../../dist/nontax-*-abi3-manylinux_*_$$(uname -m).whl
+	@echo "pytest  wheel"
+	@cd build/pytest-wheel && venv/bin/pytest -q -n $(JOBS) --dist loadfile -m "not build" \
+		-p no:cacheprovider --durations=5 -c ../../pyproject.toml --rootdir ../.. ../../tests
+
+build/pytest-wheel/venv/installed: requirements/dev.txt
+	@echo "venv    build/pytest-wheel/venv"
+	@mkdir -p $(@D)
+	@$(PYTHON) -m venv --clear build/pytest-wheel/venv
+	@build/pytest-wheel/venv/bin/pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@cp $< $@
 
 # A debug Python checks much of what an extension may do wrong, and counts all references. It does by
 # itself what dev mode does, but for asyncio's debug mode, which complains of a machine under load.
