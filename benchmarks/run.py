@@ -11,6 +11,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,9 @@ from nontax.sandbox.certificates import make_certificates
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "benchmarks"
-WHEEL = HERE.parent / "build" / "wheel" / "lib"  # what `make pytest-wheel` unpacks
+# Where `make pytest-wheel` installs it.
+TRIED = HERE.parent / "build" / "pytest-wheel" / "venv"
+WHEEL = Path(sysconfig.get_path("purelib", vars={"base": str(TRIED)}))
 # The C programs: source, what it is linked with, how the body is given.
 BARE = {
     "bare-easy": ("bare_easy.c", "libcurl", "callback"),
@@ -284,7 +287,7 @@ def progress(line: str) -> None:
 
 def missing(name: str) -> str | None:
     """Why a contestant cannot run here; None: it can."""
-    if name.startswith("nontax-wheel") and not WHEEL.is_dir():
+    if name.startswith("nontax-wheel") and not (WHEEL / "nontax").is_dir():
         return "it is not built (make wheel pytest-wheel)"
     module = name.split("-", maxsplit=1)[0]
     if name in CONTESTANTS and importlib.util.find_spec(module) is None:

@@ -197,8 +197,8 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"# Wallets, orders, requests: {sandbox.pages_url}")
         print(f"# Authorisation pages: {sandbox.base_url}{AUTHORISE_PATH}?key=... (getbillauthurl)")
         print("# One line per request follows; Ctrl-C ends the sandbox.", flush=True)
-        # A signal that comes just before Python begins to wait does not wake it; without the GIL one in
-        # a hundred did not.
+        # A signal that comes just before Python begins to wait does not wake it: without the GIL,
+        # one in a hundred did not.
         while not log.abandoned.wait(0.5):
             pass
 
