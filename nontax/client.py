@@ -226,7 +226,7 @@ class Client(ClientCalls):
 
         bills: any iterable of bills as `insert_bill` takes them (of a DataFrame, take
             `df.to_dict("records")`; one bill is a TypeError). It is read as outcomes are asked for,
-            and never more than `concurrency` bills ahead.
+            and never more than `concurrency` bills ahead; with a ledger, about four times as many.
         concurrency: how many bills are under way at once, 1 to 1000.
         rate: bills per second, evenly spread; None: as fast as WeChat answers.
         minute_quota: what becomes of a bill that must wait, after errcode 45011 for the next
