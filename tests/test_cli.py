@@ -349,6 +349,8 @@ TABLE: list[tuple[str, Situation, int, str]] = [
     ("doctor", other_server, 6, "another ledger"),
     ("doctor --offline", no_server, 0, "no problems found"),
     ("template new.xlsx", nothing, 0, "nontax check new.xlsx"),
+    ("template a.csv", nothing, 0, "a.csv is ready"),
+    ("template a.pdf", nothing, 2, ".pdf"),
     ("template list.csv", listed, 2, "exists already"),
     # at large
     ("", nothing, 0, "usage: nontax"),

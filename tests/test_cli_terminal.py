@@ -170,6 +170,7 @@ def test_a_resend_is_looked_at_before_the_others_follow(office: Office) -> None:
     shown = office.run("show", "A1", "--format", "table").out
     assert "王经办, checked by 李复核" in shown
     assert "signed by 王经办" in shown
+    assert RESEND[-1] in shown  # the note
 
 
 def test_a_resend_stops_at_what_every_bill_would_meet(office: Office) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nontax.cli.books import STATES
 from nontax.cli.exits import Exit, StopError, worst
 from nontax.cli.words import mark
 
@@ -129,7 +130,7 @@ def _ledger(desk: "Desk") -> Iterator[Finding]:
         except LedgerError as error:
             yield Finding(topic, FAILED, words.error(error), Exit.LEDGER)
             return
-        shown = ", ".join(f"{state} {count}" for state, count in counts.items())
+        shown = ", ".join(f"{words(STATES[state])} {count}" for state, count in counts.items())
         yield Finding(topic, OK, f"{path}, {server or '-'}: {shown or 0}")
     yield from _sqlite(desk)
     folder = str(path.parent) if path else "."

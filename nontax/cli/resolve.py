@@ -107,7 +107,12 @@ def _resend_one(
     try:
         _renew_pdf(ledger, client, bill)
         delivered, goes_on = resend(
-            ledger, client, Key(bill.appid, bill.order_id), by=by, checked_by=checked_by
+            ledger,
+            client,
+            Key(bill.appid, bill.order_id),
+            by=by,
+            checked_by=checked_by,
+            note=desk.args.note,
         )
     except TooSoonError as error:
         desk.warn(

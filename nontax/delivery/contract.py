@@ -334,7 +334,9 @@ class StoreContract:
         _raises(ValueError, store.resend, content().key, by="王")
         store.settle([(claim, IN_DOUBT)])
         _raises(ValueError, store.resend, content().key, by="")
-        again = store.resend(content().key, by="王", checked_by="李")
+        again = store.resend(content().key, by="王", checked_by="李", note="asked")
+        told = store.evidence(content().key)[-1]
+        assert (told.who, told.checked_by, told.note) == ("王", "李", "asked")
         assert (again.number, again.signed, again.back_to) == (2, True, "in_doubt")
         assert _state(store) == "sending"
         row = store.attempts(content().key)[-1]

@@ -188,7 +188,7 @@ class MemoryStore:
             return Claim(attempt.row.id, 1, bill, False, "not_sent")
         return self._open(known._replace(content=bill))
 
-    def resend(self, key: Key, *, by: str, checked_by: str = "") -> Claim:
+    def resend(self, key: Key, *, by: str, checked_by: str = "", note: str = "") -> Claim:
         known = self.rows.bills.get(key)
         if known is None or known.state != "in_doubt":
             raise ValueError(f"order {key.order_id} is not in doubt")
@@ -196,7 +196,7 @@ class MemoryStore:
             raise ValueError("nobody has signed this resend")
         slot = 1 + max(a.row.slot for a in self.rows.attempts.values() if a.key == key)
         attempt = self.rows.insert_attempt(key, slot, True, self.owner, "in_doubt", by)
-        self._learn(key, EvidenceRow("resend", "ordered", by, checked_by, "", ""))
+        self._learn(key, EvidenceRow("resend", "ordered", by, checked_by, note, ""))
         self._keep(known._replace(state=step("in_doubt", "resend")))
         return Claim(attempt.row.id, attempt.row.number, known.content, True, "in_doubt")
 

@@ -36,13 +36,14 @@ def resend(
     *,
     by: str,
     checked_by: str = "",
+    note: str = "",
     at_least: float = 60.0,
 ) -> tuple[Delivered, bool]:
     """Send a bill that is in doubt once more, because a person has signed for it.
 
     It is what `nontax resolve --resend` and the admin's action do, the first bill alone and its
-    answer shown; call it from nowhere else. by, checked_by: who signs (经办, 复核). at_least:
-    seconds since its last attempt.
+    answer shown; call it from nowhere else. by, checked_by: who signs (经办, 复核). note: why.
+    at_least: seconds since its last attempt.
 
     Returns what it has come to, and whether the others can be resent: not after an error that every
     bill would meet. Raises ValueError if the bill is not in doubt, and TooSoonError if its
@@ -51,7 +52,7 @@ def resend(
     attempts = store.attempts(key)
     if attempts and time.time() * 1000 - attempts[-1].at < at_least * 1000:
         raise TooSoonError(key.order_id, round(at_least))
-    claim = store.resend(key, by=by, checked_by=checked_by)
+    claim = store.resend(key, by=by, checked_by=checked_by, note=note)
     outcomes: list[Outcome] = []
     try:
         bill = ClaimedBill(bill_of(claim.content))

@@ -224,8 +224,8 @@ class Store(Protocol):
         It is on disk when this returns. No other owner gets the same bill.
         """
 
-    def resend(self, key: Key, *, by: str, checked_by: str = "") -> Claim:
-        """Write down a signed attempt for a bill in doubt.
+    def resend(self, key: Key, *, by: str, checked_by: str = "", note: str = "") -> Claim:
+        """Write down a signed attempt for a bill in doubt, and why.
 
         Raises ValueError if the bill is not in doubt, or nobody signs.
         """

@@ -218,7 +218,9 @@ def with_last_answer(connection: sqlite3.Connection, row: Row) -> Known:
     return row.known._replace(errmsg=errmsg, rid=rid, reason=reason)
 
 
-def resend(connection: sqlite3.Connection, run: int, key: Key, by: str, checked_by: str) -> Claim:
+def resend(
+    connection: sqlite3.Connection, run: int, key: Key, by: str, checked_by: str, note: str
+) -> Claim:
     """See `Store.resend`."""
     row = look(connection, key)
     if row is None or row.known.state != "in_doubt":
@@ -234,7 +236,7 @@ def resend(connection: sqlite3.Connection, run: int, key: Key, by: str, checked_
         _INSERT_ATTEMPT,
         (id_, row.id, number + 1, run, max(slot, 0) + 1, 1, by, BACK_TO["in_doubt"], now_ms()),
     )  # fmt: skip
-    learn(connection, row.id, "resend", "ordered", by=by, checked_by=checked_by)
+    learn(connection, row.id, "resend", "ordered", by=by, checked_by=checked_by, note=note)
     return Claim(id_, number + 1, row.known.content, True, "in_doubt", row.id)
 
 

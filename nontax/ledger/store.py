@@ -161,9 +161,11 @@ class LedgerStore:
             )
         )
 
-    def resend(self, key: Key, *, by: str, checked_by: str = "") -> Claim:
+    def resend(self, key: Key, *, by: str, checked_by: str = "", note: str = "") -> Claim:
         return self._write(
-            lambda connection: attempts.resend(connection, self._owner.run, key, by, checked_by),
+            lambda connection: attempts.resend(
+                connection, self._owner.run, key, by, checked_by, note
+            ),
             lambda claim: [claim],
         )
 

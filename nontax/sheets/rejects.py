@@ -81,9 +81,13 @@ def _as_text(cell: object) -> str:
 
 
 def template(path: str | os.PathLike[str]) -> None:
-    """Write an empty list (.xlsx) whose columns are text, so that no id becomes a number.
+    """Write an empty list whose columns are text, so that no id becomes a number.
 
-    Fill in the rows, delete columns that are not needed, and read it with `open_list`.
+    path: .xlsx, or what `write_rows` takes; only a workbook keeps a column as text. Fill in the
+    rows, delete columns that are not needed, and read it with `open_list`.
     """
+    if not os.fspath(path).lower().endswith(".xlsx"):
+        write_rows(path, _TEMPLATE, ())
+        return
     with workbook(path) as book:
         write_sheet(book, "票据", _TEMPLATE, ())

@@ -186,8 +186,9 @@ def leave(using: str, claim: Claim) -> None:
 
 
 def resend(
-    using: str, key: Key, claim: str, lease_ms: int, worker: str, by: str, checked_by: str
-) -> Bill:
+    using: str, key: Key, claim: str, lease_ms: int, worker: str, by: str, checked_by: str,
+    note: str = "",
+) -> Bill:  # fmt: skip
     """See `Store.resend`; the bill's row."""
     row = _in_doubt(using, key)
     if not by:
@@ -200,7 +201,7 @@ def resend(
         bill=row, number=row.attempt + 1, slot=max(top or 0, 0) + 1, signed=1, signed_by=by,
         back_to="in_doubt", claim=claim, worker=worker, began_at=now, changed_at=now,
     ).save(using=using)  # fmt: skip
-    learn(row.pk, using, "resend", "ordered", by=by, checked_by=checked_by)
+    learn(row.pk, using, "resend", "ordered", by=by, checked_by=checked_by, note=note)
     return row
 
 

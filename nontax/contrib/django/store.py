@@ -205,12 +205,14 @@ class OutboxStore:
         signed = bool(attempt.signed)
         return Claim(attempt.pk, row.attempt, content, signed, attempt.back_to, row.pk)
 
-    def resend(self, key: Key, *, by: str, checked_by: str = "") -> Claim:
+    def resend(self, key: Key, *, by: str, checked_by: str = "", note: str = "") -> Claim:
         claim = uuid4().hex
         lease_ms = int(self._lease * 1000)
 
         def order() -> Claim:
-            row = settling.resend(self.using, key, claim, lease_ms, self._worker, by, checked_by)
+            row = settling.resend(
+                self.using, key, claim, lease_ms, self._worker, by, checked_by, note
+            )
             attempt = Attempt.objects.using(self.using).get(bill=row.pk, claim=claim)
             return Claim(
                 attempt.pk, attempt.number, joined(row, row.content), True, "in_doubt", row.pk
