@@ -496,37 +496,44 @@ def test_the_restore_drill(path: Path, tmp_path: Path) -> None:
     nas = tmp_path / "nas"
     nas.mkdir()
     ledger = Ledger(path)
-    first, second, third = _reserve(ledger, "A1", "A2", "A3")
+    first, second, third, fifth = _reserve(ledger, "A1", "A2", "A3", "A5")
     ledger.settle([(first, INSERTED), (third, Answer("rejected", 40073))])
-    ledger.hand_in([content("A4")])
+    ledger.settle([(fifth, Answer("rejected", 72035))])
+    ledger.hand_in([content("A4"), content("A6")])
+    ledger.withdraw(content("A6").key, by="王", note="issued again")
     ledger.backup(nas / "bills.backup")
     with pytest.raises(LedgerError, match="overwrites nothing"):
         ledger.backup(nas / "bills.backup")
     assert (nas / "bills.backup").stat().st_mode & 0o777 == 0o600
     ledger.settle([(second, INSERTED._replace(code="C2"))])
+    (again,) = _reserve(ledger, "A3")
+    ledger.settle([(again, INSERTED._replace(code="C3"))])
     ledger.close()
     for file in path.parent.glob("bills.db*"):
         file.unlink()
 
     upkeep.restore(str(nas / "bills.backup"), str(path))
     restored = Ledger(path)
-    assert restored.counts() == {"inserted": 1, "sending": 1, "rejected": 1, "waiting": 1}
+    assert restored.counts() == {
+        "inserted": 1, "sending": 1, "rejected": 2, "waiting": 1, "withdrawn": 1
+    }  # fmt: skip
     with pytest.raises(LedgerError, match="accept-restored"):
         restored.hand_in([content("A1")])
     with pytest.raises(ValueError, match="who accepts"):
         upkeep.accept_restored(str(path), by="", note="")
-    assert upkeep.accept_restored(str(path), by="王", note="disk died") == 2
-    assert restored.counts() == {"inserted": 1, "rejected": 1, "in_doubt": 2}
+    assert upkeep.accept_restored(str(path), by="王", note="disk died") == 4
+    # The one whose order was rejected for good cannot have been sent since.
+    assert restored.counts() == {"inserted": 1, "rejected": 1, "in_doubt": 4}
     assert restored.verify() == []
-    answers = restored.hand_in([content("A1"), content("A2"), content("A4")])
+    answers = restored.hand_in([content(f"A{number}") for number in range(1, 7)])
     assert [answer.state for answer in answers if isinstance(answer, Known)] == [
-        "inserted", "in_doubt", "in_doubt",
+        "inserted", "in_doubt", "in_doubt", "in_doubt", "rejected", "in_doubt",
     ]  # fmt: skip
     assert restored.reserve(9).claims == []
     with pytest.raises(sqlite3.IntegrityError):
         LedgerHarness(path).put_attempt(content("A4").key, 0, 0)
     restored.settle([(restored.resend(content("A4").key, by="王"), Answer("rejected", 72056))])
-    assert restored.counts() == {"inserted": 2, "rejected": 1, "in_doubt": 1}
+    assert restored.counts() == {"inserted": 2, "rejected": 1, "in_doubt": 3}
     restored.close()
 
 

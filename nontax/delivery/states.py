@@ -36,7 +36,7 @@ Event = Literal[
     "found_inserted",  # evidence
     "found_rejected",
     "found_not_taken",
-    "restored",  # the store was put back from a backup: what was not settled may have been sent
+    "restored",  # the store was put back from a backup: what can be sent may have been sent since
 ]
 
 
@@ -95,6 +95,8 @@ TRANSITIONS: frozenset[Transition] = frozenset(
         ("in_doubt", "found_not_taken", "not_sent"),
         ("waiting", "restored", "in_doubt"),
         ("not_sent", "restored", "in_doubt"),
+        ("rejected", "restored", "in_doubt"),
+        ("withdrawn", "restored", "in_doubt"),
     )
 )
 _STEPS: dict[tuple[State, Event], frozenset[State]] = {
@@ -127,6 +129,7 @@ DUPLICATES = frozenset({72018, 72042, 72056})  # the order, or the printed numbe
 ORDER_REPEATED = frozenset({72018, 72056})
 NUMBER_REPEATED = 72042
 ORDER_REJECTED = 72035  # by the collecting unit, for good
+FINAL = DUPLICATES | {ORDER_REJECTED}  # a bill that was rejected so can never be sent again
 NOT_AUTHORISED = frozenset({72038, 72049, 72053})
 # The bill was not taken, and nothing is wrong with it.
 BUSY = frozenset({72036, 72054, 45011})
@@ -185,11 +188,6 @@ def back_to(before: State) -> State:
     return before if before in ("waiting", "in_doubt") else "not_sent"
 
 
-def is_final(errcode: int) -> bool:
-    """Whether a bill that was rejected so can never be sent again."""
-    return errcode in DUPLICATES or errcode == ORDER_REJECTED
-
-
 def settle(
     attempt: Attempt, answer: Answer, *, number_elsewhere: bool = False, we_rejected: bool = False
 ) -> Settlement:
@@ -204,7 +202,7 @@ def settle(
     if answer.outcome == "inserted":
         return Settlement("inserted", "inserted", code_unknown=not answer.code)
     if answer.outcome == "rejected" and not (answer.errcode in BUSY or answer.stops_run):
-        frees: Literal["", "bill"] = "" if is_final(answer.errcode) else "bill"
+        frees: Literal["", "bill"] = "" if answer.errcode in FINAL else "bill"
         return Settlement("rejected", "rejected", frees)
     if answer.outcome in ("rejected", "not_sent"):
         return Settlement("returned", attempt.back_to, "bill")

@@ -87,7 +87,7 @@ def restore(backup_file: str, path: str) -> None:
 
 
 def accept_restored(path: str, *, by: str, note: str) -> int:
-    """Use a restored ledger: all that is not settled in it may have been sent since; so many bills.
+    """Use a restored ledger: all that can be sent may have been sent since; so many bills.
 
     They are in doubt from now on. Bills that came after the backup are not known to it: WeChat's
     own answer to a duplicate is what is left for them. Raises ValueError if by or note is missing.
@@ -118,8 +118,11 @@ def _doubt_all(connection: sqlite3.Connection, by: str, note: str) -> int:
     connection.execute(
         "UPDATE attempt SET ended = ?, outcome = ? WHERE ended = 0", (now_ms(), GIVEN_UP)
     )
+    # What WeChat refused may have been sent again since, unless the answer was final.
+    final = ", ".join(str(errcode) for errcode in states.FINAL)
     rows = connection.execute(
-        "SELECT id, state FROM bill WHERE state IN ('waiting', 'sending', 'not_sent')"
+        "SELECT id, state FROM bill WHERE state IN ('waiting', 'sending', 'not_sent', 'withdrawn') "
+        f"OR (state = 'rejected' AND errcode NOT IN ({final}))"
     ).fetchall()
     for bill, state in rows:
         after = states.step(state, "restored" if state != "sending" else "in_doubt")
