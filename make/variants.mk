@@ -22,8 +22,13 @@ $(eval $(call variant,coverage,gcc,-O0 --coverage -DNONTAX_COVERAGE))
 
 COVERAGE_ENV = PYTHONSAFEPATH=1 PYTHONPATH="$(CURDIR)/build/coverage/lib"
 COVERAGE_PYTEST = -q -m "not build" -p no:cacheprovider --durations=1
-# What measures Python would be measured itself there, or wants no subinterpreter.
-UNTRACED = tests/test_memory.py tests/test_subinterpreters.py
+# What measures Python would be measured itself there, or wants no subinterpreter; and Ctrl-C would hit it.
+UNTRACED = tests/test_memory.py tests/test_subinterpreters.py \
+	tests/test_ledger_processes.py::test_ctrl_c_while_the_disk_works_leaves_nothing_open
+# What wants to start a Python that nothing traces, with another search path, or a full disk.
+NOT_MEASURED = tests/test_import.py tests/test_events_frameworks.py tests/test_leaks.py \
+	tests/test_cli_day.py::test_what_only_looks_answers_on_a_full_disk \
+	tests/test_cli_settings.py::test_it_starts_quickly
 
 .PHONY: coverage
 coverage: build core $(VENV)/coverage-installed ## which lines of C and Python the tests execute
@@ -35,7 +40,7 @@ coverage: build core $(VENV)/coverage-installed ## which lines of C and Python t
 	@echo "pytest  coverage"
 	@status=0; \
 	$(COVERAGE_ENV) $(BIN)/python -m coverage run -m pytest $(COVERAGE_PYTEST) \
-		$(UNTRACED:%=--deselect %) --deselect tests/test_leaks.py || status=1; \
+		$(UNTRACED:%=--deselect %) $(NOT_MEASURED:%=--deselect %) || status=1; \
 	$(COVERAGE_ENV) $(BIN)/python -m pytest $(COVERAGE_PYTEST) $(UNTRACED) || status=1; \
 	$(BIN)/python tools/coverage.py && exit $$status
 
