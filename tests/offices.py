@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from sandboxes import posts
+
 from nontax import Ledger, cli
 from nontax.sandbox import Sandbox
 
@@ -130,12 +132,7 @@ class Office:
         return path
 
     def posts(self) -> "Counter[str]":
-        """How often each order was sent, as far as any of its body has arrived."""
-        return Counter(
-            json.loads(request.body)["order_id"]
-            for request in self.sandbox.requests
-            if request.path == "/nontax/insertbill" and request.body
-        )
+        return posts(self.sandbox)
 
 
 def without_escapes(text: str) -> str:

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,15 @@ BILL_FIELDS = {
     "billing_code": "0000000001",
     "s_pdf_media_id": "75195574948725301",
 }
+
+
+def posts(sandbox: Sandbox) -> "Counter[str]":
+    """How often each order was sent, as far as any of its body has arrived."""
+    return Counter(
+        json.loads(request.body)["order_id"]
+        for request in sandbox.requests
+        if request.path == "/nontax/insertbill" and request.body  # "" if it is still on the way
+    )
 
 
 def make_bill(order_id: str = "A1", *, flat: bool = False, **changes: Any) -> dict[str, Any]:

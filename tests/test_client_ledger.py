@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from bills import SHAPES, bill
 from loops import Strict
+from sandboxes import posts
 
 import nontax
 from nontax.delivery.content import FORM, bill_as_printed, bill_of, content_of
@@ -47,15 +48,6 @@ def _client(sandbox: Sandbox, path: Path, **settings: Any) -> nontax.Client:
 def _ledger(client: nontax.Client) -> Ledger:
     assert client.ledger is not None
     return client.ledger
-
-
-def _posts(sandbox: Sandbox) -> "Counter[str]":
-    """How often each order has arrived, by the server's own books."""
-    return Counter(
-        json.loads(request.body)["order_id"]
-        for request in sandbox.requests
-        if request.path == "/nontax/insertbill"
-    )
 
 
 # What is written down
@@ -136,7 +128,7 @@ def test_an_inserted_bill_comes_from_the_ledger(client: nontax.Client, sandbox: 
     (outcome,) = client.insert_bills([given]).collect()
     assert (outcome.outcome, outcome.from_ledger, outcome.inserted) == ("inserted", True, first)
     assert asyncio.run(client.ainsert_bill(given)) == first
-    assert _posts(sandbox)[given["order_id"]] == 1
+    assert posts(sandbox)[given["order_id"]] == 1
 
 
 def test_other_content_is_a_conflict(client: nontax.Client, sandbox: Sandbox) -> None:
@@ -153,7 +145,7 @@ def test_other_content_is_a_conflict(client: nontax.Client, sandbox: Sandbox) ->
         client.insert_bill(bill(billing_code=number))
     outcomes = client.insert_bills([changed, bill(billing_code=number)]).collect()
     assert [type(outcome.error) for outcome in outcomes] == [nontax.ConflictError] * 2
-    assert sum(_posts(sandbox).values()) == 1
+    assert sum(posts(sandbox).values()) == 1
 
 
 def test_a_bill_in_doubt_is_never_sent(client: nontax.Client, sandbox: Sandbox) -> None:
@@ -168,7 +160,7 @@ def test_a_bill_in_doubt_is_never_sent(client: nontax.Client, sandbox: Sandbox) 
     assert (outcome.outcome, outcome.from_ledger) == ("in_doubt", True)
     with pytest.raises(nontax.InDoubtError):
         asyncio.run(client.ainsert_bill(given))
-    assert _posts(sandbox)[given["order_id"]] == 1
+    assert posts(sandbox)[given["order_id"]] == 1
     _ledger(client).resolve(given["order_id"], "inserted", by="王", note="seen", code="C1")
     assert client.insert_bill(given).code == "C1"
 
@@ -186,7 +178,7 @@ def test_rejected_bills(client: nontax.Client, sandbox: Sandbox) -> None:
     assert info.value.from_ledger
     assert info.value.rid is not None
     client.insert_bill(other)
-    assert _posts(sandbox) == {given["order_id"]: 1, other["order_id"]: 2}
+    assert posts(sandbox) == {given["order_id"]: 1, other["order_id"]: 2}
 
 
 def test_what_was_not_sent_is_sent_again(client: nontax.Client, sandbox: Sandbox) -> None:
@@ -213,7 +205,7 @@ def test_two_at_once_are_sent_once(client: nontax.Client, sandbox: Sandbox) -> N
         thread.join()
     assert len(set(codes)) == 1
     assert len(codes) == 5
-    assert _posts(sandbox)[given["order_id"]] == 1
+    assert posts(sandbox)[given["order_id"]] == 1
 
 
 # Bulk runs
@@ -232,7 +224,7 @@ def test_a_bulk_run_gives_one_outcome_for_each(client: nontax.Client, sandbox: S
         ("inserted", False): 60, ("inserted", True): 3, ("not_sent", False): 1,
     }  # fmt: skip
     assert run.error is None
-    assert set(_posts(sandbox).values()) == {1}
+    assert set(posts(sandbox).values()) == {1}
     assert _ledger(client).counts() == {"inserted": 61}
     assert client.last_run is not None
     assert client.last_run.outcomes == outcomes
@@ -455,7 +447,7 @@ nontax.insert_bill(bill, access_token={sandbox.access_token!r})
         subprocess.run(
             [sys.executable, "-c", program, json.dumps(given)], check=True, env=environment
         )
-    assert _posts(sandbox)[given["order_id"]] == 1
+    assert posts(sandbox)[given["order_id"]] == 1
     assert Ledger(path).counts() == {"inserted": 1}
 
 

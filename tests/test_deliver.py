@@ -7,12 +7,12 @@ import signal
 import sqlite3
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from bills import bill
+from sandboxes import posts
 
 import nontax
 from nontax.delivery.content import content_of
@@ -33,14 +33,6 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     assert ledger.verify() == []
 
 
-def _posts(sandbox: Sandbox) -> "Counter[str]":
-    return Counter(
-        json.loads(request.body)["order_id"]
-        for request in sandbox.requests
-        if request.path == "/nontax/insertbill"
-    )
-
-
 def _key(given: dict[str, object]) -> Key:
     return Key(str(given["appid"]), str(given["order_id"]))
 
@@ -56,7 +48,7 @@ def test_a_list_is_sent_once_however_often_it_is_delivered(
     assert len(told) == 50
     again = ledger.deliver(client, [*given, bill()])
     assert again.counts == {"inserted": 1}
-    assert set(_posts(sandbox).values()) == {1}
+    assert set(posts(sandbox).values()) == {1}
     assert ledger.counts() == {"inserted": 51}
 
 
@@ -106,14 +98,14 @@ def test_what_is_rejected_and_in_doubt_is_not_sent_again(
     assert report.counts == {"rejected": 1, "in_doubt": 1, "inserted": 4}
     assert ledger.deliver(client, given).counts == {}
     assert ledger.deliver(client, given, again=True).counts == {"inserted": 1}
-    assert sorted(_posts(sandbox).values()) == [1, 1, 1, 1, 1, 2]
+    assert sorted(posts(sandbox).values()) == [1, 1, 1, 1, 1, 2]
 
 
 def test_ctrl_c_settles_what_is_under_way_and_the_rest_waits(
     ledger: Ledger, client: nontax.Client, sandbox: Sandbox
 ) -> None:
     def press() -> None:
-        while len(_posts(sandbox)) < 4:
+        while len(posts(sandbox)) < 4:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -263,7 +255,7 @@ def test_no_more_bills_than_asked_for(
     report = ledger.deliver(client, [bill() for _ in range(5)], limit=limit)
     sent = min(limit, 5)
     assert (sum(report.counts.values()), report.waiting) == (sent, 5 - sent)
-    assert len(_posts(sandbox)) == sent
+    assert len(posts(sandbox)) == sent
 
 
 # Where nothing can be sent

@@ -1,6 +1,5 @@
 """A delivery that writes down bills and settles answers while others are on the wire."""
 
-import json
 import threading
 import time
 from collections import Counter
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 from bills import bill
+from sandboxes import posts
 
 import nontax
 from nontax.delivery.ahead import AheadDelivery
@@ -18,14 +18,6 @@ from nontax.delivery.memory import MemoryStore
 from nontax.delivery.states import Answer
 from nontax.delivery.store import Claim, Settled, Window
 from nontax.sandbox import Sandbox, faults
-
-
-def _posts(sandbox: Sandbox) -> "Counter[str]":
-    return Counter(
-        json.loads(request.body)["order_id"]
-        for request in sandbox.requests
-        if request.path == "/nontax/insertbill" and request.body  # "" if it is still on the way
-    )
 
 
 class LeasedStore(MemoryStore):
@@ -68,7 +60,7 @@ def test_each_bill_goes_once_and_the_window_is_kept(
     store = LeasedStore(client, 100)
     report = AheadDelivery(store, client, window=window).run()
     assert (report.counts, report.error, report.waiting) == ({"inserted": 100}, None, 0)
-    assert _posts(sandbox) == dict.fromkeys(store.orders, 1)
+    assert posts(sandbox) == dict.fromkeys(store.orders, 1)
     assert store.most == window
     assert store.open == set()
     assert store.threads == {threading.current_thread()}
@@ -94,19 +86,19 @@ def test_bills_are_sent_while_the_store_is_busy(client: nontax.Client, sandbox: 
 
     def wait_for_all(step: str) -> None:
         if step == "settle" and not seen:
-            seen.append(len(_posts(sandbox)))
+            seen.append(len(posts(sandbox)))
             is_settling.set()
             until = time.monotonic() + 20
-            while len(_posts(sandbox)) < len(store.open):
+            while len(posts(sandbox)) < len(store.open):
                 assert time.monotonic() < until
                 time.sleep(0.005)
-            seen.append(len(_posts(sandbox)))
+            seen.append(len(posts(sandbox)))
 
     store.between = wait_for_all
     report = AheadDelivery(store, client, window=16).run()
     assert seen[0] < seen[1] == 16
     assert report.counts == {"inserted": 40}
-    assert set(_posts(sandbox).values()) == {1}
+    assert set(posts(sandbox).values()) == {1}
 
 
 def test_a_store_that_reserves_no_more_ends_it(client: nontax.Client, sandbox: Sandbox) -> None:
@@ -125,7 +117,7 @@ def test_a_store_that_reserves_no_more_ends_it(client: nontax.Client, sandbox: S
         "inserted": report.counts["inserted"],
         "waiting": 20 - report.counts["inserted"],
     }
-    assert 4 <= report.counts["inserted"] == len(_posts(sandbox))
+    assert 4 <= report.counts["inserted"] == len(posts(sandbox))
 
 
 @pytest.mark.parametrize("failures", [1, 2, 1000])
@@ -143,7 +135,7 @@ def test_answers_that_cannot_be_kept_are_not_taken_for_unsent(
     store.between = fail
     with pytest.raises(ConnectionError):
         AheadDelivery(store, client, window=8).run()
-    sent = _posts(sandbox)
+    sent = posts(sandbox)
     assert set(sent.values()) == {1}
     waiting = {key.order_id for key, known in store.rows.bills.items() if known.state == "waiting"}
     assert not waiting & sent.keys()
@@ -184,7 +176,7 @@ def test_nothing_is_handed_over_when_the_lease_is_nearly_over(
     store.between = count
     report = AheadDelivery(store, client, window=4).run()
     assert report.counts == {"inserted": 8}
-    assert set(_posts(sandbox).values()) == {1}
+    assert set(posts(sandbox).values()) == {1}
     # Those that came too late went back, and have an attempt more.
     assert {len(store.attempts(key)) for key in store.rows.bills} != {1}
 
@@ -212,7 +204,7 @@ def test_no_more_bills_than_asked_for(client: nontax.Client, sandbox: Sandbox) -
     store = LeasedStore(client, 9)
     report = AheadDelivery(store, client, window=4, limit=5).run()
     assert (report.counts, report.waiting) == ({"inserted": 5}, 4)
-    assert len(_posts(sandbox)) == 5
+    assert len(posts(sandbox)) == 5
 
 
 def test_a_server_that_is_down_ends_it(sandbox: Sandbox) -> None:

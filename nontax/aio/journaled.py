@@ -106,13 +106,12 @@ async def insert(
             return claim
         ledger.handed_over([claim])
         inserted = await call(("insertbill", bill_as_printed(printed), InsertedBill._from_reply))
-    except GeneratorExit:
-        if isinstance(claim, Claim):  # nobody can wait here
+    except BaseException as raised:
+        closed = isinstance(raised, GeneratorExit) or isinstance(raised.__context__, GeneratorExit)
+        if closed and isinstance(claim, Claim):  # nobody can wait here; a warning may be an error
             unknown = Answer("in_doubt", reason="its coroutine was closed")
             ledger.submit_close([(claim, unknown)], lambda _kept, _error: None)
-        raise
-    except BaseException as raised:
-        if isinstance(claim, Claim):
+        elif isinstance(claim, Claim):
             answer = answer_of_raised(raised)
             taken = getattr(raised, "nontax_fields", None)
             if taken is not None:  # WeChat has taken it, and the task was cancelled just then
