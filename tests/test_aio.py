@@ -614,7 +614,7 @@ def test_a_loop_that_is_closed_with_a_call_under_way(run: Strict) -> None:
             asyncio.run(insert())
             gc.collect()
 
-        with pytest.warns(ResourceWarning, match="1 bills under way"):
+        with pytest.warns(ResourceWarning, match="with 1 call in flight"):
             go_on()
         assert gone() is None
     assert len(gate.bodies) == 2
@@ -671,7 +671,7 @@ def test_a_coroutine_that_is_closed_when_its_bill_was_sent(run: Strict) -> None:
             begun = client.ainsert_bill(bill())
             begun.send(None)
             await until(lambda: len(gate.bodies) == 1)
-            with pytest.warns(ResourceWarning, match="1 bills under way"):
+            with pytest.warns(ResourceWarning, match="with 1 call in flight"):
                 begun.close()
 
     run(main())
@@ -684,7 +684,7 @@ def test_a_coroutine_that_is_closed_when_its_answer_is_there(
         begun = client.ainsert_bill(bill())
         answer = begun.send(None)
         await until(answer.done)
-        with pytest.warns(ResourceWarning, match="1 bills under way"):
+        with pytest.warns(ResourceWarning, match="with 1 call in flight"):
             begun.close()
 
     run(main())
@@ -704,7 +704,7 @@ def test_a_coroutine_that_is_closed_by_another_ones_payload(run: Strict) -> None
                     return super().items()
 
             other = client.ainsert_bill(Closing(bill("other")))
-            with pytest.warns(ResourceWarning, match="1 bills under way"):
+            with pytest.warns(ResourceWarning, match="with 1 call in flight"):
                 answer = other.send(None)
             await until(lambda: len(gate.bodies) > 0)
             gate.answer(0)
@@ -786,7 +786,7 @@ def test_a_coroutine_that_is_closed_during_its_upload(run: Strict, tmp_path: Pat
         upload = client.aupload_pdf(pdf)
         upload.send(None)
         await until(lambda: bool(heads))
-        with pytest.warns(ResourceWarning, match="under way"):
+        with pytest.warns(ResourceWarning, match="with 1 call in flight"):
             upload.close()
         with other.open("rb"):
             let_go.set()

@@ -277,7 +277,7 @@ def _night(office: Office, day: str) -> int:
     """Run examples/timer/nontax-night; the lists were written just now, so they are not settled."""
     bin_ = office.folder / "bin"
     bin_.mkdir(exist_ok=True)
-    program = f'exec "{sys.executable}" -m nontax "$@"'
+    program = f'exec "{sys.executable}" -P -m nontax "$@"'  # a clone may be /nontax
     (bin_ / "nontax").write_text(
         f'#!/bin/sh\n[ "$1" = ledger ] || set -- "$@" --settle 0\n{program}\n'
     )

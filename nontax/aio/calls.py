@@ -133,7 +133,7 @@ class Calls(Driver):
             if not unsent and not _core.is_read_only(
                 call.interface
             ):  # what was only read can be again
-                _warn_of("a coroutine was closed with a call in flight; its outcome is lost")
+                _warn_of("coroutine closed with 1 call in flight; its outcome is lost")
 
     def _has_room(self) -> bool:
         # A payload's own code may begin another call.
