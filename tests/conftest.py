@@ -77,6 +77,14 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
+def dead() -> Iterator[str]:
+    """A host where nobody listens: bound, so that no other test's server can, and refusing."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+
+
+@pytest.fixture
 def client(sandbox: Sandbox) -> Iterator[nontax.Client]:
     with nontax.Client(access_token=sandbox.access_token, base_url=sandbox.base_url) as client:
         yield client

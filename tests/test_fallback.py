@@ -16,14 +16,6 @@ from nontax.sandbox.certificates import Certificates
 
 
 @pytest.fixture
-def dead() -> Iterator[str]:
-    """A host where nobody listens: bound, so that nobody else can, and refusing."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-
-
-@pytest.fixture
 def second() -> Iterator[Sandbox]:
     with Sandbox() as second:
         yield second

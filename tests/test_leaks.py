@@ -7,7 +7,7 @@ from operator import getitem
 
 import pytest
 from bills import bill
-from processes import Server, Talk, run
+from processes import Talk, run
 
 from nontax.sandbox import Sandbox, faults
 from nontax.sandbox.certificates import Certificates
@@ -219,17 +219,15 @@ def check(told: list[dict[str, object]], at_least: int) -> None:
     assert smaller(*traced["traced"]) < 16 * traced["count"]
 
 
-def test_failures_without_a_server(certificates: Certificates) -> None:
-    with Server() as server:
-        nobody = server.base_url
-    client = {"access_token": TOKEN, "base_url": nobody, "ca_file": str(certificates.ca_file)}
+def test_failures_without_a_server(certificates: Certificates, dead: str) -> None:
+    client = {"access_token": TOKEN, "base_url": dead, "ca_file": str(certificates.ca_file)}
     told = run(
         fail_in_every_way,
         ENV,
         client=client,
         bill=bill(),
-        nobody=nobody,
-        tls=nobody,
+        nobody=dead,
+        tls=dead,
         round="local",
         rounds=300,
     )
@@ -237,10 +235,8 @@ def test_failures_without_a_server(certificates: Certificates) -> None:
 
 
 def test_failures_with_a_server(
-    sandbox: Sandbox, tls_sandbox: Sandbox, certificates: Certificates
+    sandbox: Sandbox, tls_sandbox: Sandbox, certificates: Certificates, dead: str
 ) -> None:
-    with Server() as server:
-        nobody = server.base_url
     kinds: list[faults.Fault] = [
         faults.Errcode(45011),
         faults.Errcode(-1, taken=True),
@@ -272,7 +268,7 @@ def test_failures_with_a_server(
         ENV,
         client=client,
         bill=one,
-        nobody=nobody,
+        nobody=dead,
         tls=tls_sandbox.base_url.replace("127.0.0.1", "127.0.0.2"),
         round="server",
         rounds=rounds,
@@ -388,14 +384,12 @@ def drop_exceptions(talk: Talk) -> None:
         talk.tell(name=name, gone=error() is None, cause_gone=cause is None or cause() is None)
 
 
-def test_exceptions_do_not_hold_themselves(sandbox: Sandbox) -> None:
-    with Server() as server:
-        nobody = server.base_url
+def test_exceptions_do_not_hold_themselves(sandbox: Sandbox, dead: str) -> None:
     sandbox.inject(faults.Close("body"))
     client = {"access_token": sandbox.access_token, "base_url": sandbox.base_url}
     one = bill()
     sandbox.reject(one["order_id"])
-    told = run(drop_exceptions, client=client, bill=one, nobody=nobody)
+    told = run(drop_exceptions, client=client, bill=one, nobody=dead)
     assert [facts["name"] for facts in told] == [
         "InDoubtError",
         "BillStateError",

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import pickle
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -38,14 +37,6 @@ def records() -> Iterator[list[logging.LogRecord]]:
 
 def lines(records: list[logging.LogRecord]) -> list[str]:
     return [f"{record.levelname} {record.getMessage()}" for record in records]
-
-
-@pytest.fixture
-def dead() -> Iterator[str]:
-    """A host where nobody listens."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
 
 
 # What it is told
